@@ -1,0 +1,131 @@
+//! The operations a director offers to its clients.
+
+use crate::errno::Errno;
+use crate::model::{
+    Destination, DestinationKey, DestinationSettings, Info, Service, ServiceKey, ServiceSettings,
+    SyncDaemon, SyncRole, Timeouts,
+};
+
+/// A director as `serve::answer` drives it: a method a command.
+///
+/// What a message can violate by itself is checked before a method is called: required attributes,
+/// lengths, families, the range of weight and thresholds, the port of a GUE tunnel, that only a
+/// tunnel leads to the other family. What depends on the director's state is its own to check, with
+/// the errors named at each method (Linux 6.1). A method that answers an error has changed nothing.
+pub trait Director {
+    /// Adds a virtual service; flags are `settings.flags` applied to the empty set.
+    ///
+    /// # Errors
+    /// In this order: `EEXIST` the service is there; `ENOENT` scheduler or persistence engine
+    /// unknown; `EINVAL` IPv6 prefix outside 1 to 128; what the scheduler answers.
+    fn new_service(&mut self, key: &ServiceKey, settings: &ServiceSettings) -> Result<(), Errno>;
+
+    /// Changes a virtual service; flags are `settings.flags` applied to those it has.
+    ///
+    /// # Errors
+    /// `ESRCH` no such service; otherwise as for a new one.
+    fn set_service(&mut self, key: &ServiceKey, settings: &ServiceSettings) -> Result<(), Errno>;
+
+    /// Removes a virtual service with its destinations; connections live on without them.
+    ///
+    /// # Errors
+    /// `ESRCH` no such service.
+    fn delete_service(&mut self, key: &ServiceKey) -> Result<(), Errno>;
+
+    /// All virtual services, in any order.
+    fn services(&self) -> Vec<Service>;
+
+    /// One virtual service.
+    ///
+    /// # Errors
+    /// `ESRCH` no such service.
+    fn service(&self, key: &ServiceKey) -> Result<Service, Errno>;
+
+    /// Adds a destination to a service.
+    ///
+    /// # Errors
+    /// In this order: `ESRCH` no such service; `EINVAL` family other than the service's while a
+    /// sync daemon runs; `EEXIST` the destination is there; `EINVAL` the address is neither
+    /// unicast nor local.
+    fn new_destination(
+        &mut self,
+        service: &ServiceKey,
+        key: &DestinationKey,
+        settings: &DestinationSettings,
+    ) -> Result<(), Errno>;
+
+    /// Changes a destination.
+    ///
+    /// # Errors
+    /// `ESRCH` no such service; `EINVAL` as for a new one; `ENOENT` no such destination.
+    fn set_destination(
+        &mut self,
+        service: &ServiceKey,
+        key: &DestinationKey,
+        settings: &DestinationSettings,
+    ) -> Result<(), Errno>;
+
+    /// Removes a destination.
+    ///
+    /// # Errors
+    /// `ESRCH` no such service; `ENOENT` no such destination.
+    fn delete_destination(
+        &mut self,
+        service: &ServiceKey,
+        key: &DestinationKey,
+    ) -> Result<(), Errno>;
+
+    /// The destinations of a service, newest first.
+    ///
+    /// # Errors
+    /// `ESRCH` no such service.
+    fn destinations(&self, service: &ServiceKey) -> Result<Vec<Destination>, Errno>;
+
+    /// Sets the counters of a service and its destinations to zero; without a key all counters,
+    /// the totals too.
+    ///
+    /// # Errors
+    /// `ESRCH` no such service.
+    fn zero(&mut self, key: Option<&ServiceKey>) -> Result<(), Errno>;
+
+    /// Removes all virtual services.
+    ///
+    /// # Errors
+    /// Those of the data plane.
+    fn flush(&mut self) -> Result<(), Errno>;
+
+    /// The timeouts in effect.
+    fn timeouts(&self) -> Timeouts;
+
+    /// Sets timeouts; 0 keeps a value.
+    ///
+    /// # Errors
+    /// `EINVAL` a value above 2^31-1 ticks; nothing is changed then.
+    fn set_timeouts(&mut self, timeouts: &Timeouts) -> Result<(), Errno>;
+
+    /// Version and table size.
+    fn info(&self) -> Info;
+
+    /// The sync daemons that run, master first.
+    fn daemons(&self) -> Vec<SyncDaemon>;
+
+    /// Starts a sync daemon.
+    ///
+    /// # Errors
+    /// `EINVAL` group not multicast, or destinations of mixed families; `ENODEV` no such
+    /// interface; `EEXIST` one of this role runs; `EOPNOTSUPP` not offered.
+    fn new_daemon(&mut self, daemon: &SyncDaemon) -> Result<(), Errno>;
+
+    /// Stops the sync daemon of a role.
+    ///
+    /// # Errors
+    /// `ESRCH` none is running.
+    fn delete_daemon(&mut self, role: SyncRole) -> Result<(), Errno>;
+
+    /// The text of a file under `/proc/net`, such as `ip_vs_conn`, byte for byte as the kernel
+    /// would write it; `None` for a name that IPVS does not have.
+    fn proc_text(&self, name: &str) -> Option<Vec<u8>>;
+
+    /// The director's state for the operator, as a JSON text.
+    fn status(&self) -> String;
+}

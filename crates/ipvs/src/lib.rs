@@ -1,0 +1,19 @@
+//! The IPVS generic-netlink messages, for all who speak to a director.
+//!
+//! Reading order: [`model`] what is spoken about; [`director`] what a director can be asked;
+//! [serve in, datagrams out.
+
+pub mod consts;
+pub mod director;
+pub mod errno;
+pub mod model;
+pub mod namespace;
+
+pub use director::Director;
+pub use errno::Errno;
+pub use model::{
+    Destination, DestinationKey, DestinationSettings, Family, FlagChange, ForwardingMethod, Info,
+    Netmask, Service, ServiceFlags, ServiceKey, ServiceSettings, Stats, SyncDaemon, SyncRole,
+    Timeouts, Tunnel, TunnelType,
+};
+pub use namespace::{cookie, namespace_dir, pins_dir, run_dir};
