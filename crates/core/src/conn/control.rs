@@ -1,0 +1,168 @@
+//! The control word of an entry.
+
+use crate::state::State;
+use crate::tick::Tick;
+
+/// Where an entry is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nobody's.
+    Free,
+    /// An opener is writing it.
+    Claimed,
+    /// In use.
+    Live,
+}
+
+/// A control word, by value.
+///
+/// ```text
+/// 63..32 deadline (tick) | 31..16 tag | 15..8 generation | 7..4 state | 3 input-only | 2 active | 1..0 phase
+/// ```
+///
+/// The generation moves at each claim. The tag is 16 bits of the key's hash. `active` says in which half of its
+/// destination's counts the entry stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Control(pub u64);
+
+const PHASE: u64 = 3;
+const CLAIMED: u64 = 1;
+const LIVE: u64 = 2;
+const ACTIVE: u64 = 1 << 2;
+const INPUT_ONLY: u64 = 1 << 3;
+const STATE: u64 = 0xf << 4;
+const GENERATION: u64 = 0xff << 8;
+const TAG: u64 = 0xffff << 16;
+const DEADLINE: u64 = 0xffff_ffff << 32;
+
+impl Control {
+    /// The bits in which a control word must equal [`Control::wanted`] to be worth a look at its entry.
+    pub const LOOK: u64 = TAG | PHASE;
+
+    /// Tag and phase of a live entry with this tag.
+    #[inline(always)]
+    #[must_use]
+    pub fn wanted(tag: u16) -> u64 {
+        u64::from(tag) << 16 | LIVE
+    }
+
+    /// Where the entry is in its life.
+    #[inline(always)]
+    #[must_use]
+    pub fn phase(self) -> Phase {
+        match self.0 & PHASE {
+            LIVE => Phase::Live,
+            CLAIMED => Phase::Claimed,
+            _ => Phase::Free,
+        }
+    }
+
+    /// Whether the entry is in use (its time may be over).
+    #[inline(always)]
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        self.0 & PHASE == LIVE
+    }
+
+    /// Whether the entry is nobody's.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_free(self) -> bool {
+        self.0 & PHASE == 0
+    }
+
+    /// The protocol state.
+    #[inline(always)]
+    #[must_use]
+    pub fn state(self) -> State {
+        State((self.0 >> 4) as u8 & 0xf)
+    }
+
+    /// Whether it counts as active.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_active(self) -> bool {
+        self.0 & ACTIVE != 0
+    }
+
+    /// Whether only packets from the client have been seen and are expected (`NOOUTPUT`).
+    #[inline(always)]
+    #[must_use]
+    pub fn is_input_only(self) -> bool {
+        self.0 & INPUT_ONLY != 0
+    }
+
+    /// The moment at which it ends.
+    #[inline(always)]
+    #[must_use]
+    pub fn deadline(self) -> Tick {
+        Tick((self.0 >> 32) as u32)
+    }
+
+    /// Whether its time is over.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_expired(self, now: Tick) -> bool {
+        self.deadline().is_before(now)
+    }
+
+    /// Whether nobody has answered it yet (TCP NONE, SYN_RECV, SYNACK; UDP, which has one state): what a full table
+    /// gives up first.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_embryonic(self) -> bool {
+        self.state().is_embryonic()
+    }
+
+    /// Whether `other` is a word of the same life.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_same_life(self, other: Self) -> bool {
+        (self.0 ^ other.0) & (GENERATION | PHASE) == 0
+    }
+
+    /// The generation.
+    #[inline(always)]
+    #[must_use]
+    pub fn generation(self) -> u8 {
+        (self.0 >> 8) as u8
+    }
+
+    /// The word of a claim on this entry: next generation.
+    #[inline(always)]
+    #[must_use]
+    pub fn claimed(self, now: Tick) -> Self {
+        let generation = (self.0 + (1 << 8)) & GENERATION;
+        Self(u64::from(now.0) << 32 | generation | CLAIMED)
+    }
+
+    /// The word of the free entry that this life leaves behind.
+    #[inline(always)]
+    #[must_use]
+    pub fn freed(self) -> Self {
+        Self(self.0 & GENERATION)
+    }
+
+    /// The word of the live entry that this claim becomes.
+    #[inline(always)]
+    #[must_use]
+    pub fn published(self, tag: u16, input_only: bool, state: State, deadline: Tick) -> Self {
+        let input_only = if input_only { INPUT_ONLY } else { 0 };
+        Self((self.0 & GENERATION) | u64::from(tag) << 16 | LIVE | input_only).advanced(state, state.is_active(), deadline)
+    }
+
+    /// The word after a packet.
+    #[inline(always)]
+    #[must_use]
+    pub fn advanced(self, state: State, active: bool, deadline: Tick) -> Self {
+        let active = if active { ACTIVE } else { 0 };
+        Self(self.0 & !(DEADLINE | STATE | ACTIVE) | u64::from(deadline.0) << 32 | u64::from(state.0 & 0xf) << 4 | active)
+    }
+
+    /// The word once a packet of the server has been seen.
+    #[inline(always)]
+    #[must_use]
+    pub fn with_output(self) -> Self {
+        Self(self.0 & !INPUT_ONLY)
+    }
+}

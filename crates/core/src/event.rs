@@ -1,0 +1,103 @@
+//! The name of everything that can happen to a packet or an entry: one closed list, so that code, counters, `lvsx
+//! status`, metrics and documentation cannot drift apart.
+
+macro_rules! events {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// Something counted, per CPU. See [`Event::name`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Event { $($(#[$doc])* $variant,)* }
+
+        impl Event {
+            /// All events, in the order of their numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The name under which it is counted and shown. `pass-...`: the packet went on untouched;
+            /// `drop-...`: it ended here; else something happened to a connection entry.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+events! {
+    /// Sent on to a server or a client.
+    Forwarded = "forwarded",
+    /// Sent on by way of the kernel's neighbour resolution (tc only).
+    ForwardedUnresolved = "forwarded-unresolved",
+    /// Not addressed to this interface's link-layer address.
+    PassForeignMac = "pass-foreign-mac",
+    /// Neither IPv4 nor a family with a service.
+    PassNotIp = "pass-not-ip",
+    /// Neither to a virtual address nor from a real server.
+    PassNotOurs = "pass-not-ours",
+    /// To a virtual address, but neither TCP nor UDP.
+    PassProtocol = "pass-protocol",
+    /// To a virtual address, but to no service's port.
+    PassNoService = "pass-no-service",
+    /// TCP of no connection and not a SYN: the stack answers it.
+    PassNotOpening = "pass-not-opening",
+    /// From client port 20, which IPVS never schedules.
+    PassFtpData = "pass-ftp-data",
+    /// From a real server, but of no connection.
+    PassNoConnection = "pass-no-connection",
+    /// Headers shorter or longer than the frame, or lengths that contradict each other.
+    DropMalformed = "drop-malformed",
+    /// A fragment to a virtual address.
+    DropFragment = "drop-fragment",
+    /// Its time to live has run out.
+    DropTtlExceeded = "drop-ttl-exceeded",
+    /// No destination of the service takes new connections.
+    DropNoDestination = "drop-no-destination",
+    /// Its destination was removed.
+    DropDestinationRemoved = "drop-destination-removed",
+    /// No room for a new connection: every candidate slot holds an answered one.
+    DropTableFull = "drop-table-full",
+    /// Another CPU was opening the same flow and did not finish in time.
+    DropContended = "drop-contended",
+    /// The kernel has no route to the next hop.
+    DropNoRoute = "drop-no-route",
+    /// The next hop's link-layer address is not known yet; the director asks for it.
+    DropNoNeighbour = "drop-no-neighbour",
+    /// IP forwarding is off on the interface the packet came in by.
+    DropForwardingOff = "drop-forwarding-off",
+    /// The route leaves by an interface the director does not know.
+    DropUnknownPort = "drop-unknown-port",
+    /// No room in the frame for a tunnel header.
+    DropNoHeadroom = "drop-no-headroom",
+    /// A table refers to something that is not there; never in a healthy director.
+    DropInconsistent = "drop-inconsistent",
+    /// A tail call failed; never in a healthy director.
+    DropTailCall = "drop-tail-call",
+    /// A connection entry was opened.
+    Opened = "conn-opened",
+    /// A closed connection's entry gave way to a new SYN of the same flow.
+    Reused = "conn-reused",
+    /// An entry was removed after its time.
+    Expired = "conn-expired",
+    /// An unanswered entry gave way to a new connection in a full table.
+    EvictedEmbryonic = "conn-evicted-embryonic",
+    /// An entry went to the overflow area.
+    Overflowed = "conn-overflowed",
+}
+
+/// Lines of eight counters that the events of one CPU take.
+pub const EVENT_LINES: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn events_fit_their_lines_and_names_are_unique() {
+        assert!(Event::ALL.len() <= EVENT_LINES as usize * 8);
+        let names: HashSet<_> = Event::ALL.iter().map(|event| event.name()).collect();
+        assert_eq!(names.len(), Event::ALL.len());
+        for (number, event) in Event::ALL.iter().enumerate() {
+            assert_eq!(*event as usize, number);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The address filter: the first thing a packet meets, so that what is not ours leaves after one or two cache lines.
+//!
+//! Buckets of eight words, each an IPv4 address with what it is; a full bucket spills into the next, at most
+//! [`FILTER_PROBES`] in all (the builder doubles the table or changes the seed when that does not hold).
+
+use super::{RootLine, spread};
+use crate::env::Tables;
+
+/// Buckets a look-up visits at most.
+pub const FILTER_PROBES: u32 = 2;
+
+/// What an address is to the director; more than one may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Concern {
+    /// A service's address, routed to this host: packets to it are looked at.
+    pub is_virtual: bool,
+    /// A masqueraded server's address: packets from it may be replies.
+    pub is_server: bool,
+}
+
+const PRESENT: u64 = 1 << 63;
+const VIRTUAL: u64 = 1 << 62;
+const SERVER: u64 = 1 << 61;
+
+/// The filter word of a raw IPv4 address.
+#[must_use]
+pub fn filter_word(address: u32, concern: Concern) -> u64 {
+    let mut word = PRESENT | u64::from(address);
+    if concern.is_virtual {
+        word |= VIRTUAL;
+    }
+    if concern.is_server {
+        word |= SERVER;
+    }
+    word
+}
+
+/// The first bucket of a raw IPv4 address in a table of `mask + 1` buckets.
+#[inline(always)]
+#[must_use]
+pub fn filter_bucket(address: u32, seed: u64, mask: u32) -> u32 {
+    spread(u64::from(address), seed) & mask
+}
+
+impl RootLine {
+    /// What the raw IPv4 address `address` is to the director.
+    #[inline(always)]
+    pub fn concern<T: Tables>(&self, tables: &T, address: u32) -> Concern {
+        let first = filter_bucket(address, self.seed, self.filter.mask);
+        let wanted = PRESENT | u64::from(address);
+        let mut probe = 0;
+        while probe < FILTER_PROBES {
+            let bucket = first.wrapping_add(probe) & self.filter.mask;
+            let Some(line) = tables.config(self.filter.base.wrapping_add(bucket)) else { break };
+            let mut slot = 0;
+            while slot < 8 {
+                let word = line[slot].peek();
+                if word & !(VIRTUAL | SERVER) == wanted {
+                    return Concern { is_virtual: word & VIRTUAL != 0, is_server: word & SERVER != 0 };
+                }
+                if word == 0 {
+                    return Concern::default();
+                }
+                slot += 1;
+            }
+            probe += 1;
+        }
+        Concern::default()
+    }
+}

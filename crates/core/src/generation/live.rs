@@ -1,0 +1,98 @@
+//! What lives on across generations, by stable id: lines of eight words outside the arena.
+//!
+//! | line | words |
+//! |---|---|
+//! | destination | 0 active << 32 + inactive; 1 persistence templates; 2 upper threshold + lower << 32; 3 flags (bit 0 overloaded); 4 place in its service's list; 5 the director's own address towards it (raw IPv4) |
+//! | service | 0 scheduler's cursor |
+//! | tally (a CPU and a destination) | 0 connections, 1 packets in, 2 bytes in, 3 packets out, 4 bytes out |
+//! | port (a network interface) | 0 interface index + MTU << 32; 1 link-layer address (48 bits, raw) |
+
+use lvsx_platform::Line;
+
+/// Bit of a destination's flag word: over its upper threshold.
+pub const OVERLOADED: u64 = 1;
+
+/// Words of a destination's live line.
+pub mod destination {
+    /// Active connections << 32 + inactive ones.
+    pub const COUNTS: usize = 0;
+    /// Persistence templates.
+    pub const TEMPLATES: usize = 1;
+    /// Upper threshold + lower << 32.
+    pub const THRESHOLDS: usize = 2;
+    /// Flags.
+    pub const FLAGS: usize = 3;
+    /// Place in its service's list; a hint, checked by the reader.
+    pub const PLACE: usize = 4;
+    /// The director's own raw IPv4 address towards it: source of tunnel headers. 0 while unknown.
+    pub const SOURCE: usize = 5;
+}
+
+/// Words of a port.
+pub mod port {
+    /// Interface index + MTU << 32; 0 for a port not in use.
+    pub const INTERFACE: usize = 0;
+    /// Link-layer address: 48 bits, raw.
+    pub const ADDRESS: usize = 1;
+}
+
+/// Words of a tally.
+pub mod tally {
+    /// Connections scheduled.
+    pub const CONNECTIONS: usize = 0;
+    /// Packets from clients.
+    pub const PACKETS_IN: usize = 1;
+    /// Bytes from clients: IP total lengths.
+    pub const BYTES_IN: usize = 2;
+    /// Packets to clients.
+    pub const PACKETS_OUT: usize = 3;
+    /// Bytes to clients: IP total lengths.
+    pub const BYTES_OUT: usize = 4;
+}
+
+/// What a connection of this activity adds to the counts word.
+#[inline(always)]
+#[must_use]
+pub fn weight_of(active: bool) -> u64 {
+    if active { 1 << 32 } else { 1 }
+}
+
+/// Recomputes the overload flag from the counts, as the kernel does after a connection is bound (`bound`) or unbound.
+///
+/// Bound: set when active + inactive has reached the upper threshold. Unbound: with a lower threshold cleared below it;
+/// else cleared below three quarters of the upper one; else cleared (spec, section 8 of the data path; Linux 6.1).
+/// Counts that move meanwhile are looked at again, so the last writer leaves the right flag.
+#[inline(always)]
+pub fn settle_overload(line: &Line, bound: bool) {
+    let thresholds = line[destination::THRESHOLDS].peek();
+    let (upper, lower) = (thresholds as u32, (thresholds >> 32) as u32);
+    if upper == 0 && line[destination::FLAGS].peek() & OVERLOADED == 0 {
+        return;
+    }
+    let mut look = 0;
+    while look < 3 {
+        let counts = line[destination::COUNTS].load();
+        let total = (counts >> 32) + (counts & 0xffff_ffff);
+        let flags = line[destination::FLAGS].peek();
+        let (upper, lower) = (u64::from(upper), u64::from(lower));
+        let over = if upper != 0 && total >= upper {
+            bound || flags & OVERLOADED != 0
+        } else if bound {
+            flags & OVERLOADED != 0
+        } else if lower != 0 {
+            total >= lower && flags & OVERLOADED != 0
+        } else if upper != 0 {
+            4 * total >= 3 * upper && flags & OVERLOADED != 0
+        } else {
+            false
+        };
+        let wanted = if over { flags | OVERLOADED } else { flags & !OVERLOADED };
+        if wanted != flags {
+            line[destination::FLAGS].store(wanted);
+        }
+        if line[destination::COUNTS].load() == counts {
+            return;
+        }
+        look += 1;
+    }
+}

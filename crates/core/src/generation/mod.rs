@@ -1,0 +1,38 @@
+//! The configuration as packets read it: an immutable tree of 64-byte lines in one arena.
+//!
+//! ```text
+//! root word (number << 32 | line) -> root: filter, services, availability, settings, timeouts
+//!                                     |       |         `-> one bit a destination id
+//!                                     |       `-> buckets of (key, block) -> block: head line, one line a destination
+//!                                     `-> buckets of addresses that concern the director
+//! ```
+//!
+//! A packet reads the root word once and everything else through it. A change writes new lines beside the old ones and
+//! then the root word; lines that only the old root reaches are reused when every packet that could have seen it is
+//! done (a grace period; the director's business). What lives on across generations (counters, cursors, overload flags)
+//! is kept outside, under service and destination ids, see [`live`].
+//!
+//! Each kind of line has a plain struct here with `encode` and a reading function, so that the layout is written once.
+
+mod destination;
+mod filter;
+pub mod live;
+mod root;
+mod service;
+
+pub use destination::{DestinationLine, Method};
+pub use filter::{Concern, FILTER_PROBES, filter_bucket, filter_word};
+pub use root::{ROOT_LINES, RootLine, Settings, TIMEOUT_UDP, TIMEOUTS, Table};
+pub use service::{SERVICE_PROBES, SERVICE_SLOTS, ServiceKey, ServiceLine, SchedulerKind, service_bucket};
+
+/// The root word of an empty arena: no generation yet, nothing is ours.
+pub const NO_GENERATION: u64 = 0;
+
+/// Mixes a key into 32 well spread bits (the finaliser of MurmurHash3, public domain, with a multiplicative fold).
+#[inline(always)]
+pub(crate) fn spread(key: u64, seed: u64) -> u32 {
+    let mut x = (key ^ seed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    x ^= x >> 32;
+    x = x.wrapping_mul(0xD6E8_FEB8_6659_FD93);
+    (x >> 32) as u32
+}

@@ -1,0 +1,142 @@
+//! The root of a generation: where its tables lie, its settings, its timeouts.
+
+use crate::env::Tables;
+use lvsx_platform::Line;
+
+/// Lines a root takes: the tables, then the timeouts.
+pub const ROOT_LINES: u32 = 2;
+
+/// Number of timeouts a generation holds: the 11 TCP states by number, then UDP, then spare ones.
+pub const TIMEOUTS: usize = 16;
+
+/// Index of the UDP timeout.
+pub const TIMEOUT_UDP: usize = 11;
+
+/// A hash table of lines: the first line and the number of lines less one (a power of two less one).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Table {
+    /// Line number of the first bucket.
+    pub base: u32,
+    /// Number of buckets, less one.
+    pub mask: u32,
+}
+
+impl Table {
+    #[inline(always)]
+    fn decode(word: u64) -> Self {
+        Self { base: word as u32, mask: (word >> 32) as u32 }
+    }
+
+    fn encode(self) -> u64 {
+        u64::from(self.base) | u64::from(self.mask) << 32
+    }
+}
+
+/// Switches of the data plane, from the settings `net.ipv4.vs.*` of the same names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `conn_reuse_mode`: a SYN of a closed connection's flow is scheduled anew. Default 1.
+    pub conn_reuse_mode: u8,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { conn_reuse_mode: 1 }
+    }
+}
+
+/// The root of a generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct RootLine {
+    /// Addresses that concern the director.
+    pub filter: Table,
+    /// Services by key.
+    pub services: Table,
+    /// First line of the availability bits: one bit a destination id, set while it belongs to a service.
+    pub available: u32,
+    /// Number of lines of availability bits.
+    pub available_lines: u32,
+    /// Switches.
+    pub settings: Settings,
+    /// Spreads the hashes of this generation's tables; changed when a bucket would not hold.
+    pub seed: u64,
+    /// Line number of the timeouts.
+    pub timeouts: u32,
+    /// Removed destinations whose connections live on: a block laid out as a service's. 0 when none.
+    pub trash: u32,
+    /// Number of services.
+    pub services_count: u32,
+}
+
+impl RootLine {
+    /// The root lines as written to the arena at `line`; `timeouts` in ticks, by number.
+    #[must_use]
+    pub fn encode(&self, line: u32, timeouts: &[u32; TIMEOUTS]) -> [[u64; 8]; ROOT_LINES as usize] {
+        let mut second = [0; 8];
+        for (word, pair) in second.iter_mut().zip(timeouts.chunks_exact(2)) {
+            *word = u64::from(pair[0]) | u64::from(pair[1]) << 32;
+        }
+        let first = [
+            self.filter.encode(),
+            self.services.encode(),
+            u64::from(self.available) | u64::from(self.available_lines) << 32,
+            u64::from(self.settings.conn_reuse_mode),
+            self.seed,
+            u64::from(line + 1) | u64::from(self.trash) << 32,
+            u64::from(self.services_count),
+            0,
+        ];
+        [first, second]
+    }
+
+    /// The root that a line holds.
+    #[inline(always)]
+    #[must_use]
+    pub fn decode(line: &Line) -> Self {
+        let available = line[2].peek();
+        let places = line[5].peek();
+        Self {
+            filter: Table::decode(line[0].peek()),
+            services: Table::decode(line[1].peek()),
+            available: available as u32,
+            available_lines: (available >> 32) as u32,
+            settings: Settings { conn_reuse_mode: line[3].peek() as u8 },
+            seed: line[4].peek(),
+            timeouts: places as u32,
+            trash: (places >> 32) as u32,
+            services_count: line[6].peek() as u32,
+        }
+    }
+
+    /// The root of the generation in force. `None` before the first one.
+    #[inline(always)]
+    pub fn current<T: Tables>(tables: &T) -> Option<Self> {
+        let word = tables.state(0)?[0].load();
+        if word == super::NO_GENERATION {
+            return None;
+        }
+        tables.config(word as u32).map(Self::decode)
+    }
+
+    /// Whether destination `id` belongs to a service.
+    #[inline(always)]
+    pub fn is_available<T: Tables>(&self, tables: &T, id: u32) -> bool {
+        let index = id / 512;
+        if index >= self.available_lines {
+            return false;
+        }
+        match tables.config(self.available.wrapping_add(index)) {
+            Some(line) => line[(id / 64 % 8) as usize].peek() >> (id % 64) & 1 != 0,
+            None => false,
+        }
+    }
+
+    /// Timeout number `index`, in ticks. 0 when out of range.
+    #[inline(always)]
+    pub fn timeout<T: Tables>(&self, tables: &T, index: u32) -> u32 {
+        match tables.config(self.timeouts) {
+            Some(line) => (line[(index / 2 % 8) as usize].peek() >> (index % 2 * 32)) as u32,
+            None => 0,
+        }
+    }
+}

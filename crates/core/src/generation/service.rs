@@ -1,0 +1,193 @@
+//! Virtual services: the hash table of keys, and the head line of a service's block.
+
+use super::{RootLine, spread};
+use crate::env::Tables;
+use lvsx_platform::Line;
+
+/// Slots in a bucket of the service table: a key word and a block word each.
+pub const SERVICE_SLOTS: usize = 4;
+
+/// Buckets a look-up visits at most.
+pub const SERVICE_PROBES: u32 = 4;
+
+/// A service's key in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ServiceKey(u64);
+
+impl ServiceKey {
+    /// The key of an IPv4 service: raw address and port, protocol number.
+    #[inline(always)]
+    #[must_use]
+    pub fn ipv4(protocol: u8, address: u32, port: u16) -> Self {
+        Self(u64::from(address) | u64::from(port) << 32 | u64::from(protocol) << 48 | 4 << 56)
+    }
+
+    /// The key as a word, never 0.
+    #[must_use]
+    pub fn word(self) -> u64 {
+        self.0
+    }
+}
+
+/// The first bucket of `key` in a table of `mask + 1` buckets.
+#[inline(always)]
+#[must_use]
+pub fn service_bucket(key: ServiceKey, seed: u64, mask: u32) -> u32 {
+    spread(key.0, seed) & mask
+}
+
+/// The schedulers, by their number in a service's head line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SchedulerKind {
+    /// No scheduler (`none`): nothing is scheduled.
+    None = 0,
+    /// Round robin.
+    RoundRobin = 1,
+    /// Weighted round robin.
+    WeightedRoundRobin = 2,
+    /// Least connection.
+    LeastConnection = 3,
+    /// Weighted least connection.
+    WeightedLeastConnection = 4,
+}
+
+impl SchedulerKind {
+    /// All that can be named.
+    pub const ALL: [Self; 5] = [
+        Self::None,
+        Self::RoundRobin,
+        Self::WeightedRoundRobin,
+        Self::LeastConnection,
+        Self::WeightedLeastConnection,
+    ];
+
+    /// The name that `ipvsadm -s` takes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::RoundRobin => "rr",
+            Self::WeightedRoundRobin => "wrr",
+            Self::LeastConnection => "lc",
+            Self::WeightedLeastConnection => "wlc",
+        }
+    }
+
+    /// The scheduler called `name`, if it is one of [`Self::ALL`].
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    #[inline(always)]
+    fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::RoundRobin,
+            2 => Self::WeightedRoundRobin,
+            3 => Self::LeastConnection,
+            4 => Self::WeightedLeastConnection,
+            _ => Self::None,
+        }
+    }
+}
+
+/// The head line of a service's block; the destinations' lines follow it, newest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceLine {
+    /// Address family as in `AF_INET` (2) or `AF_INET6` (10).
+    pub family: u8,
+    /// Protocol number; 0 with a mark.
+    pub protocol: u8,
+    /// Raw port.
+    pub port: u16,
+    /// Stable id: index of the service's live line.
+    pub id: u32,
+    /// Firewall mark, 0 for none.
+    pub mark: u32,
+    /// Flags as IPVS numbers them: 1 persistent, 2 hashed, 4 one-packet, 8/16/32 of the scheduler.
+    pub flags: u32,
+    /// Address as 16 bytes in two raw words; an IPv4 address in the first four.
+    pub address: [u64; 2],
+    /// Who picks.
+    pub scheduler: SchedulerKind,
+    /// Number of destinations.
+    pub destinations: u32,
+    /// Persistence timeout in seconds.
+    pub timeout: u32,
+    /// Persistence mask: raw for IPv4, prefix length for IPv6.
+    pub netmask: u32,
+    /// wrr: the highest weight less the greatest common divisor less one.
+    pub max_weight: u32,
+    /// wrr: the greatest common divisor of the weights, 1 if there is none.
+    pub weight_step: u32,
+}
+
+impl ServiceLine {
+    /// The line as written to the arena.
+    #[must_use]
+    pub fn encode(&self) -> [u64; 8] {
+        [
+            u64::from(self.family)
+                | u64::from(self.protocol) << 8
+                | u64::from(self.port) << 16
+                | u64::from(self.id) << 32,
+            u64::from(self.mark) | u64::from(self.flags) << 32,
+            self.address[0],
+            self.address[1],
+            u64::from(self.scheduler as u8) | u64::from(self.destinations) << 32,
+            u64::from(self.timeout) | u64::from(self.netmask) << 32,
+            u64::from(self.max_weight) | u64::from(self.weight_step) << 32,
+            0,
+        ]
+    }
+
+    /// The service that a line holds.
+    #[inline(always)]
+    #[must_use]
+    pub fn decode(line: &Line) -> Self {
+        let (key, mark, shape) = (line[0].peek(), line[1].peek(), line[4].peek());
+        let (persistence, weights) = (line[5].peek(), line[6].peek());
+        Self {
+            family: key as u8,
+            protocol: (key >> 8) as u8,
+            port: (key >> 16) as u16,
+            id: (key >> 32) as u32,
+            mark: mark as u32,
+            flags: (mark >> 32) as u32,
+            address: [line[2].peek(), line[3].peek()],
+            scheduler: SchedulerKind::from_number(shape as u8),
+            destinations: (shape >> 32) as u32,
+            timeout: persistence as u32,
+            netmask: (persistence >> 32) as u32,
+            max_weight: weights as u32,
+            weight_step: (weights >> 32) as u32,
+        }
+    }
+}
+
+impl RootLine {
+    /// The block (line number of the head line) of the service called `key`.
+    #[inline(always)]
+    pub fn service<T: Tables>(&self, tables: &T, key: ServiceKey) -> Option<u32> {
+        let first = service_bucket(key, self.seed, self.services.mask);
+        let mut probe = 0;
+        while probe < SERVICE_PROBES {
+            let bucket = first.wrapping_add(probe) & self.services.mask;
+            let line = tables.config(self.services.base.wrapping_add(bucket))?;
+            let mut slot = 0;
+            while slot < SERVICE_SLOTS {
+                let word = line[slot * 2].peek();
+                if word == key.0 {
+                    return Some(line[slot * 2 + 1].peek() as u32);
+                }
+                if word == 0 {
+                    return None;
+                }
+                slot += 1;
+            }
+            probe += 1;
+        }
+        None
+    }
+}

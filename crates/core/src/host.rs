@@ -1,0 +1,246 @@
+//! The data plane over plain memory: the packet window and the environment that tests, property tests and replays use.
+
+use crate::conn::{Set4, no_entry};
+use crate::env::{Env, Geometry, LOCKS, PORTS, Route, Tables, state};
+use crate::event::Event;
+use crate::generation::live;
+use crate::packet::Packet;
+use crate::tick::Tick;
+use crate::wire::ETHERNET;
+use crate::wire::checksum::{add, corrected, corrected_udp, fold};
+use lvsx_platform::{Line, Word, load16, load32, store16};
+use std::vec::Vec;
+
+/// A frame in memory, as it came in by an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The bytes, link-layer header first.
+    pub bytes: Vec<u8>,
+    /// Index of the interface.
+    pub interface: u32,
+}
+
+impl Packet for Frame {
+    fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
+        self.bytes.get(offset..)?.first_chunk()
+    }
+
+    fn bytes_mut<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
+        self.bytes.get_mut(offset..)?.first_chunk_mut()
+    }
+
+    fn len(&self) -> u32 {
+        self.bytes.len() as u32
+    }
+
+    fn interface(&self) -> u32 {
+        self.interface
+    }
+
+    fn push_ipv4(&mut self) -> bool {
+        if self.bytes.len() < ETHERNET {
+            return false;
+        }
+        self.bytes.splice(ETHERNET..ETHERNET, [0; 20]);
+        true
+    }
+
+    fn adjust_checksum(&mut self, offset: usize, address: u32, port: u32, udp: bool) -> Option<()> {
+        let field = self.bytes_mut::<2>(offset)?;
+        let change = add(address, port);
+        let old = load16(field);
+        store16(field, if udp { corrected_udp(old, change) } else { corrected(old, change) });
+        Some(())
+    }
+
+    fn sum(&self, offset: usize, length: u32) -> Option<u32> {
+        let data = self.bytes.get(offset..offset.checked_add(length as usize)?)?;
+        let mut sum = 0u64;
+        for pair in data.chunks(2) {
+            sum += u64::from(load16(&[pair[0], pair.get(1).copied().unwrap_or(0)]));
+        }
+        Some(u32::from(fold(sum)))
+    }
+}
+
+fn line() -> Line {
+    core::array::from_fn(|_| Word::new(0))
+}
+
+fn lines(count: u32) -> Vec<Line> {
+    (0..count).map(|_| line()).collect()
+}
+
+/// All tables of a director with one CPU, in vectors.
+pub struct Memory {
+    /// The arena of generations.
+    pub config: Vec<Line>,
+    /// Shared state.
+    pub state: Vec<Line>,
+    /// The IPv4 connection table.
+    pub sets: Vec<Set4>,
+    /// Its layout.
+    pub geometry: Geometry,
+    /// Live lines of destinations.
+    pub destinations: Vec<Line>,
+    /// Live lines of services.
+    pub services: Vec<Line>,
+    /// Tallies.
+    pub tallies: Vec<Line>,
+    /// Counters of events.
+    pub events: Vec<Word>,
+    /// Locks.
+    pub locks: Vec<Word>,
+    /// Ports.
+    pub ports: Vec<Line>,
+}
+
+impl Memory {
+    /// Empty tables: `config` lines of arena, `sets` main and `overflow` sets, `ids` destinations and services.
+    #[must_use]
+    pub fn new(config: u32, sets: u32, overflow: u32, ids: u32) -> Self {
+        Self {
+            config: lines(config),
+            state: lines(state::LINES),
+            sets: (0..sets + overflow).map(|_| no_entry()).collect(),
+            geometry: Geometry { sets, overflow, seed: 0x5eed },
+            destinations: lines(ids),
+            services: lines(ids),
+            tallies: lines(ids),
+            events: Event::ALL.iter().map(|_| Word::new(0)).collect(),
+            locks: (0..LOCKS).map(|_| Word::new(0)).collect(),
+            ports: lines(PORTS),
+        }
+    }
+
+    /// How often `event` was counted.
+    #[must_use]
+    pub fn counted(&self, event: Event) -> u64 {
+        self.events[event as usize].load()
+    }
+
+    /// Active and inactive connections of destination `id`.
+    #[must_use]
+    pub fn counts(&self, id: u32) -> (u32, u32) {
+        let counts = self.destinations[id as usize][live::destination::COUNTS].load();
+        ((counts >> 32) as u32, counts as u32)
+    }
+}
+
+impl Tables for Memory {
+    fn config(&self, index: u32) -> Option<&Line> {
+        self.config.get(index as usize)
+    }
+
+    fn state(&self, index: u32) -> Option<&Line> {
+        self.state.get(index as usize)
+    }
+
+    fn set4(&self, index: u32) -> Option<&Set4> {
+        self.sets.get(index as usize)
+    }
+
+    fn geometry4(&self) -> Geometry {
+        self.geometry
+    }
+
+    fn destination(&self, id: u32) -> Option<&Line> {
+        self.destinations.get(id as usize)
+    }
+
+    fn service(&self, id: u32) -> Option<&Line> {
+        self.services.get(id as usize)
+    }
+
+    fn tally(&self, id: u32) -> Option<&Line> {
+        self.tallies.get(id as usize)
+    }
+
+    fn count(&self, event: Event) {
+        self.events[event as usize].add(1);
+    }
+
+    fn lock(&self, stripe: u32) -> Option<&Word> {
+        self.locks.get(stripe as usize)
+    }
+
+    fn scan(&self, count: u32, mut look: impl FnMut(u32) -> bool) {
+        for step in 0..count {
+            if !look(step) {
+                return;
+            }
+        }
+    }
+}
+
+/// Tables, a clock that the test sets, and routes that the test names.
+pub struct World {
+    /// The tables.
+    pub memory: Memory,
+    /// The present moment.
+    pub now: Tick,
+    /// Next hops by raw destination address.
+    pub routes: Vec<(u32, Route)>,
+}
+
+impl Tables for World {
+    fn config(&self, index: u32) -> Option<&Line> {
+        self.memory.config(index)
+    }
+
+    fn state(&self, index: u32) -> Option<&Line> {
+        self.memory.state(index)
+    }
+
+    fn set4(&self, index: u32) -> Option<&Set4> {
+        self.memory.set4(index)
+    }
+
+    fn geometry4(&self) -> Geometry {
+        self.memory.geometry4()
+    }
+
+    fn destination(&self, id: u32) -> Option<&Line> {
+        self.memory.destination(id)
+    }
+
+    fn service(&self, id: u32) -> Option<&Line> {
+        self.memory.service(id)
+    }
+
+    fn tally(&self, id: u32) -> Option<&Line> {
+        self.memory.tally(id)
+    }
+
+    fn count(&self, event: Event) {
+        self.memory.count(event);
+    }
+
+    fn lock(&self, stripe: u32) -> Option<&Word> {
+        self.memory.lock(stripe)
+    }
+
+    fn scan(&self, count: u32, look: impl FnMut(u32) -> bool) {
+        self.memory.scan(count, look);
+    }
+}
+
+impl Env for World {
+    fn now(&self) -> Tick {
+        self.now
+    }
+
+    fn port(&self, number: u32) -> Option<&Line> {
+        self.memory.ports.get(number as usize)
+    }
+
+    fn route4(&self, _ingress: u32, to: u32) -> Route {
+        self.routes.iter().find(|(address, _)| *address == to).map_or(Route::None, |(_, route)| *route)
+    }
+}
+
+/// A dotted quad as it lies on the wire.
+#[must_use]
+pub fn raw4(octets: [u8; 4]) -> u32 {
+    load32(&octets)
+}

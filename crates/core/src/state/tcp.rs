@@ -1,0 +1,162 @@
+//! TCP as IPVS follows it: one table, event by state, for three views of a connection.
+//!
+//! Source: observed on Linux 6.1 (normal table; the secure one differs and is not here yet). Rows are events, columns
+//! the states NO ES SS SR FW TW CL CW LA LI SA; a row is packed into a word, four bits a state.
+
+use super::State;
+use crate::wire::TcpFlags;
+
+/// Names of the states, by number.
+pub const NAMES: [&str; 11] = [
+    "NONE",
+    "ESTABLISHED",
+    "SYN_SENT",
+    "SYN_RECV",
+    "FIN_WAIT",
+    "TIME_WAIT",
+    "CLOSE",
+    "CLOSE_WAIT",
+    "LAST_ACK",
+    "LISTEN",
+    "SYNACK",
+];
+
+/// Seconds a connection stays in each state without packets, by number.
+pub const TIMEOUTS: [u32; 11] = [2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120];
+
+/// Seconds a UDP connection lives without packets.
+pub const UDP_TIMEOUT: u32 = 300;
+
+/// Whose packet moves the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// The client's, with the server's seen too.
+    Input,
+    /// The server's.
+    Output,
+    /// The client's, while the server answers past the director.
+    InputOnly,
+}
+
+#[cfg(test)]
+const NO: u8 = 0;
+const ES: u8 = 1;
+const SS: u8 = 2;
+const SR: u8 = 3;
+const FW: u8 = 4;
+const TW: u8 = 5;
+const CL: u8 = 6;
+const CW: u8 = 7;
+const LA: u8 = 8;
+const LI: u8 = 9;
+#[cfg(test)]
+const SA: u8 = 10;
+
+const fn row(states: [u8; 11]) -> u64 {
+    let mut word = 0;
+    let mut state = 0;
+    while state < 11 {
+        word |= (states[state] as u64) << (state * 4);
+        state += 1;
+    }
+    word
+}
+
+const IN_SYN: u64 = row([SR, ES, ES, SR, SR, SR, SR, SR, SR, SR, SR]);
+const IN_FIN: u64 = row([CL, CW, SS, TW, TW, TW, CL, CW, LA, LI, TW]);
+const IN_ACK: u64 = row([ES, ES, SS, ES, FW, TW, CL, CW, CL, LI, ES]);
+const IN_RST: u64 = row([CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, SR]);
+const OUT_SYN: u64 = row([SS, ES, SS, SR, SS, SS, SS, SS, SS, LI, SR]);
+const OUT_FIN: u64 = row([TW, FW, SS, TW, FW, TW, CL, TW, LA, LI, TW]);
+const OUT_ACK: u64 = row([ES, ES, SS, ES, FW, TW, CL, CW, LA, ES, ES]);
+const OUT_RST: u64 = row([CL, CL, SS, CL, CL, TW, CL, CL, CL, CL, CL]);
+const ONLY_SYN: u64 = IN_SYN;
+const ONLY_FIN: u64 = row([CL, FW, SS, TW, FW, TW, CL, CW, LA, LI, TW]);
+const ONLY_ACK: u64 = IN_ACK;
+const ONLY_RST: u64 = row([CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL]);
+
+/// The state after a packet with `flags`, seen from `view`, in `state`.
+///
+/// The first of RST, SYN, FIN, ACK that is set decides; with none of them the connection goes to CLOSE.
+#[inline(always)]
+#[must_use]
+pub fn next(view: View, flags: TcpFlags, state: State) -> State {
+    let rows = match view {
+        View::Input => [IN_RST, IN_SYN, IN_FIN, IN_ACK],
+        View::Output => [OUT_RST, OUT_SYN, OUT_FIN, OUT_ACK],
+        View::InputOnly => [ONLY_RST, ONLY_SYN, ONLY_FIN, ONLY_ACK],
+    };
+    let row = if flags.rst() {
+        rows[0]
+    } else if flags.syn() {
+        rows[1]
+    } else if flags.fin() {
+        rows[2]
+    } else if flags.ack() {
+        rows[3]
+    } else {
+        return State::CLOSE;
+    };
+    State((row >> (u32::from(state.0 & 0xf) * 4)) as u8 & 0xf)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SYN: TcpFlags = TcpFlags(0x02);
+    const FIN: TcpFlags = TcpFlags(0x11);
+    const ACK: TcpFlags = TcpFlags(0x10);
+    const RST: TcpFlags = TcpFlags(0x04);
+
+    #[test]
+    fn a_masqueraded_connection_opens_and_closes_as_observed() {
+        let steps = [
+            (View::Input, SYN, SR),
+            (View::Output, TcpFlags(0x12), SR),
+            (View::Input, ACK, ES),
+            (View::Input, FIN, CW),
+            (View::Output, FIN, TW),
+        ];
+        let mut state = State(NO);
+        for (view, flags, want) in steps {
+            state = next(view, flags, state);
+            assert_eq!(state, State(want), "{view:?} {flags:?}");
+        }
+    }
+
+    #[test]
+    fn a_directly_routed_connection_is_guessed_from_the_client() {
+        let mut state = next(View::InputOnly, SYN, State(NO));
+        assert_eq!(state, State(SR));
+        state = next(View::InputOnly, ACK, state);
+        assert_eq!(state, State(ES));
+        state = next(View::InputOnly, FIN, state);
+        assert_eq!(state, State(FW));
+        assert_eq!(next(View::InputOnly, SYN, state), State(SR));
+    }
+
+    #[test]
+    fn reset_wins_over_all_and_no_flag_at_all_closes() {
+        assert_eq!(next(View::Input, TcpFlags(0x06), State(ES)), State(CL));
+        assert_eq!(next(View::Input, RST, State(SA)), State(SR));
+        assert_eq!(next(View::Output, TcpFlags(0), State(ES)), State(CL));
+    }
+
+    #[test]
+    fn no_state_leads_outside_the_table() {
+        for view in [View::Input, View::Output, View::InputOnly] {
+            for flags in 0..64 {
+                for state in 0..11 {
+                    assert!(next(view, TcpFlags(flags), State(state)).0 < 11);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn syn_sent_syn_recv_synack_and_established_are_active() {
+        let active: std::vec::Vec<u8> = (0..11).filter(|state| State(*state).is_active()).collect();
+        assert_eq!(active, [ES, SS, SR, SA]);
+    }
+}

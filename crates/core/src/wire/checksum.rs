@@ -1,0 +1,99 @@
+//! The Internet checksum (RFC 1071), corrected incrementally (RFC 1624, equation 3).
+//!
+//! Sums are one's complement over raw 16-bit words: the sum of byte-swapped words is the byte-swapped sum (RFC 1071
+//! section 2.B), so nothing here ever swaps bytes.
+
+/// A 64-bit sum folded to 16 bits.
+#[inline(always)]
+#[must_use]
+pub fn fold(sum: u64) -> u16 {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    sum as u16
+}
+
+/// What replacing the raw 32-bit word `old` by `new` adds to a sum: `!old + new`.
+#[inline(always)]
+#[must_use]
+pub fn change32(old: u32, new: u32) -> u32 {
+    add(!old, new)
+}
+
+/// What replacing the raw 16-bit word `old` by `new` adds to a sum.
+#[inline(always)]
+#[must_use]
+pub fn change16(old: u16, new: u16) -> u32 {
+    u32::from(!old) + u32::from(new)
+}
+
+/// One's-complement sum of two 32-bit sums.
+#[inline(always)]
+#[must_use]
+pub fn add(a: u32, b: u32) -> u32 {
+    let sum = u64::from(a) + u64::from(b);
+    (sum as u32).wrapping_add((sum >> 32) as u32)
+}
+
+/// The checksum field `old` after its data changed by `change`.
+#[inline(always)]
+#[must_use]
+pub fn corrected(old: u16, change: u32) -> u16 {
+    !fold(u64::from(!old) + u64::from(change))
+}
+
+/// The same for UDP, where 0 means "no checksum" and a computed 0 is sent as 0xffff (RFC 768).
+#[inline(always)]
+#[must_use]
+pub fn corrected_udp(old: u16, change: u32) -> u16 {
+    match corrected(old, change) {
+        0 => 0xffff,
+        sum => sum,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn full(words: &[u16]) -> u16 {
+        !fold(words.iter().map(|word| u64::from(*word)).sum())
+    }
+
+    /// 0x0000 and 0xffff are the same number in one's complement.
+    fn same(a: u16, b: u16) -> bool {
+        a == b || (a == 0 || a == 0xffff) && (b == 0 || b == 0xffff)
+    }
+
+    proptest! {
+        #[test]
+        fn a_corrected_checksum_equals_one_computed_anew(
+            mut words in prop::collection::vec(any::<u16>(), 4..40), place in 0usize..2, new in any::<u32>()
+        ) {
+            let old_sum = full(&words);
+            let at = place * 2;
+            let old = u32::from(words[at]) | u32::from(words[at + 1]) << 16;
+            words[at] = new as u16;
+            words[at + 1] = (new >> 16) as u16;
+            let got = corrected(old_sum, change32(old, new));
+            prop_assert!(same(got, full(&words)), "{got:04x} for {:04x}", full(&words));
+        }
+
+        #[test]
+        fn a_port_change_is_a_16_bit_change(words in prop::collection::vec(1u16.., 4..20), new in any::<u16>()) {
+            let mut changed = words.clone();
+            changed[1] = new;
+            let got = corrected(full(&words), change16(words[1], new));
+            prop_assert!(same(got, full(&changed)));
+        }
+    }
+
+    #[test]
+    fn the_example_of_rfc_1624() {
+        // Section 4: header checksum 0xDD2F, m = 0x5555, m' = 0x3285 gives 0x0000.
+        assert_eq!(corrected(0xdd2f, change16(0x5555, 0x3285)), 0x0000);
+        assert_eq!(corrected_udp(0xdd2f, change16(0x5555, 0x3285)), 0xffff);
+    }
+}

@@ -1,0 +1,115 @@
+//! Headers on the wire: offsets, parsing, checksums.
+
+pub mod checksum;
+mod ipv4;
+mod ipv6;
+
+pub use ipv4::{Header4, Malformed4, OUTER4, outer4};
+pub use ipv6::{Header6, Malformed6};
+
+/// Length of an Ethernet header.
+pub const ETHERNET: usize = 14;
+
+/// EtherType of IPv4, raw.
+pub const IPV4: u16 = 0x0800u16.to_be();
+
+/// EtherType of IPv6, raw.
+pub const IPV6: u16 = 0x86ddu16.to_be();
+
+/// The flags byte of a TCP header (RFC 9293 section 3.1). Empty for other protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct TcpFlags(pub u8);
+
+impl TcpFlags {
+    /// No more data from the sender.
+    #[inline(always)]
+    #[must_use]
+    pub fn fin(self) -> bool {
+        self.0 & 0x01 != 0
+    }
+
+    /// Synchronises sequence numbers.
+    #[inline(always)]
+    #[must_use]
+    pub fn syn(self) -> bool {
+        self.0 & 0x02 != 0
+    }
+
+    /// Resets the connection.
+    #[inline(always)]
+    #[must_use]
+    pub fn rst(self) -> bool {
+        self.0 & 0x04 != 0
+    }
+
+    /// The acknowledgement number counts.
+    #[inline(always)]
+    #[must_use]
+    pub fn ack(self) -> bool {
+        self.0 & 0x10 != 0
+    }
+}
+
+/// What the director reads of a TCP or UDP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Ports {
+    /// Raw source port.
+    pub source: u16,
+    /// Raw destination port.
+    pub destination: u16,
+    /// TCP flags.
+    pub flags: TcpFlags,
+}
+
+impl Ports {
+    /// Reads a TCP (20 bytes at least) or UDP (8 bytes) header at `offset`, within `length` bytes of transport.
+    ///
+    /// `None`: the header does not fit the packet, or its own length field contradicts it.
+    #[inline(always)]
+    pub fn read<P: crate::packet::Packet>(packet: &P, protocol: u8, offset: usize, length: u32) -> Option<Self> {
+        use lvsx_platform::{load16, load32};
+        if protocol == crate::state::TCP {
+            if length < 20 {
+                return None;
+            }
+            let bytes = packet.bytes::<20>(offset)?;
+            let ports = load32(sub(bytes));
+            let data_offset = u32::from(bytes[12] >> 4) * 4;
+            if data_offset < 20 || data_offset > length {
+                return None;
+            }
+            return Some(Self { source: low(ports), destination: high(ports), flags: TcpFlags(bytes[13]) });
+        }
+        if length < 8 {
+            return None;
+        }
+        let bytes = packet.bytes::<8>(offset)?;
+        let ports = load32(sub(bytes));
+        let claimed = u32::from(u16::from_be(load16(&[bytes[4], bytes[5]])));
+        if claimed < 8 || claimed > length {
+            return None;
+        }
+        Some(Self { source: low(ports), destination: high(ports), flags: TcpFlags::default() })
+    }
+}
+
+/// The half of a raw 32-bit word that came first on the wire.
+#[inline(always)]
+pub(crate) fn low(word: u32) -> u16 {
+    if cfg!(target_endian = "little") { word as u16 } else { (word >> 16) as u16 }
+}
+
+/// The half of a raw 32-bit word that came second on the wire.
+#[inline(always)]
+pub(crate) fn high(word: u32) -> u16 {
+    if cfg!(target_endian = "little") { (word >> 16) as u16 } else { word as u16 }
+}
+
+/// The first four bytes of a longer array.
+#[inline(always)]
+fn sub<const N: usize>(bytes: &[u8; N]) -> &[u8; 4] {
+    match bytes.first_chunk::<4>() {
+        Some(chunk) => chunk,
+        None => &[0; 4],
+    }
+}
