@@ -1,0 +1,13 @@
+//! The BPF object that holds the real server's decapsulation, as bytes.
+
+use std::fmt;
+
+/// A compiled BPF object.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Object(pub &'static [u8]);
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Object({} bytes)", self.0.len())
+    }
+}
