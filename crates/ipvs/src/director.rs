@@ -6,7 +6,7 @@ use crate::model::{
     SyncDaemon, SyncRole, Timeouts,
 };
 
-/// A director as `serve::answer` drives it: a method a command.
+/// A director as [`answer`](crate::serve::answer) drives it: a method a command.
 ///
 /// What a message can violate by itself is checked before a method is called: required attributes,
 /// lengths, families, the range of weight and thresholds, the port of a GUE tunnel, that only a

@@ -3,11 +3,18 @@
 //! Reading order: [`model`] what is spoken about; [`director`] what a director can be asked;
 //! [serve in, datagrams out.
 
+mod attr;
+mod codec;
 pub mod consts;
 pub mod director;
 pub mod errno;
+mod message;
 pub mod model;
 pub mod namespace;
+mod nlctrl;
+pub mod reply;
+pub mod request;
+pub mod serve;
 
 pub use director::Director;
 pub use errno::Errno;
@@ -17,3 +24,6 @@ pub use model::{
     Timeouts, Tunnel, TunnelType,
 };
 pub use namespace::{cookie, namespace_dir, pins_dir, run_dir};
+pub use reply::Reply;
+pub use request::Request;
+pub use serve::{answer, answer_port};

@@ -1,0 +1,282 @@
+//! Requests: a command with its typed arguments.
+
+use crate::attr::{NESTED, Shape, Table, Writer};
+use crate::codec::destination::{DestinationNest, Settings};
+use crate::codec::service::ServiceNest;
+use crate::codec::{daemon, destination, service, timeouts};
+use crate::consts::{attr, cmd, flag};
+use crate::errno::Errno;
+use crate::message::{Header, generic};
+use crate::model::{
+    DestinationKey, DestinationSettings, Family, ForwardingMethod, ServiceKey, ServiceSettings,
+    SyncDaemon, SyncRole, Timeouts, TunnelType,
+};
+
+/// Everything a director can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Adds a service.
+    NewService(ServiceKey, ServiceSettings),
+    /// Changes a service.
+    SetService(ServiceKey, ServiceSettings),
+    /// Removes a service.
+    DeleteService(ServiceKey),
+    /// Shows one service.
+    Service(ServiceKey),
+    /// Lists all services.
+    Services,
+    /// Adds a destination to a service.
+    NewDestination(ServiceKey, DestinationKey, DestinationSettings),
+    /// Changes a destination.
+    SetDestination(ServiceKey, DestinationKey, DestinationSettings),
+    /// Removes a destination.
+    DeleteDestination(ServiceKey, DestinationKey),
+    /// Lists the destinations of a service; `None` is a request without a legible service, whose
+    /// answer is an empty list.
+    Destinations(Option<ServiceKey>),
+    /// Starts a sync daemon.
+    NewDaemon(SyncDaemon),
+    /// Stops a sync daemon.
+    DeleteDaemon(SyncRole),
+    /// Lists the sync daemons.
+    Daemons,
+    /// Sets timeouts; 0 keeps a value.
+    SetTimeouts(Timeouts),
+    /// Shows the timeouts.
+    Timeouts,
+    /// Shows version and table size.
+    Info,
+    /// Zeroes the counters of a service, or all.
+    Zero(Option<ServiceKey>),
+    /// Removes all services.
+    Flush,
+    /// Private: the text of a file under `/proc/net`.
+    ProcText(String),
+    /// Private: the director's state as JSON.
+    Status,
+}
+
+/// Why a message is not a request that the director could be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The message is wrong.
+    Message(Errno),
+    /// Its destination is wrong, which only counts if the service exists: an unknown service is
+    /// found out before the destination is looked at.
+    Destination(ServiceKey, Errno),
+}
+
+impl From<Errno> for Refusal {
+    fn from(errno: Errno) -> Self {
+        Self::Message(errno)
+    }
+}
+
+const SHAPES: &[(u16, Shape)] = &[
+    (attr::SERVICE, Shape::Nest),
+    (attr::DEST, Shape::Nest),
+    (attr::DAEMON, Shape::Nest),
+    (attr::TIMEOUT_TCP, Shape::U32),
+    (attr::TIMEOUT_TCP_FIN, Shape::U32),
+    (attr::TIMEOUT_UDP, Shape::U32),
+];
+
+/// Longest name of a text that can be asked for.
+const TEXT_NAME_MAX: usize = 63;
+
+impl Request {
+    /// Whether the answer is a sequence of messages that `NLMSG_DONE` ends.
+    #[must_use]
+    pub const fn is_dump(&self) -> bool {
+        matches!(
+            self,
+            Self::Services
+                | Self::Destinations(_)
+                | Self::Daemons
+                | Self::ProcText(_)
+                | Self::Status
+        )
+    }
+
+    const fn command(&self) -> u8 {
+        match self {
+            Self::NewService(..) => cmd::NEW_SERVICE,
+            Self::SetService(..) => cmd::SET_SERVICE,
+            Self::DeleteService(_) => cmd::DEL_SERVICE,
+            Self::Service(_) | Self::Services => cmd::GET_SERVICE,
+            Self::NewDestination(..) => cmd::NEW_DEST,
+            Self::SetDestination(..) => cmd::SET_DEST,
+            Self::DeleteDestination(..) => cmd::DEL_DEST,
+            Self::Destinations(_) => cmd::GET_DEST,
+            Self::NewDaemon(_) => cmd::NEW_DAEMON,
+            Self::DeleteDaemon(_) => cmd::DEL_DAEMON,
+            Self::Daemons => cmd::GET_DAEMON,
+            Self::SetTimeouts(_) => cmd::SET_CONFIG,
+            Self::Timeouts => cmd::GET_CONFIG,
+            Self::Info => cmd::GET_INFO,
+            Self::Zero(_) => cmd::ZERO,
+            Self::Flush => cmd::FLUSH,
+            Self::ProcText(_) => cmd::PROC,
+            Self::Status => cmd::STATUS,
+        }
+    }
+
+    /// The request as a message to the family with this id.
+    #[must_use]
+    pub fn encode(&self, family: u16, sequence: u32) -> Vec<u8> {
+        let dump = if self.is_dump() { flag::DUMP } else { 0 };
+        let flags = flag::REQUEST | flag::ACK | dump;
+        let header = Header {
+            kind: family,
+            flags,
+            sequence,
+            port: 0,
+        };
+        generic(header, self.command(), |writer| self.write(writer))
+    }
+
+    fn write(&self, writer: &mut Writer<'_>) {
+        match self {
+            Self::NewService(key, settings) | Self::SetService(key, settings) => {
+                writer.nest(attr::SERVICE | NESTED, |nest| {
+                    service::write_key(nest, key);
+                    service::write_settings(nest, settings);
+                });
+            }
+            Self::DeleteService(key)
+            | Self::Service(key)
+            | Self::Destinations(Some(key))
+            | Self::Zero(Some(key)) => {
+                write_service_key(writer, key);
+            }
+            Self::NewDestination(service, key, settings)
+            | Self::SetDestination(service, key, settings) => {
+                write_service_key(writer, service).nest(attr::DEST | NESTED, |nest| {
+                    destination::write_key(nest, key);
+                    destination::write_settings(nest, settings);
+                });
+            }
+            Self::DeleteDestination(service, key) => {
+                write_service_key(writer, service).nest(attr::DEST | NESTED, |nest| {
+                    destination::write_key(nest, key)
+                });
+            }
+            Self::NewDaemon(wanted) => daemon::write_wanted(writer, wanted),
+            Self::DeleteDaemon(role) => daemon::write_stop(writer, *role),
+            Self::SetTimeouts(wanted) => timeouts::write(writer, wanted),
+            Self::ProcText(name) => {
+                writer.text(attr::TEXT, name);
+            }
+            Self::Services
+            | Self::Destinations(None)
+            | Self::Daemons
+            | Self::Timeouts
+            | Self::Info
+            | Self::Zero(None)
+            | Self::Flush
+            | Self::Status => {}
+        }
+    }
+
+    /// Reads a request, checking it in the kernel's order.
+    pub(crate) fn decode(command: u8, dump: bool, attributes: &[u8]) -> Result<Self, Refusal> {
+        match (command, dump) {
+            (cmd::PROC, _) => return Self::decode_text(attributes),
+            (cmd::STATUS, _) => return Ok(Self::Status),
+            (cmd::GET_SERVICE, true) => return Ok(Self::Services),
+            (cmd::GET_DAEMON, true) => return Ok(Self::Daemons),
+            (cmd::GET_DEST, true) => return Ok(Self::Destinations(legible_service(attributes))),
+            (cmd::GET_DEST | cmd::GET_DAEMON, false) | (_, true) => {
+                return Err(Errno::EOPNOTSUPP.into());
+            }
+            (_, false) => {}
+        }
+        let known = (cmd::NEW_SERVICE..=cmd::FLUSH).contains(&command) && command != cmd::SET_INFO;
+        if !known {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        let table = Table::parse(attributes, SHAPES)?;
+        let service = || ServiceNest::parse(table.bytes(attr::SERVICE));
+        let request = match command {
+            cmd::NEW_SERVICE | cmd::SET_SERVICE => {
+                let nest = service()?;
+                let settings = nest.settings()?;
+                match command {
+                    cmd::NEW_SERVICE => Self::NewService(nest.key, settings),
+                    _ => Self::SetService(nest.key, settings),
+                }
+            }
+            cmd::DEL_SERVICE => Self::DeleteService(service()?.key),
+            cmd::GET_SERVICE => Self::Service(service()?.key),
+            cmd::NEW_DEST | cmd::SET_DEST | cmd::DEL_DEST => {
+                let key = service()?.key;
+                Self::decode_destination(command, key, table.bytes(attr::DEST))
+                    .map_err(|errno| Refusal::Destination(key, errno))?
+            }
+            cmd::NEW_DAEMON => Self::NewDaemon(daemon::read(table.bytes(attr::DAEMON))?),
+            cmd::DEL_DAEMON => Self::DeleteDaemon(daemon::read_role(table.bytes(attr::DAEMON))?),
+            cmd::SET_CONFIG => Self::SetTimeouts(timeouts::read(&table)),
+            cmd::GET_CONFIG => Self::Timeouts,
+            cmd::GET_INFO => Self::Info,
+            cmd::ZERO if table.bytes(attr::SERVICE).is_none() => Self::Zero(None),
+            cmd::ZERO => Self::Zero(Some(service()?.key)),
+            _ => Self::Flush,
+        };
+        Ok(request)
+    }
+
+    fn decode_destination(
+        command: u8,
+        service: ServiceKey,
+        nest: Option<&[u8]>,
+    ) -> Result<Self, Errno> {
+        if command == cmd::DEL_DEST {
+            let nest = DestinationNest::parse(nest, service.family(), Settings::Optional)?;
+            return Ok(Self::DeleteDestination(service, nest.key));
+        }
+        let nest = DestinationNest::parse(nest, service.family(), Settings::Required)?;
+        let settings = nest.settings();
+        check_destination(&service, &nest.key, &settings)?;
+        Ok(match command {
+            cmd::NEW_DEST => Self::NewDestination(service, nest.key, settings),
+            _ => Self::SetDestination(service, nest.key, settings),
+        })
+    }
+
+    fn decode_text(attributes: &[u8]) -> Result<Self, Refusal> {
+        let shapes = &[(attr::TEXT, Shape::Text { max: TEXT_NAME_MAX })];
+        let name = Table::parse(attributes, shapes)?.text(attr::TEXT);
+        name.map(Self::ProcText)
+            .ok_or(Refusal::Message(Errno::EINVAL))
+    }
+}
+
+/// What a destination can violate by itself, in the kernel's order.
+fn check_destination(
+    service: &ServiceKey,
+    key: &DestinationKey,
+    settings: &DestinationSettings,
+) -> Result<(), Errno> {
+    let other_family = Family::of(&key.addr) != service.family();
+    if other_family && settings.method != ForwardingMethod::Tunnel {
+        return Err(Errno::EINVAL);
+    }
+    if settings.weight > i32::MAX as u32 || settings.lower_threshold > settings.upper_threshold {
+        return Err(Errno::ERANGE);
+    }
+    if settings.tunnel.kind == TunnelType::Gue && settings.tunnel.port == 0 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
+/// The service of a request whose faults are not answered by an error.
+fn legible_service(attributes: &[u8]) -> Option<ServiceKey> {
+    let table = Table::parse(attributes, SHAPES).ok()?;
+    let nest = ServiceNest::parse(table.bytes(attr::SERVICE)).ok()?;
+    Some(nest.key)
+}
+
+fn write_service_key<'a, 'b>(writer: &'a mut Writer<'b>, key: &ServiceKey) -> &'a mut Writer<'b> {
+    writer.nest(attr::SERVICE | NESTED, |nest| service::write_key(nest, key))
+}

@@ -1,0 +1,137 @@
+//! The director's side of the dialogue: a datagram in, datagrams out, no socket.
+
+use crate::consts::{FAMILY_ID, NLCTRL, control, flag};
+use crate::director::Director;
+use crate::errno::Errno;
+use crate::message::{self, Message, Messages};
+use crate::nlctrl;
+use crate::reply::{self, Reply};
+use crate::request::{Refusal, Request};
+
+/// Answers every message of a datagram, each answer a datagram to be sent in this order.
+///
+/// Follows the kernel (Linux 6.1, `af_netlink.c`, `genetlink.c`, `ip_vs_ctl.c`): messages that are
+/// no requests are passed over, a broken length ends the datagram, an error is answered even to a
+/// request that wants no acknowledgement, a dump ends with `NLMSG_DONE` and is not acknowledged.
+/// Answers go to the port id that the request names. Whether the sender may ask at all is for the
+/// caller to know.
+pub fn answer(datagram: &[u8], director: &mut impl Director) -> Vec<Vec<u8>> {
+    answer_port(datagram, None, director)
+}
+
+/// As [`answer`], to the port id the datagram came from: clients may leave the one they name at 0,
+/// and some refuse an answer to any other than their own.
+pub fn answer_port(
+    datagram: &[u8],
+    port: Option<u32>,
+    director: &mut impl Director,
+) -> Vec<Vec<u8>> {
+    let mut answers = Vec::new();
+    for mut message in Messages(datagram) {
+        if let Some(port) = port {
+            message.header.port = port;
+        }
+        answer_message(&message, director, &mut answers);
+    }
+    answers
+}
+
+fn answer_message(message: &Message<'_>, director: &mut impl Director, answers: &mut Vec<Vec<u8>>) {
+    let header = &message.header;
+    let outcome = if header.flags & flag::REQUEST == 0 || header.kind < control::MIN_TYPE {
+        Ok(Answer::Messages(Vec::new()))
+    } else {
+        match header.kind {
+            NLCTRL => nlctrl::answer(message).map(|found| match header.flags & flag::DUMP {
+                flag::DUMP => Answer::Dump(vec![found, message::done(message)]),
+                _ => Answer::Messages(vec![found]),
+            }),
+            FAMILY_ID => ipvs(message, director),
+            _ => Err(Errno::ENOENT),
+        }
+    };
+    match outcome {
+        Ok(Answer::Dump(datagrams)) => answers.extend(datagrams),
+        Ok(Answer::Messages(datagrams)) => {
+            answers.extend(datagrams);
+            if header.flags & flag::ACK != 0 {
+                answers.push(message::acknowledgement(message));
+            }
+        }
+        Err(errno) => answers.push(message::error(message, errno)),
+    }
+}
+
+enum Answer {
+    /// Single messages, which an acknowledgement follows.
+    Messages(Vec<Vec<u8>>),
+    /// A dump with its end.
+    Dump(Vec<Vec<u8>>),
+}
+
+fn ipvs(message: &Message<'_>, director: &mut impl Director) -> Result<Answer, Errno> {
+    let (command, attributes) = message.generic().ok_or(Errno::EINVAL)?;
+    let dump = message.header.flags & flag::DUMP == flag::DUMP;
+    let request = match Request::decode(command, dump, attributes) {
+        Ok(request) => request,
+        Err(Refusal::Message(errno)) => return Err(errno),
+        Err(Refusal::Destination(service, errno)) => {
+            director.service(&service)?;
+            return Err(errno);
+        }
+    };
+    let replies = ask(&request, director)?;
+    if request.is_dump() {
+        return Ok(Answer::Dump(reply::dump(message, replies)));
+    }
+    let single = replies.iter().map(|reply| reply.encode(message, 0));
+    Ok(Answer::Messages(single.collect()))
+}
+
+/// Puts a request to the director; a change has nothing to tell.
+fn ask(request: &Request, director: &mut impl Director) -> Result<Vec<Reply>, Errno> {
+    let nothing = |()| Vec::new();
+    let text = |text: &[u8]| Reply::text_parts(text).collect();
+    match request {
+        Request::NewService(key, settings) => director.new_service(key, settings).map(nothing),
+        Request::SetService(key, settings) => director.set_service(key, settings).map(nothing),
+        Request::DeleteService(key) => director.delete_service(key).map(nothing),
+        Request::Service(key) => director.service(key).map(|it| vec![Reply::Service(it)]),
+        Request::Services => Ok(director
+            .services()
+            .into_iter()
+            .map(Reply::Service)
+            .collect()),
+        Request::NewDestination(service, key, settings) => director
+            .new_destination(service, key, settings)
+            .map(nothing),
+        Request::SetDestination(service, key, settings) => director
+            .set_destination(service, key, settings)
+            .map(nothing),
+        Request::DeleteDestination(service, key) => {
+            director.delete_destination(service, key).map(nothing)
+        }
+        Request::Destinations(key) => {
+            // The kernel answers an unknown service with an empty list.
+            let listed = key.as_ref().and_then(|key| director.destinations(key).ok());
+            Ok(listed
+                .into_iter()
+                .flatten()
+                .map(Reply::Destination)
+                .collect())
+        }
+        Request::NewDaemon(daemon) => director.new_daemon(daemon).map(nothing),
+        Request::DeleteDaemon(role) => director.delete_daemon(*role).map(nothing),
+        Request::Daemons => Ok(director.daemons().into_iter().map(Reply::Daemon).collect()),
+        Request::SetTimeouts(timeouts) => director.set_timeouts(timeouts).map(nothing),
+        Request::Timeouts => Ok(vec![Reply::Timeouts(director.timeouts())]),
+        Request::Info => Ok(vec![Reply::Info(director.info())]),
+        Request::Zero(key) => director.zero(key.as_ref()).map(nothing),
+        Request::Flush => director.flush().map(nothing),
+        Request::ProcText(name) => director
+            .proc_text(name)
+            .map(|found| text(&found))
+            .ok_or(Errno::ENOENT),
+        Request::Status => Ok(text(director.status().as_bytes())),
+    }
+}
