@@ -4,6 +4,7 @@
 //! [serve in, datagrams out.
 
 mod attr;
+pub mod client;
 mod codec;
 pub mod consts;
 pub mod director;
@@ -15,7 +16,9 @@ mod nlctrl;
 pub mod reply;
 pub mod request;
 pub mod serve;
+pub mod transport;
 
+pub use client::{Client, ClientError};
 pub use director::Director;
 pub use errno::Errno;
 pub use model::{
@@ -27,3 +30,4 @@ pub use namespace::{cookie, namespace_dir, pins_dir, run_dir};
 pub use reply::Reply;
 pub use request::Request;
 pub use serve::{answer, answer_port};
+pub use transport::{Choice, ConnectError, Transport};

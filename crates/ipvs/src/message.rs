@@ -111,6 +111,12 @@ pub(crate) fn error(request: &Message<'_>, errno: Errno) -> Vec<u8> {
     })
 }
 
+/// The error that a message of type `NLMSG_ERROR` or `NLMSG_DONE` tells; `None` for success.
+pub(crate) fn error_number(message: &Message<'_>) -> Option<Errno> {
+    let number = i32::from_ne_bytes(*message.payload().first_chunk()?);
+    (number < 0).then(|| Errno::new(number.wrapping_neg()))
+}
+
 /// The end of a dump, 20 bytes.
 pub(crate) fn done(request: &Message<'_>) -> Vec<u8> {
     let header = Header {

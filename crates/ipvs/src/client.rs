@@ -1,0 +1,225 @@
+//! The client's side of the dialogue: typed requests, typed answers.
+
+use std::fs;
+use std::io;
+
+use crate::consts::control;
+use crate::errno::Errno;
+use crate::message::{self, Messages};
+use crate::model::{Destination, Family, Info, Service, ServiceKey, SyncDaemon, Timeouts};
+use crate::reply::Reply;
+use crate::request::Request;
+use crate::transport::{Choice, ConnectError, DEADLINE, Transport};
+
+/// Why a request has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The director refused.
+    #[error("{0}")]
+    Refused(Errno),
+    /// The director did not answer in time, or hung up.
+    #[error(
+        "the director did not answer within {} s: see whether lvsd is running and what it logs",
+        DEADLINE.as_secs()
+    )]
+    Silent,
+    /// What came is no answer to the request.
+    #[error("the director's answer is malformed")]
+    Malformed,
+    /// The transport failed.
+    #[error("{0}")]
+    Transport(io::Error),
+}
+
+impl From<io::Error> for ClientError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::WouldBlock
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused => Self::Silent,
+            io::ErrorKind::InvalidData => Self::Malformed,
+            _ => Self::Transport(error),
+        }
+    }
+}
+
+/// A client of one director.
+pub struct Client {
+    transport: Transport,
+    sequence: u32,
+}
+
+impl Client {
+    /// A client over an open transport.
+    #[must_use]
+    pub const fn new(transport: Transport) -> Self {
+        Self {
+            transport,
+            sequence: 0,
+        }
+    }
+
+    /// A client of the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// See [`Transport::open`].
+    pub fn connect(choice: Choice) -> Result<Self, ConnectError> {
+        Transport::open(choice).map(Self::new)
+    }
+
+    /// Whether the kernel's own IPVS is asked.
+    #[must_use]
+    pub const fn is_kernel(&self) -> bool {
+        self.transport.is_kernel()
+    }
+
+    /// Puts a request and waits for all of its answer.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn call(&mut self, request: &Request) -> Result<Vec<Reply>, ClientError> {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.transport
+            .send(&request.encode(self.transport.family_id(), self.sequence))?;
+        let family = match request {
+            Request::Destinations(Some(key)) => key.family(),
+            _ => Family::V4,
+        };
+        let mut replies = Vec::new();
+        loop {
+            let datagram = self.transport.receive()?;
+            for message in Messages(&datagram) {
+                if message.header.sequence != self.sequence {
+                    continue;
+                }
+                match message.header.kind {
+                    control::ERROR | control::DONE => match message::error_number(&message) {
+                        Some(errno) => return Err(ClientError::Refused(errno)),
+                        None => return Ok(replies),
+                    },
+                    control::NOOP => {}
+                    _ => {
+                        let (command, attributes) =
+                            message.generic().ok_or(ClientError::Malformed)?;
+                        let reply = Reply::decode(command, attributes, family)
+                            .map_err(|_| ClientError::Malformed)?;
+                        replies.push(reply);
+                    }
+                }
+            }
+        }
+    }
+
+    /// All virtual services, in the director's order.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn services(&mut self) -> Result<Vec<Service>, ClientError> {
+        let replies = self.call(&Request::Services)?;
+        select(replies, |reply| match reply {
+            Reply::Service(service) => Some(service),
+            _ => None,
+        })
+    }
+
+    /// One virtual service.
+    ///
+    /// # Errors
+    /// `ESRCH` no such service, and see [`ClientError`].
+    pub fn service(&mut self, key: &ServiceKey) -> Result<Service, ClientError> {
+        one(self.call(&Request::Service(*key))?, |reply| match reply {
+            Reply::Service(service) => Some(service),
+            _ => None,
+        })
+    }
+
+    /// The destinations of a service, in the director's order; none for an unknown service.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn destinations(&mut self, key: &ServiceKey) -> Result<Vec<Destination>, ClientError> {
+        let replies = self.call(&Request::Destinations(Some(*key)))?;
+        select(replies, |reply| match reply {
+            Reply::Destination(destination) => Some(destination),
+            _ => None,
+        })
+    }
+
+    /// The sync daemons that run.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn daemons(&mut self) -> Result<Vec<SyncDaemon>, ClientError> {
+        select(self.call(&Request::Daemons)?, |reply| match reply {
+            Reply::Daemon(daemon) => Some(daemon),
+            _ => None,
+        })
+    }
+
+    /// The timeouts.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn timeouts(&mut self) -> Result<Timeouts, ClientError> {
+        one(self.call(&Request::Timeouts)?, |reply| match reply {
+            Reply::Timeouts(timeouts) => Some(timeouts),
+            _ => None,
+        })
+    }
+
+    /// Version and table size.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn info(&mut self) -> Result<Info, ClientError> {
+        one(self.call(&Request::Info)?, |reply| match reply {
+            Reply::Info(info) => Some(info),
+            _ => None,
+        })
+    }
+
+    /// The text of a file under `/proc/net`: the director's, or the kernel's file itself.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn proc_text(&mut self, name: &str) -> Result<Vec<u8>, ClientError> {
+        if self.is_kernel() {
+            return fs::read(format!("/proc/net/{name}")).map_err(ClientError::Transport);
+        }
+        self.text(&Request::ProcText(name.to_owned()))
+    }
+
+    /// The director's state as a JSON text; the kernel has none (`EOPNOTSUPP`).
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn status(&mut self) -> Result<String, ClientError> {
+        String::from_utf8(self.text(&Request::Status)?).map_err(|_| ClientError::Malformed)
+    }
+
+    fn text(&mut self, request: &Request) -> Result<Vec<u8>, ClientError> {
+        let parts = select(self.call(request)?, |reply| match reply {
+            Reply::Text(part) => Some(part),
+            _ => None,
+        })?;
+        Ok(parts.concat())
+    }
+}
+
+/// All answers, which must be of the kind that `pick` takes.
+fn select<T>(
+    replies: Vec<Reply>,
+    pick: impl Fn(Reply) -> Option<T>,
+) -> Result<Vec<T>, ClientError> {
+    replies
+        .into_iter()
+        .map(|reply| pick(reply).ok_or(ClientError::Malformed))
+        .collect()
+}
+
+/// The single answer.
+fn one<T>(replies: Vec<Reply>, pick: impl Fn(Reply) -> Option<T>) -> Result<T, ClientError> {
+    select(replies, pick)?.pop().ok_or(ClientError::Malformed)
+}

@@ -1,0 +1,262 @@
+//! A whole dialogue through the client, the codec, `answer` and a director in memory.
+
+mod support {
+    pub(crate) mod memory;
+}
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use lvsx_ipvs::{
+    Client, ClientError, DestinationKey, DestinationSettings, Errno, Family, FlagChange,
+    ForwardingMethod, Netmask, Request, ServiceFlags, ServiceKey, ServiceSettings, SyncDaemon,
+    SyncRole, Timeouts, Transport, Tunnel, TunnelType, answer,
+};
+use support::memory::MemoryDirector;
+
+fn connected() -> (Client, Rc<RefCell<MemoryDirector>>) {
+    let director = Rc::new(RefCell::new(MemoryDirector::new()));
+    let served = Rc::clone(&director);
+    let transport = Transport::local(move |datagram| answer(datagram, &mut *served.borrow_mut()));
+    (Client::new(transport), director)
+}
+
+fn web() -> ServiceKey {
+    ServiceKey::Address {
+        protocol: 6,
+        addr: [10, 0, 0, 1].into(),
+        port: 80,
+    }
+}
+
+fn round_robin() -> ServiceSettings {
+    ServiceSettings {
+        scheduler: Some("rr".into()),
+        engine: None,
+        flags: FlagChange::exactly(ServiceFlags::default()),
+        timeout: 0,
+        netmask: Netmask::host(Family::V4),
+    }
+}
+
+fn server(last: u8) -> DestinationKey {
+    DestinationKey {
+        addr: [192, 168, 1, last].into(),
+        port: 80,
+    }
+}
+
+fn masquerade(weight: u32) -> DestinationSettings {
+    DestinationSettings {
+        method: ForwardingMethod::Masquerade,
+        weight,
+        upper_threshold: 0,
+        lower_threshold: 0,
+        tunnel: Tunnel::default(),
+    }
+}
+
+fn refusal<T: std::fmt::Debug>(result: Result<T, ClientError>) -> Errno {
+    match result {
+        Err(ClientError::Refused(errno)) => errno,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn services_and_destinations_come_and_go() {
+    let (mut client, _) = connected();
+    client
+        .call(&Request::NewService(web(), round_robin()))
+        .unwrap();
+    assert_eq!(
+        refusal(client.call(&Request::NewService(web(), round_robin()))),
+        Errno::EEXIST
+    );
+    for last in 1..=200 {
+        client
+            .call(&Request::NewDestination(web(), server(last), masquerade(1)))
+            .unwrap();
+    }
+    let listed = client.destinations(&web()).unwrap();
+    let newest_first: Vec<_> = (1..=200).rev().map(server).collect();
+    assert_eq!(
+        listed.iter().map(|listed| listed.key).collect::<Vec<_>>(),
+        newest_first
+    );
+
+    client
+        .call(&Request::SetDestination(web(), server(7), masquerade(0)))
+        .unwrap();
+    let listed = client.destinations(&web()).unwrap();
+    let changed = listed
+        .iter()
+        .find(|listed| listed.key == server(7))
+        .unwrap();
+    assert_eq!(changed.settings.weight, 0);
+
+    client
+        .call(&Request::DeleteDestination(web(), server(7)))
+        .unwrap();
+    let again = client.call(&Request::DeleteDestination(web(), server(7)));
+    assert_eq!(refusal(again), Errno::ENOENT);
+    client.call(&Request::DeleteService(web())).unwrap();
+    assert_eq!(refusal(client.service(&web())), Errno::ESRCH);
+    assert!(client.destinations(&web()).unwrap().is_empty());
+}
+
+#[test]
+fn a_change_of_flags_touches_the_bits_of_its_mask() {
+    let (mut client, _) = connected();
+    let persistent = FlagChange::exactly(ServiceFlags::PERSISTENT);
+    let settings = ServiceSettings {
+        flags: persistent,
+        timeout: 60,
+        ..round_robin()
+    };
+    client.call(&Request::NewService(web(), settings)).unwrap();
+    let flags = FlagChange {
+        flags: ServiceFlags::SCHEDULER_1,
+        mask: 0x38,
+    };
+    client
+        .call(&Request::SetService(
+            web(),
+            ServiceSettings {
+                flags,
+                ..round_robin()
+            },
+        ))
+        .unwrap();
+    let expected = ServiceFlags(0x01 | 0x02 | 0x08);
+    assert_eq!(client.service(&web()).unwrap().flags, expected);
+}
+
+#[test]
+fn an_unknown_service_is_found_out_before_a_wrong_destination() {
+    let (mut client, _) = connected();
+    let wrong = Request::NewDestination(web(), server(1), masquerade(u32::MAX));
+    assert_eq!(refusal(client.call(&wrong)), Errno::ESRCH);
+    client
+        .call(&Request::NewService(web(), round_robin()))
+        .unwrap();
+    assert_eq!(refusal(client.call(&wrong)), Errno::ERANGE);
+
+    let other = DestinationKey {
+        addr: "fd00::1".parse().unwrap(),
+        port: 80,
+    };
+    let nat = Request::NewDestination(web(), other, masquerade(1));
+    assert_eq!(refusal(client.call(&nat)), Errno::EINVAL);
+    let tunnel = DestinationSettings {
+        method: ForwardingMethod::Tunnel,
+        ..masquerade(1)
+    };
+    client
+        .call(&Request::NewDestination(web(), other, tunnel))
+        .unwrap();
+    assert_eq!(client.destinations(&web()).unwrap()[0].key, other);
+
+    let gue = Tunnel {
+        kind: TunnelType::Gue,
+        port: 0,
+        flags: 0,
+    };
+    let gue = DestinationSettings {
+        tunnel: gue,
+        ..tunnel
+    };
+    assert_eq!(
+        refusal(client.call(&Request::SetDestination(web(), other, gue))),
+        Errno::EINVAL
+    );
+    let reversed = DestinationSettings {
+        upper_threshold: 1,
+        lower_threshold: 2,
+        ..tunnel
+    };
+    let reversed = Request::SetDestination(web(), other, reversed);
+    assert_eq!(refusal(client.call(&reversed)), Errno::ERANGE);
+}
+
+#[test]
+fn timeouts_info_daemons_and_texts() {
+    let (mut client, director) = connected();
+    client
+        .call(&Request::SetTimeouts(Timeouts {
+            tcp: 0,
+            tcp_fin: 30,
+            udp: 0,
+        }))
+        .unwrap();
+    assert_eq!(
+        client.timeouts().unwrap(),
+        Timeouts {
+            tcp: 900,
+            tcp_fin: 30,
+            udp: 300
+        }
+    );
+    let long = Timeouts {
+        tcp: 1 << 31,
+        tcp_fin: 1,
+        udp: 1,
+    };
+    assert_eq!(
+        refusal(client.call(&Request::SetTimeouts(long))),
+        Errno::EINVAL
+    );
+    assert_eq!(client.info().unwrap().connection_table_size, 4096);
+
+    let wanted = SyncDaemon {
+        role: SyncRole::Backup,
+        interface: "eth0".into(),
+        sync_id: 3,
+        max_length: 0,
+        group: Some("ff02::1".parse().unwrap()),
+        port: 0,
+        ttl: 4,
+    };
+    client.call(&Request::NewDaemon(wanted.clone())).unwrap();
+    let running = SyncDaemon {
+        max_length: 1472,
+        port: 8848,
+        ..wanted
+    };
+    assert_eq!(client.daemons().unwrap(), [running]);
+    assert_eq!(
+        refusal(client.call(&Request::DeleteDaemon(SyncRole::Master))),
+        Errno::ESRCH
+    );
+    client
+        .call(&Request::DeleteDaemon(SyncRole::Backup))
+        .unwrap();
+
+    director.borrow_mut().connections = b"0123456789".repeat(5000);
+    assert_eq!(
+        client.proc_text("ip_vs_conn").unwrap(),
+        director.borrow().connections
+    );
+    assert_eq!(refusal(client.proc_text("cmdline")), Errno::ENOENT);
+    assert_eq!(client.status().unwrap(), "{\"services\":0}");
+}
+
+#[test]
+fn datagrams_of_a_dump_stay_small() {
+    let mut director = MemoryDirector::new();
+    for port in 1..=500 {
+        let key = ServiceKey::Address {
+            protocol: 17,
+            addr: [10, 0, 0, 1].into(),
+            port,
+        };
+        answer(
+            &Request::NewService(key, round_robin()).encode(0x4950, 1),
+            &mut director,
+        );
+    }
+    let answers = answer(&Request::Services.encode(0x4950, 2), &mut director);
+    assert!(answers.iter().all(|datagram| datagram.len() <= 8192));
+    assert_eq!(answers.len(), 500usize.div_ceil(8192 / 320) + 1);
+    assert_eq!(answers.last().map(Vec::len), Some(20));
+}
