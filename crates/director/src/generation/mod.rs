@@ -1,0 +1,148 @@
+//! Generations: writing a configuration into the arena, putting it in force, finding it again after a restart.
+//!
+//! What a change does not touch keeps its lines: a service's block moves only when the service changed, the address
+//! filter only when addresses did. New lines are written beside those in force; then one word moves every packet that
+//! begins from now on to the new root. What only the old root reached is put aside and used again after a grace period.
+
+pub mod arena;
+mod buckets;
+mod lines;
+mod read;
+mod write;
+
+pub use lines::{address, raw_address, table_key};
+pub use read::Damaged;
+
+use crate::config::{Config, ServiceConfig};
+use crate::tables::Tables;
+use arena::{Arena, Extent};
+use lvsx_core::env::state;
+use lvsx_core::generation::{Concern, RootLine, Table};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// IPv4 addresses that concern the director, raw, with what they are.
+pub type Concerns = BTreeMap<u32, Concern>;
+
+/// The arena cannot hold the generation; nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the configuration does not fit into the arena of {lines} lines of 64 bytes")]
+pub struct ArenaFull {
+    /// Lines of the whole arena.
+    pub lines: u32,
+}
+
+/// Who may still be reading a generation of the past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// Programs of the kernel, on any CPU.
+    Programs,
+    /// Nobody but the caller: tables in plain memory.
+    Nobody,
+}
+
+/// The generation in force, and the book of the arena's lines.
+pub struct Generations {
+    arena: Arena,
+    readers: Readers,
+    present: Option<Generation>,
+}
+
+/// A generation: what it was written from, and where it lies.
+#[derive(Clone)]
+struct Generation {
+    number: u32,
+    root: RootLine,
+    line: Extent,
+    config: Config,
+    concerns: Concerns,
+    /// The service blocks, by service id.
+    blocks: BTreeMap<u32, Extent>,
+    trash: Extent,
+}
+
+impl Generation {
+    fn filter(&self) -> Extent {
+        extent(self.root.filter)
+    }
+
+    fn services(&self) -> Extent {
+        extent(self.root.services)
+    }
+
+    fn available(&self) -> Extent {
+        Extent { first: self.root.available, lines: self.root.available_lines }
+    }
+
+    /// All lines that this root reaches.
+    fn extents(&self) -> impl Iterator<Item = Extent> {
+        [self.line, self.filter(), self.services(), self.available(), self.trash]
+            .into_iter()
+            .chain(self.blocks.values().copied())
+    }
+
+    /// The block of a service that is still as it was.
+    fn block_of(&self, id: u32, service: &Arc<ServiceConfig>) -> Option<Extent> {
+        let written = self.config.services.get(&id)?;
+        if Arc::ptr_eq(written, service) { self.blocks.get(&id).copied() } else { None }
+    }
+}
+
+fn extent(table: Table) -> Extent {
+    Extent { first: table.base, lines: table.mask.saturating_add(1) }
+}
+
+impl Generations {
+    /// The book of an arena in which nothing is in force.
+    #[must_use]
+    pub fn none(tables: &Tables, readers: Readers) -> Self {
+        Self { arena: Arena::new(tables.capacity.config), readers, present: None }
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        self.present.as_ref().map_or_else(Config::default, |present| present.config.clone())
+    }
+
+    /// Number of the generation in force; 0 before the first.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.present.as_ref().map_or(0, |present| present.number)
+    }
+
+    /// Puts `config` in force: from here on packets see it whole, those on their way the one before.
+    ///
+    /// # Errors
+    /// The arena cannot hold it; the generation before stays in force.
+    pub fn publish(&mut self, tables: &Tables, config: Config, concerns: Concerns) -> Result<(), ArenaFull> {
+        let next = match self.write(tables, &config, &concerns) {
+            Some(next) => next,
+            None => {
+                self.wait_for_readers();
+                self.write(tables, &config, &concerns).ok_or(ArenaFull { lines: tables.capacity.config })?
+            }
+        };
+        let word = u64::from(next.number) << 32 | u64::from(next.line.first);
+        tables.state[state::READ as usize][state::ROOT].store(word);
+        let kept: std::collections::BTreeSet<Extent> = next.extents().collect();
+        if let Some(past) = self.present.replace(next) {
+            past.extents().filter(|extent| !kept.contains(extent)).for_each(|extent| self.arena.retire(extent));
+        }
+        if self.arena.retired() > tables.capacity.config / 4 {
+            self.wait_for_readers();
+        }
+        Ok(())
+    }
+
+    /// Waits until no packet can see a generation of the past, and frees its lines.
+    fn wait_for_readers(&mut self) {
+        if self.readers == Readers::Programs {
+            crate::grace::wait();
+        }
+        self.arena.reclaim();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,268 @@
+//! Generations in plain memory, read with the functions that packets use, against a naive model.
+
+use super::*;
+use crate::config::{DestinationConfig, Removed};
+use crate::tables::Capacity;
+use lvsx_core::generation::{DestinationLine, SchedulerKind, ServiceLine};
+use lvsx_ipvs::{
+    DestinationKey, DestinationSettings, ForwardingMethod, Netmask, ServiceFlags, ServiceKey, Tunnel,
+};
+use proptest::prelude::*;
+use std::net::{IpAddr, Ipv4Addr};
+
+fn capacity(config: u32) -> Capacity {
+    Capacity { config, destinations: 4096, services: 512, ..Capacity::rated(8, 0, 1) }
+}
+
+fn key(number: u8) -> ServiceKey {
+    let protocol = if number.is_multiple_of(2) { 6 } else { 17 };
+    let addr = IpAddr::V4(Ipv4Addr::new(10, 0, number / 7, number));
+    ServiceKey::Address { protocol, addr, port: 80 + u16::from(number % 5) }
+}
+
+fn destination(id: u32, weight: u32) -> DestinationConfig {
+    DestinationConfig {
+        id,
+        key: DestinationKey { addr: IpAddr::V4(Ipv4Addr::from(0xc0a8_0000 + id)), port: 8080 },
+        settings: DestinationSettings {
+            method: if id.is_multiple_of(3) { ForwardingMethod::Masquerade } else { ForwardingMethod::DirectRouting },
+            weight,
+            upper_threshold: weight * 2,
+            lower_threshold: weight,
+            tunnel: Tunnel::default(),
+        },
+        last_weight: weight,
+    }
+}
+
+fn service(key: ServiceKey, destinations: Vec<DestinationConfig>) -> ServiceConfig {
+    ServiceConfig {
+        key,
+        scheduler: SchedulerKind::WeightedRoundRobin,
+        flags: ServiceFlags::default(),
+        timeout: 0,
+        netmask: Netmask::V4(Ipv4Addr::BROADCAST),
+        destinations,
+    }
+}
+
+fn concerns(config: &Config) -> Concerns {
+    crate::concerns::of(config, |_| true)
+}
+
+/// What packets see of the generation in force must be what the configuration says.
+fn assert_in_force(tables: &Tables, config: &Config, absent: impl Iterator<Item = ServiceKey>) {
+    let root = RootLine::current(tables).expect("a generation is in force");
+    assert_eq!(root.services_count as usize, config.services.len());
+    for (id, service) in &config.services {
+        let key = table_key(&service.key).expect("an IPv4 service");
+        let block = root.service(tables, key).expect("the service is found");
+        let head = ServiceLine::decode(&tables.config[block as usize]);
+        assert_eq!((head.id, head.scheduler), (*id, service.scheduler));
+        assert_eq!((head.max_weight, head.weight_step), service.weight_steps());
+        let lines = tables.config[block as usize + 1..].iter().take(head.destinations as usize);
+        let ids: Vec<_> = lines.map(DestinationLine::decode).map(|line| (line.id, line.weight, line.service)).collect();
+        let expected: Vec<_> = service.destinations.iter().map(|it| (it.id, it.settings.weight, *id)).collect();
+        assert_eq!(ids, expected);
+    }
+    for key in absent.filter(|key| config.service(key).is_none()) {
+        assert_eq!(root.service(tables, table_key(&key).expect("an IPv4 service")), None);
+    }
+    let available: std::collections::BTreeSet<u32> = config.available().collect();
+    for id in 0..tables.capacity.destinations {
+        assert_eq!(root.is_available(tables, id), available.contains(&id), "destination {id}");
+    }
+    let expected = concerns(config);
+    for (address, concern) in &expected {
+        assert_eq!(root.concern(tables, *address), *concern);
+    }
+    let strangers = (0..64).map(|number| raw_address(Ipv4Addr::new(203, 0, 113, number)));
+    for address in strangers.filter(|address| !expected.contains_key(address)) {
+        assert_eq!(root.concern(tables, address), Concern::default());
+    }
+    for (number, ticks) in config.timeouts.iter().enumerate() {
+        assert_eq!(root.timeout(tables, number as u32), *ticks);
+    }
+}
+
+#[test]
+fn before_the_first_generation_nothing_is_in_force() {
+    let tables = Tables::plain(capacity(64));
+    assert!(RootLine::current(&tables).is_none());
+    let generations = Generations::in_force(&tables, Readers::Nobody).expect("an empty arena is sound");
+    assert_eq!((generations.number(), generations.config()), (0, Config::default()));
+}
+
+#[test]
+fn what_does_not_fit_leaves_the_generation_before_in_force() {
+    let tables = Tables::plain(capacity(64));
+    let mut generations = Generations::none(&tables, Readers::Nobody);
+    let mut config = Config::default();
+    config.services.insert(0, Arc::new(service(key(1), vec![destination(1, 1)])));
+    generations.publish(&tables, config.clone(), concerns(&config)).expect("it fits");
+
+    let mut large = config.clone();
+    large.services.insert(1, Arc::new(service(key(2), (2..60).map(|id| destination(id, 1)).collect())));
+    let result = generations.publish(&tables, large.clone(), concerns(&large));
+    assert_eq!(result, Err(ArenaFull { lines: 64 }));
+    assert_in_force(&tables, &config, [key(2)].into_iter());
+    for _ in 0..100 {
+        generations.publish(&tables, config.clone(), concerns(&config)).expect("no line was lost");
+    }
+}
+
+#[test]
+fn an_untouched_service_keeps_its_lines() {
+    let tables = Tables::plain(capacity(4096));
+    let mut generations = Generations::none(&tables, Readers::Nobody);
+    let mut config = Config::default();
+    config.services.insert(0, Arc::new(service(key(1), (0..100).map(|id| destination(id, 1)).collect())));
+    generations.publish(&tables, config.clone(), concerns(&config)).expect("it fits");
+    let block = |tables: &Tables| {
+        let root = RootLine::current(tables).expect("in force");
+        root.service(tables, table_key(&key(1)).expect("IPv4"))
+    };
+    let before = block(&tables);
+    config.services.insert(1, Arc::new(service(key(2), vec![destination(200, 1)])));
+    generations.publish(&tables, config.clone(), concerns(&config)).expect("it fits");
+    assert_eq!(block(&tables), before);
+}
+
+#[test]
+fn hundreds_of_services_on_one_address_are_all_found() {
+    let tables = Tables::plain(capacity(8192));
+    let mut generations = Generations::none(&tables, Readers::Nobody);
+    let mut config = Config::default();
+    for number in 0..500u32 {
+        let addr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+        let key = ServiceKey::Address { protocol: 6, addr, port: 1000 + number as u16 };
+        config.services.insert(number, Arc::new(service(key, vec![destination(number, number)])));
+    }
+    generations.publish(&tables, config.clone(), concerns(&config)).expect("it fits");
+    assert_in_force(&tables, &config, std::iter::empty());
+}
+
+#[test]
+fn overwritten_lines_are_called_damaged() {
+    let tables = Tables::plain(capacity(4096));
+    let mut generations = Generations::none(&tables, Readers::Nobody);
+    let mut config = Config::default();
+    config.services.insert(0, Arc::new(service(key(1), (0..10).map(|id| destination(id, 1)).collect())));
+    generations.publish(&tables, config.clone(), concerns(&config)).expect("it fits");
+    let written: Vec<Vec<u64>> =
+        tables.config.iter().map(|line| line.iter().map(lvsx_platform::Word::peek).collect()).collect();
+    // Each word in turn is overwritten: an error or another configuration, never a panic.
+    for line in 1..40 {
+        for word in 0..8 {
+            for value in [u64::MAX, 0, 1 << 32 | 7, 0xffff_ffff] {
+                tables.config[line][word].store(value);
+                let _ = Generations::in_force(&tables, Readers::Nobody);
+                tables.config[line][word].store(written[line][word]);
+            }
+        }
+    }
+    for line in [4096, u32::MAX] {
+        tables.state[0][0].store(1 << 32 | u64::from(line));
+        assert!(Generations::in_force(&tables, Readers::Nobody).is_err());
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Service(u8),
+    DeleteService(u8),
+    Destination(u8, u32),
+    Weight(u8, u8, u32),
+    Delete(u8, u8),
+    EmptyTrash,
+    Timeout(u8, u32),
+    Restart,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let service = 0..40u8;
+    prop_oneof![
+        4 => service.clone().prop_map(Op::Service),
+        1 => service.clone().prop_map(Op::DeleteService),
+        8 => (service.clone(), 0..9u32).prop_map(|(service, weight)| Op::Destination(service, weight)),
+        4 => (service.clone(), any::<u8>(), 0..9u32).prop_map(|(service, place, weight)| Op::Weight(service, place, weight)),
+        3 => (service, any::<u8>()).prop_map(|(service, place)| Op::Delete(service, place)),
+        1 => Just(Op::EmptyTrash),
+        1 => (0..16u8, any::<u32>()).prop_map(|(number, ticks)| Op::Timeout(number, ticks)),
+        1 => Just(Op::Restart),
+    ]
+}
+
+fn apply(config: &mut Config, op: &Op, next_id: &mut u32) {
+    let find = |config: &Config, number: u8| config.service(&key(number)).map(|(id, service)| (id, service.clone()));
+    match *op {
+        Op::Service(number) if find(config, number).is_none() => {
+            let id = (0..).find(|id| !config.services.contains_key(id)).unwrap_or(0);
+            config.services.insert(id, Arc::new(service(key(number), Vec::new())));
+        }
+        Op::DeleteService(number) => {
+            if let Some((id, service)) = find(config, number) {
+                config.services.remove(&id);
+                let removed = service.destinations.iter().rev();
+                let removed = removed.map(|it| Removed { destination: *it, service: service.key, service_id: id });
+                Arc::make_mut(&mut config.trash).extend(removed);
+            }
+        }
+        Op::Destination(number, weight) => {
+            if let Some((id, service)) = find(config, number) {
+                let mut service = (*service).clone();
+                service.destinations.insert(0, destination(*next_id, weight));
+                *next_id += 1;
+                config.services.insert(id, Arc::new(service));
+            }
+        }
+        Op::Weight(number, place, weight) => {
+            if let Some((id, service)) = find(config, number)
+                && !service.destinations.is_empty()
+            {
+                let mut service = (*service).clone();
+                let place = usize::from(place) % service.destinations.len();
+                service.destinations[place].settings.weight = weight;
+                config.services.insert(id, Arc::new(service));
+            }
+        }
+        Op::Delete(number, place) => {
+            if let Some((id, service)) = find(config, number)
+                && !service.destinations.is_empty()
+            {
+                let mut service = (*service).clone();
+                let place = usize::from(place) % service.destinations.len();
+                let destination = service.destinations.remove(place);
+                let removed = Removed { destination, service: service.key, service_id: id };
+                Arc::make_mut(&mut config.trash).push(removed);
+                config.services.insert(id, Arc::new(service));
+            }
+        }
+        Op::EmptyTrash => config.trash = Arc::default(),
+        Op::Timeout(number, ticks) => config.timeouts[usize::from(number)] = ticks,
+        Op::Service(_) | Op::Restart => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// After every change packets see exactly the configuration, and a director that starts anew reads it back.
+    #[test]
+    fn packets_see_every_change_and_a_restart_finds_it(ops in prop::collection::vec(op(), 1..60)) {
+        let tables = Tables::plain(capacity(1200));
+        let mut generations = Generations::none(&tables, Readers::Nobody);
+        let (mut config, mut next_id) = (Config::default(), 0);
+        for op in &ops {
+            apply(&mut config, op, &mut next_id);
+            if matches!(op, Op::Restart) {
+                generations = Generations::in_force(&tables, Readers::Nobody).expect("what was written is sound");
+            }
+            prop_assert_eq!(generations.publish(&tables, config.clone(), concerns(&config)), Ok(()));
+            let again = Generations::in_force(&tables, Readers::Nobody).expect("what was written is sound");
+            prop_assert_eq!(again.config(), config.clone());
+            prop_assert_eq!(again.number(), generations.number());
+        }
+        assert_in_force(&tables, &config, (0..40).map(key));
+    }
+}

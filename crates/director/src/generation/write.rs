@@ -1,0 +1,213 @@
+//! Writing the lines of the next generation beside those of the present one.
+
+use super::arena::Extent;
+use super::buckets::{buckets_for, lay_out};
+use super::lines::{destination_line, identity_line, service_line, table_key};
+use super::{Concerns, Generation, Generations};
+use crate::config::{Config, Removed, ServiceConfig};
+use crate::tables::Tables;
+use lvsx_core::generation::{
+    FILTER_PROBES, ROOT_LINES, RootLine, SERVICE_PROBES, SERVICE_SLOTS, Table, filter_bucket, filter_word,
+    service_bucket,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Words of a line, and so addresses in a bucket of the filter.
+const WORDS: usize = 8;
+/// Destination ids in a line of availability bits.
+const IDS_IN_A_LINE: u32 = 512;
+/// Doublings of a table before its hashes are spread anew.
+const DOUBLINGS: u32 = 2;
+/// Seeds tried before a table is called impossible.
+const SEEDS: u64 = 64;
+
+/// Lines being written; taken back as a whole if anything does not fit.
+struct Draft<'a> {
+    tables: &'a Tables,
+    arena: &'a mut super::Arena,
+    taken: Vec<Extent>,
+}
+
+impl Draft<'_> {
+    fn put(&mut self, lines: &[[u64; WORDS]]) -> Option<Extent> {
+        let extent = self.arena.take(lines.len() as u32)?;
+        self.taken.push(extent);
+        for (line, words) in self.tables.config[extent.first as usize..].iter().zip(lines) {
+            line.iter().zip(words).for_each(|(word, value)| word.poke(*value));
+        }
+        Some(extent)
+    }
+
+    fn put_table(&mut self, lines: &[[u64; WORDS]]) -> Option<Table> {
+        let extent = self.put(lines)?;
+        Some(Table { base: extent.first, mask: extent.lines - 1 })
+    }
+}
+
+impl Generations {
+    /// Writes the generation after the present one. `None`: it does not fit, and no line is taken.
+    pub(super) fn write(&mut self, tables: &Tables, config: &Config, concerns: &Concerns) -> Option<Generation> {
+        let mut draft = Draft { tables, arena: &mut self.arena, taken: Vec::new() };
+        let next = next(&mut draft, self.present.as_ref(), config, concerns);
+        if next.is_none() {
+            let taken = std::mem::take(&mut draft.taken);
+            taken.into_iter().for_each(|extent| self.arena.give_back(extent));
+        }
+        next
+    }
+}
+
+fn next(
+    draft: &mut Draft<'_>,
+    present: Option<&Generation>,
+    config: &Config,
+    concerns: &Concerns,
+) -> Option<Generation> {
+    let mut blocks = BTreeMap::new();
+    for (id, service) in &config.services {
+        let block = match present.and_then(|present| present.block_of(*id, service)) {
+            Some(block) => block,
+            None => draft.put(&block(*id, service))?,
+        };
+        blocks.insert(*id, block);
+    }
+
+    let seed = present.map_or(0, |present| present.root.seed);
+    let keep_services = present.filter(|present| present.blocks == blocks);
+    let keep_filter = present.filter(|present| present.concerns == *concerns);
+    let (seed, filter, services) = match (keep_filter, keep_services) {
+        (Some(filter), Some(services)) => (seed, filter.root.filter, services.root.services),
+        (keep_filter, keep_services) => {
+            let (spread, filter_lines, service_lines) = hash_tables(config, concerns, &blocks, seed)?;
+            let kept = |kept: Option<&Generation>| kept.filter(|_| spread == seed).map(|present| present.root);
+            let filter = match kept(keep_filter) {
+                Some(root) => root.filter,
+                None => draft.put_table(&filter_lines)?,
+            };
+            let services = match kept(keep_services) {
+                Some(root) => root.services,
+                None => draft.put_table(&service_lines)?,
+            };
+            (spread, filter, services)
+        }
+    };
+
+    let keep_available = present.filter(|present| present.config.available().eq(config.available()));
+    let available = match keep_available {
+        Some(present) => present.available(),
+        None => draft.put(&availability(config))?,
+    };
+    let trash = match present {
+        Some(present) if Arc::ptr_eq(&present.config.trash, &config.trash) => present.trash,
+        _ if config.trash.is_empty() => Extent { first: 0, lines: 0 },
+        _ => draft.put(&trash_block(&config.trash))?,
+    };
+
+    let line = draft.put(&[[0; WORDS]; ROOT_LINES as usize])?;
+    let root = RootLine {
+        filter,
+        services,
+        available: available.first,
+        available_lines: available.lines,
+        settings: config.settings,
+        seed,
+        timeouts: line.first + 1,
+        trash: trash.first,
+        services_count: config.services.len() as u32,
+    };
+    for (line, words) in draft.tables.config[line.first as usize..].iter().zip(root.encode(line.first, &config.timeouts)) {
+        line.iter().zip(words).for_each(|(word, value)| word.poke(value));
+    }
+    let number = present.map_or(0, |present| present.number).wrapping_add(1);
+    Some(Generation {
+        number,
+        root,
+        line,
+        config: config.clone(),
+        concerns: concerns.clone(),
+        blocks,
+        trash,
+    })
+}
+
+/// A service's block: head, then destinations, newest first.
+fn block(id: u32, service: &ServiceConfig) -> Vec<[u64; WORDS]> {
+    let head = service_line(id, service).encode();
+    let destinations = service.destinations.iter().map(|destination| destination_line(id, destination).encode());
+    std::iter::once(head).chain(destinations).collect()
+}
+
+/// The trash: a block whose head counts the destinations, their lines, and behind them for each the identity of the
+/// service it belonged to, which is for the director alone.
+fn trash_block(trash: &[Removed]) -> Vec<[u64; WORDS]> {
+    let none = lvsx_ipvs::ServiceKey::Mark { family: lvsx_ipvs::Family::V4, mark: 0 };
+    let mut head = identity_line(0, &none);
+    head.destinations = trash.len() as u32;
+    let destinations = trash.iter().map(|removed| destination_line(removed.service_id, &removed.destination).encode());
+    let services = trash.iter().map(|removed| identity_line(removed.service_id, &removed.service).encode());
+    std::iter::once(head.encode()).chain(destinations).chain(services).collect()
+}
+
+/// One bit a destination id that belongs to a service.
+fn availability(config: &Config) -> Vec<[u64; WORDS]> {
+    let mut lines = Vec::new();
+    for id in config.available() {
+        let line = (id / IDS_IN_A_LINE) as usize;
+        if line >= lines.len() {
+            lines.resize(line + 1, [0u64; WORDS]);
+        }
+        lines[line][(id / 64) as usize % WORDS] |= 1 << (id % 64);
+    }
+    lines
+}
+
+/// The filter and the service table for one seed: `seed` if it does, else the next one that does.
+#[allow(clippy::type_complexity, reason = "a seed and the two tables it spreads")]
+fn hash_tables(
+    config: &Config,
+    concerns: &Concerns,
+    blocks: &BTreeMap<u32, Extent>,
+    seed: u64,
+) -> Option<(u64, Vec<[u64; WORDS]>, Vec<[u64; WORDS]>)> {
+    (0..SEEDS).find_map(|attempt| {
+        let seed = seed.wrapping_add(attempt);
+        Some((seed, filter_table(concerns, seed)?, service_table(config, blocks, seed)?))
+    })
+}
+
+fn filter_table(concerns: &Concerns, seed: u64) -> Option<Vec<[u64; WORDS]>> {
+    let words: Vec<(u32, u64)> =
+        concerns.iter().map(|(address, concern)| (*address, filter_word(*address, *concern))).collect();
+    let least = buckets_for(words.len(), WORDS);
+    (0..=DOUBLINGS).find_map(|doubling| {
+        let buckets = least << doubling;
+        let first = |(address, _): (u32, u64)| filter_bucket(address, seed, buckets - 1);
+        let table = lay_out(&words, buckets, WORDS, FILTER_PROBES, first)?;
+        Some(table.iter().map(|bucket| line_of(bucket.iter().map(|(_, word)| *word))).collect())
+    })
+}
+
+fn service_table(config: &Config, blocks: &BTreeMap<u32, Extent>, seed: u64) -> Option<Vec<[u64; WORDS]>> {
+    let slots: Vec<_> = config
+        .services
+        .iter()
+        .filter_map(|(id, service)| Some((table_key(&service.key)?, blocks.get(id)?.first)))
+        .collect();
+    let least = buckets_for(slots.len(), SERVICE_SLOTS);
+    (0..=DOUBLINGS).find_map(|doubling| {
+        let buckets = least << doubling;
+        let first = |(key, _)| service_bucket(key, seed, buckets - 1);
+        let table = lay_out(&slots, buckets, SERVICE_SLOTS, SERVICE_PROBES, first)?;
+        let line = |bucket: &Vec<(lvsx_core::generation::ServiceKey, u32)>| {
+            line_of(bucket.iter().flat_map(|(key, block)| [key.word(), u64::from(*block)]))
+        };
+        Some(table.iter().map(line).collect())
+    })
+}
+
+fn line_of(words: impl Iterator<Item = u64>) -> [u64; WORDS] {
+    let mut line = [0; WORDS];
+    line.iter_mut().zip(words).for_each(|(slot, word)| *slot = word);
+    line
+}
