@@ -1,0 +1,354 @@
+//! `lvsx lab ...`: the command line of the labs.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::{env, io, panic};
+
+use anyhow::{Context, Result, bail, ensure};
+use lexopt::prelude::{Long, Short, Value, ValueExt};
+use lvsx_host::{ForwardingMethod, bpf};
+
+use crate::demonstration::Demonstration;
+use crate::record::{self, LAB_VARIABLE, Record};
+use crate::topology::CLIENT;
+use crate::{Blueprint, Mode, Narrator, interrupt, web};
+
+const USAGE: &str = "\
+The tutorial's labs, in network namespaces of this machine.
+
+  lvsx lab nat|tun|dr [--mode tc|xdp] [--scheduler NAME] [--keep]
+      builds the machines, runs the tutorial's commands, shows what comes back and judges it;
+      exit status 0 only if everything was as it must be
+  lvsx lab exec [--lab NAME] HOST [-- COMMAND...]
+      runs a command (else a shell) on a machine of a lab that was kept
+  lvsx lab list
+  lvsx lab down [NAME|--all]
+
+The machines are client, router (tun, dr), lvsserver, serverA, serverB and switch.
+Schedulers: rr, wrr, lc, wlc and whatever else lvsd knows; the tutorial's is rr.
+";
+
+/// A command line of the labs.
+#[derive(Debug, PartialEq, Eq)]
+enum Command {
+    Show {
+        method: ForwardingMethod,
+        mode: Mode,
+        scheduler: String,
+        keep: bool,
+    },
+    Exec {
+        lab: Option<String>,
+        host: String,
+        command: Vec<OsString>,
+    },
+    Down(Which),
+    List,
+    /// For the labs themselves: a real server's web server.
+    Web {
+        port: u16,
+        page: String,
+    },
+    Help,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Which {
+    TheOnlyOne,
+    Named(String),
+    All,
+}
+
+/// Runs `lvsx lab` with the words behind it. Exit codes: 0 as it must be, 1 not, 2 bad usage.
+#[must_use]
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let command = match parse(arguments) {
+        Ok(command) => command,
+        Err(error) => {
+            complain(&format!("{error}; `lvsx lab --help` shows what there is"));
+            return ExitCode::from(2);
+        }
+    };
+    match run(command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(arguments: Vec<OsString>) -> Result<Command> {
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let first = match parser.next()? {
+        None | Some(Short('h') | Long("help")) => return Ok(Command::Help),
+        Some(Value(word)) => word.string()?,
+        Some(other) => return Err(other.unexpected().into()),
+    };
+    match first.as_str() {
+        "exec" => parse_exec(parser),
+        "down" => parse_down(parser),
+        "list" => finish(parser, Command::List),
+        "web" => {
+            let port = parser.value()?.parse()?;
+            let page = parser.value()?.string()?;
+            finish(parser, Command::Web { port, page })
+        }
+        "help" => Ok(Command::Help),
+        word => match word.parse() {
+            Ok(method) => parse_show(method, parser),
+            Err(_) => bail!("`{word}` is no lab: there are nat, tun and dr"),
+        },
+    }
+}
+
+fn parse_show(method: ForwardingMethod, mut parser: lexopt::Parser) -> Result<Command> {
+    let (mut mode, mut scheduler, mut keep) = (Mode::Tc, "rr".to_owned(), false);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("mode") => mode = parser.value()?.string()?.parse()?,
+            Long("scheduler") => scheduler = parser.value()?.string()?,
+            Long("keep") => keep = true,
+            Short('h') | Long("help") => return Ok(Command::Help),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    // It becomes a word of a shell line.
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
+    ensure!(
+        !scheduler.is_empty() && scheduler.chars().all(plain),
+        "`{scheduler}` is no scheduler's name"
+    );
+    Ok(Command::Show {
+        method,
+        mode,
+        scheduler,
+        keep,
+    })
+}
+
+fn parse_exec(mut parser: lexopt::Parser) -> Result<Command> {
+    let mut lab = None;
+    let host = loop {
+        match parser.next()? {
+            Some(Long("lab")) => lab = Some(parser.value()?.string()?),
+            Some(Value(word)) => break word.string()?,
+            Some(other) => return Err(other.unexpected().into()),
+            None => bail!("`lvsx lab exec` needs a machine, such as {CLIENT}"),
+        }
+    };
+    let mut command: Vec<_> = parser.raw_args()?.collect();
+    if command.first().is_some_and(|word| word == "--") {
+        command.remove(0);
+    }
+    Ok(Command::Exec { lab, host, command })
+}
+
+fn parse_down(mut parser: lexopt::Parser) -> Result<Command> {
+    let which = match parser.next()? {
+        None => Which::TheOnlyOne,
+        Some(Long("all")) => Which::All,
+        Some(Value(name)) => Which::Named(name.string()?),
+        Some(other) => return Err(other.unexpected().into()),
+    };
+    finish(parser, Command::Down(which))
+}
+
+fn finish(mut parser: lexopt::Parser, command: Command) -> Result<Command> {
+    match parser.next()? {
+        None => Ok(command),
+        Some(more) => Err(more.unexpected().into()),
+    }
+}
+
+fn run(command: Command) -> Result<bool> {
+    match command {
+        Command::Help => {
+            // A closed pipe is no failure.
+            let _ = io::stdout().write_all(USAGE.as_bytes());
+            return Ok(true);
+        }
+        Command::Web { port, page } => {
+            web::serve(port, &page)?;
+            return Ok(true);
+        }
+        _ => {}
+    }
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "labs make network namespaces: run this as root"
+    );
+    match command {
+        Command::Show {
+            method,
+            mode,
+            scheduler,
+            keep,
+        } => show(method, mode, scheduler, keep),
+        Command::Exec { lab, host, command } => exec(lab, &host, &command),
+        Command::Down(which) => down(which),
+        Command::List => list(),
+        Command::Help | Command::Web { .. } => Ok(true),
+    }
+}
+
+fn show(method: ForwardingMethod, mode: Mode, scheduler: String, keep: bool) -> Result<bool> {
+    interrupt::catch()?;
+    clean_up_on_panic();
+    let narrator = Narrator::aloud();
+    for lab in record::sweep()? {
+        narrator.output(&format!("what was left of the lab {lab} has been removed"));
+    }
+    let binary = env::current_exe().context("this program cannot be found")?;
+    let blueprint = Blueprint {
+        method: Some(method),
+        mode,
+        binary,
+        object: bpf::OBJECT,
+    };
+    Demonstration {
+        blueprint,
+        method,
+        scheduler,
+        keep,
+    }
+    .run(&narrator)
+}
+
+/// A release build ends at a panic without unwinding, so the labs of this process are taken down
+/// before it does.
+fn clean_up_on_panic() {
+    static ONCE: Mutex<bool> = Mutex::new(false);
+    let mut done = ONCE.lock().unwrap_or_else(PoisonError::into_inner);
+    if std::mem::replace(&mut done, true) {
+        return;
+    }
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        report(info);
+        for record in record::all()
+            .into_iter()
+            .filter(|record| record.owner.is_this_process())
+        {
+            let _ = record::take_down(&record.name);
+        }
+    }));
+}
+
+fn exec(lab: Option<String>, host: &str, command: &[OsString]) -> Result<bool> {
+    let host = match lab.or_else(|| env::var(LAB_VARIABLE).ok()) {
+        Some(name) => record::find(&name)?,
+        None => the_only_one()?,
+    }
+    .host(host)?;
+    let shell = env::var_os("SHELL").unwrap_or_else(|| "sh".into());
+    let (program, arguments) = command.split_first().unwrap_or((&shell, &[]));
+    let error = host.exec(program, arguments);
+    Err(error).with_context(|| format!("{} on {}", program.display(), host.name()))
+}
+
+fn the_only_one() -> Result<Record> {
+    let mut labs = record::all();
+    match labs.len() {
+        0 => bail!("no lab is up; `lvsx lab dr --keep` leaves one"),
+        1 => Ok(labs.remove(0)),
+        _ => {
+            let names: Vec<_> = labs.iter().map(|record| record.name.as_str()).collect();
+            bail!("several labs are up: name one of {}", names.join(", "))
+        }
+    }
+}
+
+fn down(which: Which) -> Result<bool> {
+    let labs = match which {
+        Which::All => record::all(),
+        Which::Named(name) => vec![record::find(&name)?],
+        Which::TheOnlyOne => vec![the_only_one()?],
+    };
+    for lab in labs {
+        record::take_down(&lab.name)?;
+        Narrator::aloud().output(&format!("{} is down", lab.name));
+    }
+    Ok(true)
+}
+
+fn list() -> Result<bool> {
+    for lab in record::all() {
+        let state = match (lab.kept, lab.owner.lives()) {
+            (true, _) => "kept",
+            (false, true) => "running",
+            (false, false) => "left over; the next lab removes it",
+        };
+        let text = format!(
+            "{}: {} ({state}); machines {}\n",
+            lab.name,
+            lab.title,
+            lab.hosts.join(", ")
+        );
+        let _ = io::stdout().write_all(text.as_bytes());
+    }
+    Ok(true)
+}
+
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "lvsx lab: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(line: &str) -> Result<Command> {
+        parse(line.split_ascii_whitespace().map(OsString::from).collect())
+    }
+
+    #[test]
+    fn lines_are_read() {
+        assert_eq!(
+            parse_words("dr --mode xdp --scheduler wlc --keep").unwrap(),
+            Command::Show {
+                method: ForwardingMethod::DirectRouting,
+                mode: Mode::Xdp,
+                scheduler: "wlc".to_owned(),
+                keep: true
+            }
+        );
+        assert_eq!(
+            parse_words("exec client -- curl -s http://192.168.1.40/").unwrap(),
+            Command::Exec {
+                lab: None,
+                host: "client".to_owned(),
+                command: ["curl", "-s", "http://192.168.1.40/"]
+                    .map(OsString::from)
+                    .to_vec()
+            }
+        );
+        assert_eq!(
+            parse_words("down").unwrap(),
+            Command::Down(Which::TheOnlyOne)
+        );
+        assert_eq!(
+            parse_words("down --all").unwrap(),
+            Command::Down(Which::All)
+        );
+        assert_eq!(parse_words("").unwrap(), Command::Help);
+    }
+
+    #[test]
+    fn bad_lines_say_what_is_wrong() {
+        for (line, word) in [
+            ("drr", "nat, tun and dr"),
+            ("dr --mode xpd", "tc and xdp"),
+            ("dr --scheduler rr;reboot", "no scheduler"),
+            ("dr --kep", "--kep"),
+            ("exec", "needs a machine"),
+            ("down a b", "b"),
+        ] {
+            let error = parse_words(line).unwrap_err().to_string();
+            assert!(error.contains(word), "{line}: {error}");
+        }
+    }
+}
