@@ -1,0 +1,147 @@
+//! `cargo xtask`: what a developer and CI run on this repository.
+//!
+//! Reading order: [`repository`] (where things are), [`setup`] (what must be installed), [`ebpf`] (the
+//! committed BPF object), [`vm`] (the oldest kernel we support), [`figures`], and [`test`](mod@test), which uses them all.
+
+mod ebpf;
+mod figures;
+mod repository;
+mod setup;
+mod test;
+mod vm;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, bail};
+use lexopt::{
+    Arg::{Long, Short, Value},
+    ValueExt as _,
+};
+
+use crate::{repository::Repository, setup::Part, test::Stage};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  setup [test|ebpf|vm]...     install what is missing: for the tests, for the BPF build, for the old kernel (default: all)
+  ebpf [--check]              rebuild crates/ebpf/lvsx.bpf.o; --check: say whether the committed one is up to date
+  test [STAGE]...             run all tests, or some of: setup fmt clippy doc ebpf test figures labs vm
+  vm VERSION [--seconds N] [-- COMMAND...]
+                              boot Debian's kernel VERSION (6.1) and run COMMAND there (default: labs, kill and restart)
+  figures [OBJECT]            load each BPF program and print what the verifier and the JIT made of it
+";
+
+fn main() -> ExitCode {
+    match command() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command() -> anyhow::Result<ExitCode> {
+    let mut args = lexopt::Parser::from_env();
+    let word = match args.next()? {
+        Some(Value(word)) => word.string()?,
+        Some(Long("help") | Short('h')) => {
+            print!("{USAGE}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(other) => return Err(other.unexpected().into()),
+        None => bail!("which command?\n{USAGE}"),
+    };
+    let repository = Repository::find()?;
+    match word.as_str() {
+        "setup" => {
+            let parts = words(&mut args, Part::from_word)?;
+            setup::install(if parts.is_empty() { &Part::ALL } else { &parts })?;
+        }
+        "ebpf" => {
+            if flag(&mut args, "check")? {
+                ebpf::check(&repository)?;
+            } else {
+                ebpf::rebuild(&repository)?;
+            }
+        }
+        "test" => {
+            let stages = words(&mut args, Stage::from_word)?;
+            test::run(
+                &repository,
+                if stages.is_empty() {
+                    &Stage::ALL
+                } else {
+                    &stages
+                },
+            )?;
+        }
+        "vm" => return vm_command(&repository, &mut args),
+        "figures" => {
+            let object = words(&mut args, |word| Some(PathBuf::from(word)))?.pop();
+            figures::print(&object.unwrap_or_else(|| repository.bpf_object()))?;
+        }
+        other => bail!("no command '{other}'\n{USAGE}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn vm_command(repository: &Repository, args: &mut lexopt::Parser) -> anyhow::Result<ExitCode> {
+    let mut version = None;
+    let mut limit = vm::LIMIT;
+    let mut command: Vec<OsString> = Vec::new();
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long("seconds") => limit = Duration::from_secs(args.value()?.parse()?),
+            Value(word) if version.is_none() => version = Some(word.string()?),
+            // What stands after `--` comes as plain words.
+            Value(word) => {
+                command.push(word);
+                command.extend(args.raw_args()?);
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let version = version.context("which kernel? For example: cargo xtask vm 6.1")?;
+    setup::install(&[Part::Vm])?;
+    let machine = vm::Machine::prepare(repository, &version)?;
+    let script = if command.is_empty() {
+        vm::selftest::script(repository)?
+    } else {
+        vm::quoted(&command)?
+    };
+    let code = machine.run(&script, limit)?;
+    Ok(ExitCode::from(code))
+}
+
+/// The remaining words, each understood by `known`; an error names the first that is not.
+fn words<T>(
+    args: &mut lexopt::Parser,
+    known: impl Fn(&str) -> Option<T>,
+) -> anyhow::Result<Vec<T>> {
+    let mut found = Vec::new();
+    while let Some(arg) = args.next()? {
+        match arg {
+            Value(word) => {
+                let word = word.string()?;
+                found.push(
+                    known(&word).with_context(|| format!("'{word}' is not known here\n{USAGE}"))?,
+                );
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the only remaining argument is `--name`.
+fn flag(args: &mut lexopt::Parser, name: &str) -> anyhow::Result<bool> {
+    let mut given = false;
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long(word) if word == name => given = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(given)
+}

@@ -1,0 +1,216 @@
+//! `setup`: installs what the tests, the BPF build and the old kernel need and this machine does not have.
+//!
+//! Each thing is looked for first, so a second run costs milliseconds, and a machine that is not Debian passes
+//! when it has the tools. Installing needs root and Debian's `apt-get`.
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Context as _, bail};
+
+use crate::{
+    ebpf::{BPF_LINKER_VERSION, LLVM_PREFIX},
+    repository::{output, program, run},
+};
+
+/// What the installed things are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Unit tests, tests in network namespaces, and the labs.
+    Test,
+    /// Rebuilding the BPF object.
+    Ebpf,
+    /// Booting another kernel.
+    Vm,
+}
+
+impl Part {
+    /// All parts.
+    pub(crate) const ALL: [Self; 3] = [Self::Test, Self::Ebpf, Self::Vm];
+
+    /// The part of that name on the command line.
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "test" => Some(Self::Test),
+            "ebpf" => Some(Self::Ebpf),
+            "vm" => Some(Self::Vm),
+            _ => None,
+        }
+    }
+
+    fn needs(self) -> &'static [Need] {
+        match self {
+            Self::Test => &[
+                Need {
+                    package: "iproute2",
+                    sign: Sign::Program("ip"),
+                },
+                Need {
+                    package: "ethtool",
+                    sign: Sign::Program("ethtool"),
+                },
+                Need {
+                    package: "bpftool",
+                    sign: Sign::Program("bpftool"),
+                },
+            ],
+            Self::Ebpf => &[
+                Need {
+                    package: "rustc-web",
+                    sign: Sign::File("/usr/bin/rustc"),
+                },
+                Need {
+                    package: "cargo-web",
+                    sign: Sign::File("/usr/bin/cargo"),
+                },
+                Need {
+                    package: "libstd-rust-web-dev-bpf",
+                    sign: Sign::File("/usr/lib/rustlib/bpfel-unknown-none/lib"),
+                },
+                Need {
+                    package: "llvm-22-dev",
+                    sign: Sign::File("/usr/lib/llvm-22/lib/libLLVM.so"),
+                },
+                Need {
+                    package: "llvm-22",
+                    sign: Sign::Program("llvm-objcopy-22"),
+                },
+            ],
+            Self::Vm => &[
+                Need {
+                    package: "qemu-system-x86",
+                    sign: Sign::Program("qemu-system-x86_64"),
+                },
+                Need {
+                    package: "busybox-static",
+                    sign: Sign::Applet("insmod"),
+                },
+                Need {
+                    package: "cpio",
+                    sign: Sign::Program("cpio"),
+                },
+                Need {
+                    package: "kmod",
+                    sign: Sign::Program("modprobe"),
+                },
+            ],
+        }
+    }
+}
+
+/// A Debian package, and how to see that what it brings is there.
+struct Need {
+    package: &'static str,
+    sign: Sign,
+}
+
+enum Sign {
+    /// A program on the search path.
+    Program(&'static str),
+    /// A file or folder.
+    File(&'static str),
+    /// A command inside busybox: Debian's plain busybox is linked dynamically and has no `insmod`.
+    Applet(&'static str),
+}
+
+impl Need {
+    fn is_met(&self) -> bool {
+        match self.sign {
+            Sign::Program(name) => program(name).is_some(),
+            Sign::File(path) => Path::new(path).exists(),
+            Sign::Applet(name) => program("busybox").is_some_and(|busybox| {
+                output(Command::new(busybox).arg("--list"))
+                    .is_ok_and(|list| list.lines().any(|line| line == name))
+            }),
+        }
+    }
+}
+
+/// Installs what `parts` need and this machine lacks. Says what it installs, and nothing when all is there.
+///
+/// # Errors
+/// Something is missing and it cannot be installed: not Debian, not root, no such package, a build that fails.
+pub(crate) fn install(parts: &[Part]) -> anyhow::Result<()> {
+    let missing: Vec<_> = parts
+        .iter()
+        .flat_map(|part| part.needs())
+        .filter(|need| !need.is_met())
+        .map(|need| need.package)
+        .collect();
+    if !missing.is_empty() {
+        install_packages(&missing)?;
+    }
+    if parts.contains(&Part::Test) {
+        install_components()?;
+    }
+    if parts.contains(&Part::Ebpf) {
+        install_bpf_linker()?;
+    }
+    Ok(())
+}
+
+fn install_packages(packages: &[&str]) -> anyhow::Result<()> {
+    let list = packages.join(" ");
+    println!("setup: apt-get install {list}");
+    let Some(apt) = program("apt-get") else {
+        bail!("this machine has no apt-get: install what Debian calls {list}");
+    };
+    // A source that cannot be reached must not stop what the other sources have: the install decides.
+    if let Err(error) = run(Command::new(&apt).args(["update", "-qq"])) {
+        eprintln!("setup: {error:#}");
+    }
+    run(Command::new(&apt)
+        .args([
+            "install",
+            "-y",
+            "-qq",
+            "--no-install-recommends",
+            "-o",
+            "DPkg::Lock::Timeout=300",
+        ])
+        .args(packages)
+        .env("DEBIAN_FRONTEND", "noninteractive"))
+    .with_context(|| {
+        format!("cannot install {list}: are you root, and is this Debian 12 or newer?")
+    })
+}
+
+/// `cargo fmt` and `cargo clippy`, which a minimal toolchain lacks.
+fn install_components() -> anyhow::Result<()> {
+    for (file, component) in [("cargo-fmt", "rustfmt"), ("cargo-clippy", "clippy")] {
+        if program(file).is_none() {
+            println!("setup: rustup component add {component}");
+            run(Command::new("rustup").args(["component", "add", component]))?;
+        }
+    }
+    Ok(())
+}
+
+/// bpf-linker in exactly the version that the object is built with.
+fn install_bpf_linker() -> anyhow::Result<()> {
+    let wanted = format!("bpf-linker {BPF_LINKER_VERSION}");
+    if let Some(linker) = program("bpf-linker") {
+        // One that cannot even start (its LLVM library is gone) is replaced too.
+        match output(Command::new(linker).arg("--version")) {
+            Ok(version) if version.trim() == wanted => return Ok(()),
+            Ok(version) => println!("setup: {} is to be replaced", version.trim()),
+            Err(error) => println!("setup: {error:#}"),
+        }
+    }
+    println!("setup: cargo install {wanted} (some minutes)");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    run(Command::new(cargo)
+        .args([
+            "install",
+            "--quiet",
+            "--locked",
+            "--force",
+            "bpf-linker",
+            "--version",
+            BPF_LINKER_VERSION,
+        ])
+        .args(["--no-default-features", "--features", "llvm-22"])
+        // Where its build finds LLVM: without it the link looks for a library that is not on the system's path.
+        .env("LLVM_PREFIX", LLVM_PREFIX)
+        // Installed for the machine, not built into this repository's folder under its settings.
+        .env_remove("CARGO_TARGET_DIR"))
+}

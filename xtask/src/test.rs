@@ -1,0 +1,204 @@
+//! `test`: everything that must hold before a change lands, in stages.
+//!
+//! A stage that fails does not stop the others: one run shows all that is wrong.
+
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::bail;
+
+use crate::{
+    ebpf, figures,
+    repository::{Repository, run as run_command},
+    setup::{self, Part},
+    vm,
+};
+
+/// The tutorial's labs, by forwarding method.
+pub(crate) const LAB_METHODS: [&str; 3] = ["nat", "dr", "tun"];
+
+/// The two front ends of the data plane.
+pub(crate) const LAB_MODES: [&str; 2] = ["tc", "xdp"];
+
+/// The oldest kernel that is supported.
+const OLDEST_KERNEL: &str = "6.1";
+
+/// One part of a test run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Installs what the others need.
+    Setup,
+    /// The sources are formatted.
+    Fmt,
+    /// No lint has anything to say.
+    Clippy,
+    /// The documentation builds without a warning.
+    Doc,
+    /// The committed BPF object is what its sources give.
+    Ebpf,
+    /// Unit, property and integration tests, and the examples in the documentation.
+    Test,
+    /// The BPF programs load on this kernel within their limits.
+    Figures,
+    /// The tutorial's labs, in both modes.
+    Labs,
+    /// The labs, kill and restart on the oldest kernel.
+    Vm,
+}
+
+impl Stage {
+    /// All stages in their order.
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Setup,
+        Self::Fmt,
+        Self::Clippy,
+        Self::Doc,
+        Self::Ebpf,
+        Self::Test,
+        Self::Figures,
+        Self::Labs,
+        Self::Vm,
+    ];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Setup => "setup",
+            Self::Fmt => "fmt",
+            Self::Clippy => "clippy",
+            Self::Doc => "doc",
+            Self::Ebpf => "ebpf",
+            Self::Test => "test",
+            Self::Figures => "figures",
+            Self::Labs => "labs",
+            Self::Vm => "vm",
+        }
+    }
+
+    /// The stage of that name on the command line.
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.word() == word)
+    }
+
+    fn run(self, repository: &Repository) -> anyhow::Result<()> {
+        match self {
+            Self::Setup => setup::install(&Part::ALL),
+            // All crates, also the BPF programs, which no other stage on the host's compiler sees.
+            Self::Fmt => run_command(&mut repository.cargo(["fmt", "--all", "--check"])),
+            Self::Clippy => run_command(&mut repository.cargo([
+                "clippy",
+                "--quiet",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ])),
+            Self::Doc => run_command(
+                repository
+                    .cargo(["doc", "--quiet", "--no-deps", "--document-private-items"])
+                    .env("RUSTDOCFLAGS", "-D warnings"),
+            ),
+            Self::Ebpf => ebpf::check(repository),
+            Self::Test => tests(repository),
+            Self::Figures => figures::print(&repository.bpf_object()),
+            Self::Labs => labs(repository),
+            Self::Vm => old_kernel(repository),
+        }
+    }
+}
+
+/// Runs `stages` in their order, then prints what each gave and took.
+///
+/// # Errors
+/// At least one stage failed; each has printed why.
+pub(crate) fn run(repository: &Repository, stages: &[Stage]) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    let mut results = Vec::new();
+    for &stage in stages {
+        println!("== {}", stage.word());
+        let start = Instant::now();
+        let result = stage.run(repository);
+        let took = start.elapsed();
+        match &result {
+            Ok(()) => println!("== {} passed ({})", stage.word(), seconds(took)),
+            Err(error) => println!("== {} FAILED ({}): {error:#}", stage.word(), seconds(took)),
+        }
+        results.push((stage, result.is_ok(), took));
+    }
+    println!("== summary");
+    for (stage, passed, took) in &results {
+        println!(
+            "{:<8} {} {:>9}",
+            stage.word(),
+            if *passed { "passed" } else { "FAILED" },
+            seconds(*took)
+        );
+    }
+    let failed = results.iter().filter(|(_, passed, _)| !passed).count();
+    println!(
+        "{} of {} stages passed in {}",
+        results.len() - failed,
+        results.len(),
+        seconds(begin.elapsed())
+    );
+    std::io::stdout().flush()?;
+    if failed > 0 {
+        bail!("{failed} of {} stages failed", results.len());
+    }
+    Ok(())
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+fn tests(repository: &Repository) -> anyhow::Result<()> {
+    let has_nextest = repository
+        .cargo(["nextest", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if has_nextest {
+        run_command(&mut repository.cargo(["nextest", "run", "--no-fail-fast"]))?;
+        // nextest leaves the examples in the documentation out.
+        run_command(&mut repository.cargo(["test", "--quiet", "--doc"]))
+    } else {
+        run_command(&mut repository.cargo(["test", "--no-fail-fast"]))
+    }
+}
+
+fn labs(repository: &Repository) -> anyhow::Result<()> {
+    run_command(&mut repository.cargo(["build", "--quiet", "--release", "--package", "lvsx"]))?;
+    let lvsx = repository.target().join("release/lvsx");
+    let mut failed = Vec::new();
+    for method in LAB_METHODS {
+        for mode in LAB_MODES {
+            println!("-- lvsx lab {method} --mode {mode}");
+            let start = Instant::now();
+            match run_command(Command::new(&lvsx).args(["lab", method, "--mode", mode])) {
+                Ok(()) => println!("-- passed ({})", seconds(start.elapsed())),
+                Err(error) => {
+                    println!("-- FAILED ({}): {error:#}", seconds(start.elapsed()));
+                    failed.push(format!("{method} {mode}"));
+                }
+            }
+        }
+    }
+    if !failed.is_empty() {
+        bail!("labs that failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn old_kernel(repository: &Repository) -> anyhow::Result<()> {
+    setup::install(&[Part::Vm])?;
+    let machine = vm::Machine::prepare(repository, OLDEST_KERNEL)?;
+    let script = vm::selftest::script(repository)?;
+    match machine.run(&script, vm::LIMIT)? {
+        0 => Ok(()),
+        code => bail!("the self-test on kernel {OLDEST_KERNEL} exited with {code}"),
+    }
+}

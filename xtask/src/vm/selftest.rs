@@ -1,0 +1,95 @@
+//! What runs on the old kernel when no command is given: the labs in both modes, kill and restart, the figures.
+
+use std::{env, path::PathBuf, process::Command};
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+
+use super::quote;
+use crate::{
+    repository::{Repository, output, run},
+    test::{LAB_METHODS, LAB_MODES},
+};
+
+/// The tests of `crates/lvsx/tests/labs.rs` that must pass on the old kernel.
+const TESTS: [&str; 1] = ["kill_and_restart"];
+
+/// Builds what the self-test needs and returns its script.
+///
+/// # Errors
+/// Something does not build, or one of [`TESTS`] is not there.
+pub(crate) fn script(repository: &Repository) -> anyhow::Result<String> {
+    let labs = labs_test(repository)?;
+    let xtask = env::current_exe().context("where is this program?")?;
+    run(&mut repository.cargo(["build", "--quiet", "--release", "--package", "lvsx"]))?;
+    let lvsx = repository.target().join("release/lvsx");
+
+    let mut script = String::from("uname -r\nfailed=0\n");
+    let mut step = |name: &str, command: &str| {
+        script.push_str(&format!(
+            "start=$SECONDS\nif {command}; then verdict=passed; else verdict=FAILED; failed=1; fi\n\
+             echo \"vm: {name} $verdict ($((SECONDS - start)) s)\"\n"
+        ));
+    };
+    let lvsx = quote(&lvsx.to_string_lossy());
+    for method in LAB_METHODS {
+        for mode in LAB_MODES {
+            step(
+                &format!("lab {method} {mode}"),
+                &format!("{lvsx} lab {method} --mode {mode}"),
+            );
+        }
+    }
+    let labs = quote(&labs.to_string_lossy());
+    for test in TESTS {
+        step(
+            test,
+            &format!("{labs} --exact {test} --test-threads 1 --nocapture"),
+        );
+    }
+    let environment = format!(
+        "CARGO_MANIFEST_DIR={}",
+        quote(&repository.root().join("xtask").to_string_lossy())
+    );
+    step(
+        "figures",
+        &format!("{environment} {} figures", quote(&xtask.to_string_lossy())),
+    );
+    script.push_str("exit $failed\n");
+    Ok(script)
+}
+
+/// Builds the test program of `crates/lvsx/tests/labs.rs` and returns where it is.
+fn labs_test(repository: &Repository) -> anyhow::Result<PathBuf> {
+    let build = [
+        "test",
+        "--quiet",
+        "--no-run",
+        "--package",
+        "lvsx",
+        "--test",
+        "labs",
+        "--message-format",
+        "json",
+    ];
+    let messages = output(&mut repository.cargo(build))?;
+    let program = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message.pointer("/target/name").and_then(Value::as_str) == Some("labs"))
+        .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
+        .context("cargo built no test program of crates/lvsx/tests/labs.rs")?;
+    // A name that matches nothing would pass there without running anything.
+    let list = output(Command::new(&program).args(["--list", "--format", "terse"]))?;
+    for test in TESTS {
+        if !list
+            .lines()
+            .any(|line| line.strip_suffix(": test") == Some(test))
+        {
+            bail!(
+                "crates/lvsx/tests/labs.rs has no test {test}, which must pass on the old kernel"
+            );
+        }
+    }
+    Ok(program)
+}
