@@ -3,7 +3,10 @@
 //! Each thing is looked for first, so a second run costs milliseconds, and a machine that is not Debian passes
 //! when it has the tools. Installing needs root and Debian's `apt-get`.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context as _, bail};
 
@@ -168,7 +171,9 @@ fn install_packages(packages: &[&str]) -> anyhow::Result<()> {
             "DPkg::Lock::Timeout=300",
         ])
         .args(packages)
-        .env("DEBIAN_FRONTEND", "noninteractive"))
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        // Some hundred lines of unpacking; errors come on the other stream.
+        .stdout(Stdio::null()))
     .with_context(|| {
         format!("cannot install {list}: are you root, and is this Debian 12 or newer?")
     })

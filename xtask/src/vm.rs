@@ -135,11 +135,7 @@ impl Machine {
             .arg("-serial")
             .arg(format!("file:{}", console.display()))
             .args(["-serial", "stdio"])
-            .args(share(
-                "host",
-                Path::new("/"),
-                ",readonly=on,multidevs=remap",
-            ))
+            .args(share("host", Path::new("/"), ",readonly=on"))
             .args(share(
                 "modules",
                 &self.kernel.join("lib/modules"),
@@ -283,7 +279,7 @@ fn share(tag: &str, folder: &Path, options: &str) -> [String; 4] {
     let folder = folder.display();
     [
         "-fsdev".to_owned(),
-        format!("local,id={tag},path={folder},security_model=none{options}"),
+        format!("local,id={tag},path={folder},security_model=none,multidevs=remap{options}"),
         "-device".to_owned(),
         format!("virtio-9p-pci,fsdev={tag},mount_tag={tag}"),
     ]
