@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use rtnetlink::packet_route::neighbour::NeighbourMessage;
-use rtnetlink::packet_route::route::{RouteAddress, RouteMessage};
+use rtnetlink::packet_route::route::RouteMessage;
 
 use crate::network::{
     TUNNEL, descriptor, namespace_file, neighbour_address, own_namespace, permanent_mac,
@@ -211,14 +211,5 @@ fn delete_tunnel(network: &Network) -> Result<()> {
     match network.delete_link(TUNNEL) {
         Err(Error::Refused(_)) => network.set_up(TUNNEL, false),
         other => other,
-    }
-}
-
-/// A route's address, where it is one of IPv4 or IPv6.
-pub(crate) fn ip_address(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
-        RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
-        _ => None,
     }
 }
