@@ -1,11 +1,18 @@
 //! lvsd, the director's daemon.
 //!
 //! Reading order: [`tables`] what it shares with its programs; [`config`] and [`generation`] what is configured and how
-//! it gets to them.
+//! it gets to them; [`control`] what clients may ask for; [`stats`], [`connections`], [`proc`], [`status`] what is shown.
 
+pub mod addresses;
+pub mod clock;
 pub mod concerns;
 pub mod config;
+pub mod connections;
+pub mod control;
 pub mod generation;
 pub mod grace;
 pub mod mapping;
+pub mod proc;
+pub mod stats;
+pub mod status;
 pub mod tables;

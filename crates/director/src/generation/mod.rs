@@ -46,6 +46,8 @@ pub struct Generations {
     arena: Arena,
     readers: Readers,
     present: Option<Generation>,
+    /// What is configured before the first generation: nothing.
+    nothing: Config,
 }
 
 /// A generation: what it was written from, and where it lies.
@@ -96,13 +98,19 @@ impl Generations {
     /// The book of an arena in which nothing is in force.
     #[must_use]
     pub fn none(tables: &Tables, readers: Readers) -> Self {
-        Self { arena: Arena::new(tables.capacity.config), readers, present: None }
+        Self { arena: Arena::new(tables.capacity.config), readers, present: None, nothing: Config::default() }
     }
 
     /// The configuration in force.
     #[must_use]
-    pub fn config(&self) -> Config {
-        self.present.as_ref().map_or_else(Config::default, |present| present.config.clone())
+    pub fn config(&self) -> &Config {
+        self.present.as_ref().map_or(&self.nothing, |present| &present.config)
+    }
+
+    /// The addresses that concern the director.
+    #[must_use]
+    pub fn concerns(&self) -> Option<&Concerns> {
+        self.present.as_ref().map(|present| &present.concerns)
     }
 
     /// Number of the generation in force; 0 before the first.

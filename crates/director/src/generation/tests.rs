@@ -90,7 +90,7 @@ fn before_the_first_generation_nothing_is_in_force() {
     let tables = Tables::plain(capacity(64));
     assert!(RootLine::current(&tables).is_none());
     let generations = Generations::in_force(&tables, Readers::Nobody).expect("an empty arena is sound");
-    assert_eq!((generations.number(), generations.config()), (0, Config::default()));
+    assert_eq!((generations.number(), generations.config()), (0, &Config::default()));
 }
 
 #[test]
@@ -260,7 +260,7 @@ proptest! {
             }
             prop_assert_eq!(generations.publish(&tables, config.clone(), concerns(&config)), Ok(()));
             let again = Generations::in_force(&tables, Readers::Nobody).expect("what was written is sound");
-            prop_assert_eq!(again.config(), config.clone());
+            prop_assert_eq!(again.config(), &config);
             prop_assert_eq!(again.number(), generations.number());
         }
         assert_in_force(&tables, &config, (0..40).map(key));

@@ -1,0 +1,281 @@
+//! The director's decisions about its configuration: what clients ask for, checked, put in force, counted.
+//!
+//! A request that is refused has changed nothing; one that is granted is in force for every packet that begins after the
+//! answer. Files: [`service`] and [`destination`] the rules of adding, changing and removing; [`refusal`] what this
+//! version cannot do; [`director`] the operations as clients call them.
+
+mod destination;
+mod director;
+mod refusal;
+mod service;
+#[cfg(test)]
+mod tests;
+
+use crate::addresses::LocalTable;
+use crate::clock::Clock;
+use crate::concerns;
+use crate::config::{Config, ServiceConfig};
+use crate::generation::Generations;
+use crate::stats::{Counters, Ledger, Rate};
+use crate::status::Serving;
+use crate::tables::Tables;
+use lvsx_core::generation::live::destination::{COUNTS, FLAGS, PLACE, TEMPLATES, THRESHOLDS};
+use lvsx_core::generation::{SchedulerKind, TIMEOUT_UDP, live};
+use lvsx_core::sched::wrr;
+use lvsx_core::state::tcp;
+use lvsx_ipvs::{Errno, ServiceKey};
+use lvsx_platform::{Line, Word};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a removed destination without connections stays in the trash.
+const TRASH_IDLE: Duration = Duration::from_secs(120);
+
+/// The director.
+pub struct Control {
+    tables: Arc<Tables>,
+    generations: Generations,
+    ledger: Ledger,
+    rates: Rates,
+    clock: Clock,
+    /// Every virtual address is ours, local or not.
+    any_vip: bool,
+    locals: LocalTable,
+    /// Since when destinations in the trash have had no connection, by id.
+    idle: BTreeMap<u32, Instant>,
+    next_service: u32,
+    serving: Serving,
+}
+
+/// The estimators.
+#[derive(Default)]
+struct Rates {
+    destinations: BTreeMap<u32, Rate>,
+    services: BTreeMap<u32, Rate>,
+    total: Rate,
+}
+
+impl Control {
+    /// The director over these tables: with what is in force there, or with nothing and the usual timeouts.
+    ///
+    /// # Errors
+    /// `ENOMEM`: the arena does not hold an empty generation.
+    pub fn new(
+        tables: Arc<Tables>,
+        generations: Generations,
+        ledger: Ledger,
+        clock: Clock,
+        any_vip: bool,
+    ) -> Result<Self, Errno> {
+        let mut control = Self {
+            tables,
+            generations,
+            ledger,
+            rates: Rates::default(),
+            clock,
+            any_vip,
+            locals: LocalTable::default(),
+            idle: BTreeMap::new(),
+            next_service: 0,
+            serving: Serving::default(),
+        };
+        if control.generations.number() == 0 {
+            let mut config = Config::default();
+            for (ticks, seconds) in config.timeouts.iter_mut().zip(tcp::TIMEOUTS) {
+                *ticks = clock.rate.ticks(seconds);
+            }
+            config.timeouts[TIMEOUT_UDP] = clock.rate.ticks(tcp::UDP_TIMEOUT);
+            control.put_in_force(config)?;
+        }
+        control.finish_what_was_begun();
+        Ok(control)
+    }
+
+    /// The tables.
+    #[must_use]
+    pub fn tables(&self) -> &Arc<Tables> {
+        &self.tables
+    }
+
+    /// What is configured.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        self.generations.config()
+    }
+
+    /// Number of the generation in force; a change moves it.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.generations.number()
+    }
+
+    /// The data plane's clock.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Takes a new reading of the clock.
+    pub fn set_clock(&mut self, clock: Clock) {
+        self.clock = clock;
+    }
+
+    /// Where packets are served, for the status.
+    pub fn set_serving(&mut self, serving: Serving) {
+        self.serving = serving;
+    }
+
+    /// Takes note of what the kernel routes as local; virtual addresses that come or go are put in force.
+    ///
+    /// # Errors
+    /// `ENOMEM`: the arena does not hold the new filter.
+    pub fn set_locals(&mut self, locals: LocalTable) -> Result<(), Errno> {
+        if self.locals == locals {
+            return Ok(());
+        }
+        self.locals = locals;
+        let config = self.config().clone();
+        if self.generations.concerns() == Some(&self.concerns(&config)) {
+            return Ok(());
+        }
+        self.put_in_force(config)
+    }
+
+    /// One run of the estimators, due every two seconds.
+    pub fn estimate(&mut self) {
+        let (tables, ledger) = (&self.tables, &self.ledger);
+        for (id, service) in &self.generations.config().services {
+            self.rates.services.entry(*id).or_default().run(ledger.service(tables, *id, service));
+            for destination in &service.destinations {
+                let now = ledger.destination(tables, destination.id);
+                self.rates.destinations.entry(destination.id).or_default().run(now);
+            }
+        }
+        self.rates.total.run(ledger.total(tables));
+    }
+
+    /// Frees removed destinations that have had no connection for two minutes.
+    pub fn empty_trash(&mut self, now: Instant) {
+        let mut idle = BTreeMap::new();
+        for removed in self.config().trash.iter() {
+            let id = removed.destination.id;
+            if self.is_unused(id) {
+                idle.insert(id, self.idle.get(&id).copied().unwrap_or(now));
+            }
+        }
+        let is_over = |id: &u32| idle.get(id).is_some_and(|since| now.duration_since(*since) >= TRASH_IDLE);
+        let over: Vec<u32> = idle.keys().copied().filter(is_over).collect();
+        if !over.is_empty() {
+            let mut config = self.config().clone();
+            Arc::make_mut(&mut config.trash).retain(|removed| !over.contains(&removed.destination.id));
+            if self.put_in_force(config).is_ok() {
+                idle.retain(|id, _| !over.contains(id));
+            }
+        }
+        self.idle = idle;
+    }
+
+    /// Writes the next generation and moves packets to it.
+    fn put_in_force(&mut self, config: Config) -> Result<(), Errno> {
+        let concerns = self.concerns(&config);
+        self.generations.publish(&self.tables, config, concerns).map_err(|full| {
+            tracing::error!("{full}; the request is refused");
+            Errno::ENOMEM
+        })
+    }
+
+    fn concerns(&self, config: &Config) -> crate::generation::Concerns {
+        concerns::of(config, |address| self.any_vip || self.locals.is_local(address))
+    }
+
+    /// What a director killed in the middle of a change may have left undone: hints and thresholds of live lines, the
+    /// accounts of removed destinations.
+    fn finish_what_was_begun(&mut self) {
+        for service in self.config().services.values() {
+            self.write_places(service);
+            for destination in &service.destinations {
+                self.write_thresholds(destination.id, &destination.settings);
+            }
+        }
+        for removed in self.config().trash.iter() {
+            self.ledger.leave(&self.tables, removed.service_id, removed.destination.id);
+        }
+        self.next_service = self.config().services.keys().next_back().map_or(0, |id| id + 1);
+        self.begin_rates();
+    }
+
+    /// Rates begin at 0, from the counters as they are.
+    fn begin_rates(&mut self) {
+        let (tables, ledger) = (&self.tables, &self.ledger);
+        for (id, service) in &self.generations.config().services {
+            self.rates.services.insert(*id, Rate::from(ledger.service(tables, *id, service)));
+            for destination in &service.destinations {
+                self.rates.destinations.insert(destination.id, Rate::from(ledger.destination(tables, destination.id)));
+            }
+        }
+        self.rates.total = Rate::from(ledger.total(tables));
+    }
+
+    fn find(&self, key: &ServiceKey) -> Result<(u32, Arc<ServiceConfig>), Errno> {
+        self.config().service(key).map(|(id, service)| (id, service.clone())).ok_or(Errno::ESRCH)
+    }
+
+    fn live(&self, id: u32) -> &Line {
+        &self.tables.destinations[id as usize]
+    }
+
+    fn cursor(&self, service: u32) -> &Word {
+        &self.tables.services[service as usize][0]
+    }
+
+    /// Whether no connection and no template belongs to destination `id`.
+    fn is_unused(&self, id: u32) -> bool {
+        self.live(id)[COUNTS].load() == 0 && self.live(id)[TEMPLATES].load() == 0
+    }
+
+    /// Tells each destination's live line its place in the list.
+    fn write_places(&self, service: &ServiceConfig) {
+        for (place, destination) in service.destinations.iter().enumerate() {
+            self.live(destination.id)[PLACE].poke(place as u64);
+        }
+    }
+
+    /// Tells a destination's live line its thresholds, and settles whether it is overloaded by them (Linux 6.1.187: no
+    /// upper threshold clears the flag, connections at it or above set it, else the rule of an ending connection holds).
+    fn write_thresholds(&self, id: u32, settings: &lvsx_ipvs::DestinationSettings) {
+        let line = self.live(id);
+        let upper = u64::from(settings.upper_threshold);
+        line[THRESHOLDS].store(upper | u64::from(settings.lower_threshold) << 32);
+        let counts = line[COUNTS].load();
+        let connections = (counts >> 32) + (counts & 0xffff_ffff);
+        if upper == 0 {
+            line[FLAGS].store(line[FLAGS].peek() & !live::OVERLOADED);
+        } else if connections >= upper {
+            line[FLAGS].store(line[FLAGS].peek() | live::OVERLOADED);
+        } else {
+            live::settle_overload(line, false);
+        }
+    }
+
+    /// After the list or a weight of a service changed: wrr begins a new search at a level that fits.
+    fn reset_wrr(&self, id: u32, service: &ServiceConfig) {
+        if service.scheduler == SchedulerKind::WeightedRoundRobin {
+            let (max, step) = service.weight_steps();
+            self.move_cursor(id, |cursor| wrr::reset(cursor, max, step));
+        }
+    }
+
+    fn move_cursor(&self, id: u32, to: impl Fn(u64) -> u64) {
+        let word = self.cursor(id);
+        let mut cursor = word.load();
+        while let Err(found) = word.compare_exchange(cursor, to(cursor)) {
+            cursor = found;
+        }
+    }
+
+    fn destination_counters(&self, id: u32) -> (Counters, Rate) {
+        let rate = self.rates.destinations.get(&id).copied().unwrap_or_default();
+        (self.ledger.destination(&self.tables, id), rate)
+    }
+}

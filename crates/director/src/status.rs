@@ -1,0 +1,105 @@
+//! The director's state for the operator, as JSON: `lvsx status` prints it.
+
+use crate::connections;
+use crate::control::Control;
+use lvsx_core::event::Event;
+use lvsx_ipvs::{Director, ServiceKey, Stats};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+/// Where packets are served.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Serving {
+    /// `tc`, `xdp`.
+    pub mode: &'static str,
+    /// The interfaces whose packets are looked at.
+    pub interfaces: Vec<Interface>,
+}
+
+/// A served interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// How the program sits there: `tcx`, `clsact`, `xdp`.
+    pub hook: &'static str,
+}
+
+/// The state, with everything counted since the tables were made.
+#[must_use]
+pub fn text(control: &Control, serving: &Serving) -> String {
+    let (tables, clock) = (control.tables(), control.clock());
+    let live = connections::count(tables, clock.now());
+    let overflow = tables.state[lvsx_core::env::state::CONNECTIONS as usize][lvsx_core::env::state::OVERFLOW].load();
+    let events: Map<String, Value> =
+        Event::ALL.iter().map(|event| (event.name().to_owned(), tables.counted(*event).into())).collect();
+    let state = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "layout": lvsx_core::LAYOUT,
+        "pid": std::process::id(),
+        "tick": {
+            "hz": clock.rate.hz,
+            "shift": clock.rate.shift,
+            "milliseconds": f64::from(1u32 << clock.rate.shift) * 1000.0 / f64::from(clock.rate.hz),
+        },
+        "serving": serving,
+        "generation": control.generation(),
+        "services": services(control),
+        "connections": {
+            "live": live,
+            "rated": tables.capacity.connections,
+            "overflow": overflow >> 32,
+        },
+        "tables": { "bytes": tables.bytes(), "connection_bytes": size_of_val(&*tables.sets) },
+        "total": counters(&control.total()),
+        "events": events,
+    });
+    state.to_string()
+}
+
+fn services(control: &Control) -> Vec<Value> {
+    let listed = control.services();
+    let entries = listed.iter().map(|service| {
+        let destinations: Vec<Value> = control
+            .destinations(&service.key)
+            .unwrap_or_default()
+            .iter()
+            .map(|destination| {
+                json!({
+                    "address": destination.key.addr,
+                    "port": destination.key.port,
+                    "method": destination.settings.method.bits(),
+                    "weight": destination.settings.weight,
+                    "active": destination.active,
+                    "inactive": destination.inactive,
+                    "stats": counters(&destination.stats),
+                })
+            })
+            .collect();
+        let identity = match service.key {
+            ServiceKey::Address { protocol, addr, port } => {
+                json!({ "protocol": protocol, "address": addr, "port": port })
+            }
+            ServiceKey::Mark { mark, .. } => json!({ "mark": mark }),
+        };
+        json!({
+            "key": identity,
+            "scheduler": service.scheduler.as_deref().unwrap_or("none"),
+            "stats": counters(&service.stats),
+            "destinations": destinations,
+        })
+    });
+    entries.collect()
+}
+
+fn counters(stats: &Stats) -> Value {
+    json!({
+        "connections": stats.connections,
+        "in_packets": stats.in_packets,
+        "out_packets": stats.out_packets,
+        "in_bytes": stats.in_bytes,
+        "out_bytes": stats.out_bytes,
+    })
+}
