@@ -11,15 +11,21 @@ use crate::{
     test::{LAB_METHODS, LAB_MODES},
 };
 
-/// The tests of `crates/lvsx/tests/labs.rs` that must pass on the old kernel.
-const TESTS: [&str; 1] = ["kill_and_restart"];
+/// The test program of `crates/lvsx` that is run on the old kernel, and its tests that must pass there.
+const PROGRAM: &str = "survival";
+const TESTS: [&str; 4] = [
+    "a_killed_director_by_nat_in_tc",
+    "a_killed_director_by_nat_in_xdp",
+    "a_killed_director_by_dr_in_tc",
+    "connections_expire_without_a_director",
+];
 
 /// Builds what the self-test needs and returns its script.
 ///
 /// # Errors
 /// Something does not build, or one of [`TESTS`] is not there.
 pub(crate) fn script(repository: &Repository) -> anyhow::Result<String> {
-    let labs = labs_test(repository)?;
+    let program = test_program(repository)?;
     let xtask = env::current_exe().context("where is this program?")?;
     run(&mut repository.cargo(["build", "--quiet", "--release", "--package", "lvsx"]))?;
     let lvsx = repository.target().join("release/lvsx");
@@ -40,11 +46,11 @@ pub(crate) fn script(repository: &Repository) -> anyhow::Result<String> {
             );
         }
     }
-    let labs = quote(&labs.to_string_lossy());
+    let program = quote(&program.to_string_lossy());
     for test in TESTS {
         step(
             test,
-            &format!("{labs} --exact {test} --test-threads 1 --nocapture"),
+            &format!("{program} --exact {test} --test-threads 1 --nocapture"),
         );
     }
     let environment = format!(
@@ -59,26 +65,19 @@ pub(crate) fn script(repository: &Repository) -> anyhow::Result<String> {
     Ok(script)
 }
 
-/// Builds the test program of `crates/lvsx/tests/labs.rs` and returns where it is.
-fn labs_test(repository: &Repository) -> anyhow::Result<PathBuf> {
-    let build = [
-        "test",
-        "--quiet",
-        "--no-run",
-        "--package",
-        "lvsx",
-        "--test",
-        "labs",
-        "--message-format",
-        "json",
-    ];
-    let messages = output(&mut repository.cargo(build))?;
+/// Builds [`PROGRAM`] and returns where it is.
+fn test_program(repository: &Repository) -> anyhow::Result<PathBuf> {
+    let messages = output(
+        repository
+            .cargo(["test", "--quiet", "--no-run", "--package", "lvsx"])
+            .args(["--test", PROGRAM, "--message-format", "json"]),
+    )?;
     let program = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message.pointer("/target/name").and_then(Value::as_str) == Some("labs"))
+        .filter(|message| message.pointer("/target/name").and_then(Value::as_str) == Some(PROGRAM))
         .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
-        .context("cargo built no test program of crates/lvsx/tests/labs.rs")?;
+        .with_context(|| format!("cargo built no test program {PROGRAM}"))?;
     // A name that matches nothing would pass there without running anything.
     let list = output(Command::new(&program).args(["--list", "--format", "terse"]))?;
     for test in TESTS {
@@ -86,9 +85,7 @@ fn labs_test(repository: &Repository) -> anyhow::Result<PathBuf> {
             .lines()
             .any(|line| line.strip_suffix(": test") == Some(test))
         {
-            bail!(
-                "crates/lvsx/tests/labs.rs has no test {test}, which must pass on the old kernel"
-            );
+            bail!("the test program {PROGRAM} has no {test}, which must pass on the old kernel");
         }
     }
     Ok(program)
