@@ -10,7 +10,7 @@ mod setup;
 mod test;
 mod vm;
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+use std::{ffi::OsString, path, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, bail};
 use lexopt::{
@@ -28,7 +28,9 @@ usage: cargo xtask COMMAND
   test [STAGE]...             run all tests, or some of: setup fmt clippy doc ebpf test figures labs vm
   vm VERSION [--seconds N] [-- COMMAND...]
                               boot Debian's kernel VERSION (6.1) and run COMMAND there (default: labs, kill and restart)
-  figures [OBJECT]            load each BPF program and print what the verifier and the JIT made of it
+  figures [--vm VERSION] [OBJECT]
+                              load each BPF program, here or under kernel VERSION, and print what the verifier and
+                              the JIT made of it
 ";
 
 fn main() -> ExitCode {
@@ -77,10 +79,7 @@ fn command() -> anyhow::Result<ExitCode> {
             )?;
         }
         "vm" => return vm_command(&repository, &mut args),
-        "figures" => {
-            let object = words(&mut args, |word| Some(PathBuf::from(word)))?.pop();
-            figures::print(&object.unwrap_or_else(|| repository.bpf_object()))?;
-        }
+        "figures" => return figures_command(&repository, &mut args),
         other => bail!("no command '{other}'\n{USAGE}"),
     }
     Ok(ExitCode::SUCCESS)
@@ -111,6 +110,27 @@ fn vm_command(repository: &Repository, args: &mut lexopt::Parser) -> anyhow::Res
         vm::quoted(&command)?
     };
     let code = machine.run(&script, limit)?;
+    Ok(ExitCode::from(code))
+}
+
+fn figures_command(repository: &Repository, args: &mut lexopt::Parser) -> anyhow::Result<ExitCode> {
+    let mut version = None;
+    let mut object = repository.bpf_object();
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long("vm") => version = Some(args.value()?.string()?),
+            Value(path) => object = path.into(),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let Some(version) = version else {
+        figures::print(&object)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    setup::install(&[Part::Vm])?;
+    let object = path::absolute(object).context("where is the object?")?;
+    let machine = vm::Machine::prepare(repository, &version)?;
+    let code = machine.run(&vm::selftest::figures(&object)?, vm::LIMIT)?;
     Ok(ExitCode::from(code))
 }
 

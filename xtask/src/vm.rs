@@ -90,7 +90,10 @@ impl Machine {
     fn boot(&self, job: &Path, script: &str, limit: Duration) -> anyhow::Result<u8> {
         let root = quote(&self.root.to_string_lossy());
         let path = quote(&search_path()?.to_string_lossy());
-        let command = format!("cd {root}\nexport PATH={path} HOME=/root\n{script}\n");
+        // This program itself may be the command: it asks for its manifest.
+        let command = format!(
+            "cd {root}\nexport PATH={path} HOME=/root CARGO_MANIFEST_DIR={root}/xtask\n{script}\n"
+        );
         fs::write(job.join("command"), command)?;
         fs::write(job.join("start"), include_str!("vm/start.sh"))?;
         let archive = self.boot_archive(job)?;

@@ -1,14 +1,18 @@
 //! What runs on the old kernel when no command is given: the labs in both modes, kill and restart, the figures.
 
-use std::{env, path::PathBuf, process::Command};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
-use super::quote;
 use crate::{
     repository::{Repository, output, run},
     test::{LAB_METHODS, LAB_MODES},
+    vm::{self, quote},
 };
 
 /// The test program of `crates/lvsx` that is run on the old kernel, and its tests that must pass there.
@@ -26,7 +30,6 @@ const TESTS: [&str; 4] = [
 /// Something does not build, or one of [`TESTS`] is not there.
 pub(crate) fn script(repository: &Repository) -> anyhow::Result<String> {
     let program = test_program(repository)?;
-    let xtask = env::current_exe().context("where is this program?")?;
     run(&mut repository.cargo(["build", "--quiet", "--release", "--package", "lvsx"]))?;
     let lvsx = repository.target().join("release/lvsx");
 
@@ -53,16 +56,18 @@ pub(crate) fn script(repository: &Repository) -> anyhow::Result<String> {
             &format!("{program} --exact {test} --test-threads 1 --nocapture"),
         );
     }
-    let environment = format!(
-        "CARGO_MANIFEST_DIR={}",
-        quote(&repository.root().join("xtask").to_string_lossy())
-    );
-    step(
-        "figures",
-        &format!("{environment} {} figures", quote(&xtask.to_string_lossy())),
-    );
+    step("figures", &figures(&repository.bpf_object())?);
     script.push_str("exit $failed\n");
     Ok(script)
+}
+
+/// The command that prints the [`figures`](crate::figures) of `object`: this program is there too.
+///
+/// # Errors
+/// The system does not tell where this program is.
+pub(crate) fn figures(object: &Path) -> anyhow::Result<String> {
+    let xtask = env::current_exe().context("where is this program?")?;
+    vm::quoted(&[xtask.into(), "figures".into(), object.into()])
 }
 
 /// Builds [`PROGRAM`] and returns where it is.
