@@ -4,9 +4,17 @@
 //! ours? -> parse -> find the connection -> (miss: find the service -> pick -> open) -> state and timer -> count -> rewrite -> out
 //! ```
 //!
-//! [`fast`] is the program that every packet meets: an established packet looks up no service. What it cannot finish in
-//! the connection's two sets it hands to [`open`], which does the whole way again and more: connections of the overflow
-//! area, and first packets. Each reads the generation once, so each decision belongs to one configuration.
+//! Four stages, which are four programs that call each other as their last act, because a BPF program has half a
+//! kilobyte of stack and each must stay small enough for the verifier:
+//!
+//! - [`fast`], which every packet meets: connections in their two sets. An established packet looks up no service.
+//! - [`overflow`]: the same for connections of the overflow area, if there are any.
+//! - [`open`]: first packets. Finds the service and picks a destination.
+//! - [`bind`]: opens the connection to that destination, and begins anew with [`fast`], which finds it.
+//!
+//! Each reads the generation once, so each decision belongs to one configuration. But for the picked destination's line
+//! nothing crosses from one stage to the next; that line outlives all four, because lines are reused only after a grace
+//! period.
 //!
 //! A step gives the next thing or a named reason to stop ([`Stop`]); "not ours" is no error, and a full table never looks
 //! like a bad packet. Packets are counted before they are sent, as in the kernel.
@@ -14,47 +22,78 @@
 use crate::conn::{self, Hit, Hop, NewEntry4, Opened, Peer, Want4};
 use crate::env::{Env, PORT_PROBES, PORTS, Route, state as shared};
 use crate::event::Event;
-use crate::forward::{self, tunnel::Unwrappable};
-use crate::generation::{Method, RootLine, ServiceKey, TIMEOUT_UDP, live};
+use crate::forward::{self, masquerade::Readdress, tunnel::Unwrappable};
+use crate::generation::{DestinationLine, Method, RootLine, ServiceKey, TIMEOUT_UDP, live};
 use crate::packet::Packet;
 use crate::sched::{self, Service};
 use crate::state::{State, TCP, UDP, tcp};
 use crate::tick::Tick;
 use crate::wire::{self, Header4, Ports};
-use lvsx_platform::{Line, load16, load32};
+use lvsx_platform::{Line, hide, load16, load32};
 
-/// What becomes of a packet.
+/// What becomes of a packet. All fields are always set: BPF has no use for half an enum, and its verifier refuses to see
+/// one copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It goes on as it came.
-    Pass(Event),
-    /// It ends here.
-    Drop(Event),
-    /// It leaves by this interface, its link-layer header written.
-    Out {
-        /// Interface index.
-        interface: u32,
-    },
-    /// It leaves by this interface, and the kernel finds the next hop's link-layer address. Only where the hook can;
-    /// elsewhere it ends here and the director is told.
-    OutUnresolved {
-        /// Interface index.
-        interface: u32,
-        /// Raw IPv4 address of the next hop.
-        gateway: u32,
-    },
-    /// The program for connections that are not in their sets goes on with it.
-    Open,
+pub struct Verdict {
+    /// What to do.
+    pub action: Action,
+    /// Under which name it was counted. Of [`Action::Next`], nothing was.
+    pub event: Event,
+    /// Index of the interface it leaves by; else 0.
+    pub interface: u32,
+    /// Raw IPv4 address of the next hop that the kernel has to resolve; else 0.
+    pub gateway: u32,
+    /// The stage that goes on with it.
+    pub stage: Stage,
 }
 
-/// Why a packet goes no further on this way.
+/// What to do with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It goes on as it came.
+    Pass,
+    /// It ends here.
+    Drop,
+    /// It leaves by an interface, its link-layer header written.
+    Out,
+    /// It leaves by an interface, and the kernel finds the next hop's link-layer address. Only where the hook can;
+    /// elsewhere it ends here and the director is told.
+    OutUnresolved,
+    /// Another stage goes on with it.
+    Next,
+}
+
+/// A stage, by its place in the array of programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Stage {
+    /// [`fast`].
+    Fast = 0,
+    /// [`open`].
+    Open = 1,
+    /// [`overflow`].
+    Overflow = 2,
+    /// [`bind`].
+    Bind = 3,
+}
+
+/// Stages a packet may go through before it is given up: what the kernel allows (33 tail calls).
+pub const MOST_STAGES: u32 = 33;
+
+/// Why a packet goes no further in a stage.
 enum Stop {
     Pass(Event),
     Drop(Event),
-    Open,
+    Next(Stage),
 }
 
-use Stop::{Drop, Pass};
+use Stop::{Drop, Next, Pass};
+
+/// The way out: an interface, and the next hop if the kernel has to resolve it (else 0).
+struct Out {
+    interface: u32,
+    gateway: u32,
+}
 
 /// A packet that concerns the director, as far as it was read.
 struct Flow {
@@ -63,52 +102,211 @@ struct Flow {
     want: Want4,
 }
 
-/// Every packet's way. Never opens a connection.
+/// Every packet's stage: connections in their two sets.
 #[inline(always)]
 pub fn fast<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
-    conclude(env, fast_way(packet, env))
+    conclude(env, fast_stage(packet, env))
 }
 
-/// The way of packets whose connection is not in its sets.
+/// The stage of connections in the overflow area.
+#[inline(always)]
+pub fn overflow<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
+    conclude(env, overflow_stage(packet, env))
+}
+
+/// The stage of first packets.
 #[inline(always)]
 pub fn open<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
-    conclude(env, open_way(packet, env))
+    conclude(env, open_stage(packet, env))
+}
+
+/// The stage that opens the connection a first packet was scheduled to.
+#[inline(always)]
+pub fn bind<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
+    conclude(env, bind_stage(packet, env))
+}
+
+/// All stages one after another, for planes without tail calls.
+pub fn handle<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
+    let mut stage = Stage::Fast;
+    for _ in 0..MOST_STAGES {
+        let verdict = match stage {
+            Stage::Fast => fast(packet, env),
+            Stage::Open => open(packet, env),
+            Stage::Overflow => overflow(packet, env),
+            Stage::Bind => bind(packet, env),
+        };
+        if verdict.action != Action::Next {
+            return verdict;
+        }
+        stage = verdict.stage;
+    }
+    env.count(Event::DropTailCall);
+    Verdict {
+        action: Action::Drop,
+        event: Event::DropTailCall,
+        interface: 0,
+        gateway: 0,
+        stage,
+    }
 }
 
 /// The one place that counts what became of a packet.
 #[inline(always)]
-fn conclude<E: Env>(env: &E, way: Result<Verdict, Stop>) -> Verdict {
-    let (verdict, event) = match way {
-        Ok(verdict @ Verdict::OutUnresolved { .. }) => (verdict, Event::ForwardedUnresolved),
-        Ok(verdict) => (verdict, Event::Forwarded),
-        Err(Pass(event)) => (Verdict::Pass(event), event),
-        Err(Drop(event)) => (Verdict::Drop(event), event),
-        Err(Stop::Open) => return Verdict::Open,
+fn conclude<E: Env>(env: &E, way: Result<Out, Stop>) -> Verdict {
+    let mut verdict = Verdict {
+        action: Action::Out,
+        event: Event::Forwarded,
+        interface: 0,
+        gateway: 0,
+        stage: Stage::Fast,
     };
-    env.count(event);
+    match way {
+        Ok(out) => {
+            verdict.interface = out.interface;
+            verdict.gateway = out.gateway;
+            if out.gateway != 0 {
+                verdict.action = Action::OutUnresolved;
+                verdict.event = Event::ForwardedUnresolved;
+            }
+        }
+        Err(Pass(event)) => {
+            verdict.action = Action::Pass;
+            verdict.event = event;
+        }
+        Err(Drop(event)) => {
+            verdict.action = Action::Drop;
+            verdict.event = event;
+        }
+        Err(Next(stage)) => {
+            verdict.action = Action::Next;
+            verdict.stage = stage;
+            return verdict;
+        }
+    }
+    env.count(verdict.event);
     verdict
 }
 
 #[inline(always)]
-fn fast_way<P: Packet, E: Env>(packet: &mut P, env: &E) -> Result<Verdict, Stop> {
+fn fast_stage<P: Packet, E: Env>(packet: &mut P, env: &E) -> Result<Out, Stop> {
     let root = RootLine::current(env).ok_or(Pass(Event::PassNotOurs))?;
     let flow = classify(packet, env, &root)?;
     let now = env.now();
-    let hit = conn::find_in_sets(env, &flow.want).ok_or(Stop::Open)?;
-    established(packet, env, &root, &flow, hit, now)
+    match conn::find_in_sets(env, &flow.want) {
+        Some(hit) => established(packet, env, &root, &flow, hit, now),
+        None if conn::overflow_reach(env) != 0 => Err(Next(Stage::Overflow)),
+        None => Err(Next(Stage::Open)),
+    }
 }
 
 #[inline(always)]
-fn open_way<P: Packet, E: Env>(packet: &mut P, env: &E) -> Result<Verdict, Stop> {
+fn overflow_stage<P: Packet, E: Env>(packet: &mut P, env: &E) -> Result<Out, Stop> {
     let root = RootLine::current(env).ok_or(Pass(Event::PassNotOurs))?;
     let flow = classify(packet, env, &root)?;
     let now = env.now();
-    let known = conn::find(env, &flow.want);
-    let hit = match known {
-        Some(hit) if !gives_way(env, &root, &flow, &hit, now) => hit,
-        _ => schedule(env, &root, &flow, now)?,
+    match conn::find_in_overflow(env, &flow.want) {
+        Some(hit) => established(packet, env, &root, &flow, hit, now),
+        None => Err(Next(Stage::Open)),
+    }
+}
+
+/// Finds the service and picks a destination for a packet of no connection.
+#[inline(always)]
+fn open_stage<P: Packet, E: Env>(packet: &P, env: &E) -> Result<Out, Stop> {
+    let root = RootLine::current(env).ok_or(Pass(Event::PassNotOurs))?;
+    let flow = classify(packet, env, &root)?;
+    if conn::is_known(env, &flow.want, begins_anew(&root, &flow), env.now()) {
+        return Err(Next(Stage::Fast));
+    }
+    if flow.want.side() == Peer::Server {
+        return Err(Pass(Event::PassNoConnection));
+    }
+    let key = ServiceKey::ipv4(
+        flow.header.protocol,
+        flow.header.destination,
+        flow.ports.destination,
+    );
+    let block = root.service(env, key).ok_or(Pass(Event::PassNoService))?;
+    let flags = flow.ports.flags;
+    if flow.header.protocol == TCP && (flags.rst() || !flags.syn()) {
+        return Err(Pass(Event::PassNotOpening));
+    }
+    if flow.ports.source == FTP_DATA {
+        return Err(Pass(Event::PassFtpData));
+    }
+    let service = Service::read(env, block).ok_or(Drop(Event::DropInconsistent))?;
+    match sched::pick(env, &service) {
+        sched::NO_PLACE => Err(Drop(Event::DropNoDestination)),
+        place => {
+            env.remember(service.first.wrapping_add(place));
+            Err(Next(Stage::Bind))
+        }
+    }
+}
+
+/// Opens the connection to the destination picked by [`open_stage`]. Its state and timer are then those after this packet,
+/// so that what the packet does to them again in its next stage changes nothing.
+#[inline(always)]
+fn bind_stage<P: Packet, E: Env>(packet: &P, env: &E) -> Result<Out, Stop> {
+    let root = RootLine::current(env).ok_or(Pass(Event::PassNotOurs))?;
+    let flow = classify(packet, env, &root)?;
+    let now = env.now();
+    let line = env
+        .config(env.recall())
+        .ok_or(Drop(Event::DropInconsistent))?;
+    let picked = DestinationLine::decode(line);
+    let new = first_entry(env, &root, &flow, &picked, now);
+    match conn::open(env, &flow.want, &new, now) {
+        Opened::Contended => Err(Drop(Event::DropContended)),
+        Opened::Full => Err(Drop(Event::DropTableFull)),
+        Opened::Exists => Err(Next(Stage::Fast)),
+        Opened::New => {
+            if let Some(line) = env.tally(picked.id) {
+                line[live::tally::CONNECTIONS]
+                    .poke(line[live::tally::CONNECTIONS].peek().wrapping_add(1));
+            }
+            Err(Next(Stage::Fast))
+        }
+    }
+}
+
+/// The entry that a first packet to `picked` opens.
+#[inline(always)]
+fn first_entry<E: Env>(
+    env: &E,
+    root: &RootLine,
+    flow: &Flow,
+    picked: &DestinationLine,
+    now: Tick,
+) -> NewEntry4 {
+    let input_only = picked.method & 7 != Method::Masquerade as u8;
+    let state = if flow.header.protocol == TCP {
+        tcp::next(
+            view(flow.want.side(), input_only),
+            flow.ports.flags,
+            State::NONE,
+        )
+    } else {
+        State::NONE
     };
-    established(packet, env, &root, &flow, hit, now)
+    NewEntry4 {
+        virt: (flow.header.destination, flow.ports.destination),
+        dest: (
+            picked.address[0] as u32,
+            if picked.port == 0 {
+                flow.ports.destination
+            } else {
+                picked.port
+            },
+        ),
+        id: picked.id,
+        method: picked.method,
+        mark: 0,
+        input_only,
+        state,
+        deadline: now.after(timeout(env, root, flow, state)),
+    }
 }
 
 /// Whether the packet concerns the director, and what it looks for.
@@ -126,8 +324,10 @@ fn classify<P: Packet, E: Env>(packet: &P, env: &E, root: &RootLine) -> Result<F
     } else {
         return Err(Pass(Event::PassNotOurs));
     };
-    let mac = u64::from(load32(&[link[0], link[1], link[2], link[3]])) | u64::from(load16(&[link[4], link[5]])) << 32;
-    let ours = port_of(env, packet.interface()).is_some_and(|(_, port)| port[live::port::ADDRESS].peek() == mac);
+    let mac = u64::from(load32(&[link[0], link[1], link[2], link[3]]))
+        | u64::from(load16(&[link[4], link[5]])) << 32;
+    let ours = port_of(env, packet.interface())
+        .is_some_and(|(_, port)| port[live::port::ADDRESS].peek() == mac);
     if !ours {
         return Err(Pass(Event::PassForeignMac));
     }
@@ -141,13 +341,18 @@ fn classify<P: Packet, E: Env>(packet: &P, env: &E, root: &RootLine) -> Result<F
             Peer::Server => Pass(Event::PassNoConnection),
         });
     }
-    let ports = Ports::read(packet, header.protocol, header.transport, header.payload()).ok_or(malformed(side))?;
+    let ports = Ports::read(packet, header.protocol, header.transport, header.payload())
+        .ok_or(malformed(side))?;
     let (client, peer) = match side {
         Peer::Virtual => ((source, ports.source), (destination, ports.destination)),
         Peer::Server => ((destination, ports.destination), (source, ports.source)),
     };
     let want = Want4::new(env.geometry4(), header.protocol, client, peer, side);
-    Ok(Flow { header, ports, want })
+    Ok(Flow {
+        header,
+        ports,
+        want,
+    })
 }
 
 /// What a server sends is the network's until a connection claims it; what comes for a virtual address is ours.
@@ -168,9 +373,9 @@ fn established<P: Packet, E: Env>(
     flow: &Flow,
     hit: Hit<'_>,
     now: Tick,
-) -> Result<Verdict, Stop> {
-    if hit.control.is_expired(now) || reopens(root, flow, &hit) {
-        return Err(Stop::Open);
+) -> Result<Out, Stop> {
+    if hit.control.is_expired(now) || begins_anew(root, flow) && hit.control.state().is_closed() {
+        return Err(Next(Stage::Open));
     }
     let entry = hit.entry();
     let id = entry.id();
@@ -181,122 +386,71 @@ fn established<P: Packet, E: Env>(
     let (virt, dest) = (entry.virt(), entry.dest());
     let generation = hit.control.generation();
     let epoch = epoch(env);
-    let hop = entry.hop(flow.want.side, epoch, generation);
-    advance(env, root, flow, &hit, id, now).ok_or(Stop::Open)?;
+    let hop = entry.hop(flow.want.side(), epoch, generation);
+    advance(env, root, flow, &hit, id, now).ok_or(Next(Stage::Open))?;
     tally(env, flow, id);
     if flow.header.ttl <= 1 {
         return Err(Drop(Event::DropTtlExceeded));
     }
-    let next = match (flow.want.side, method) {
-        (Peer::Server, _) => flow.header.destination,
-        (Peer::Virtual, _) => dest.0,
-    };
-    match (flow.want.side, method) {
-        (Peer::Server, Method::Masquerade) => {
-            forward::masquerade::to_client(packet, &flow.header, &flow.ports, virt).ok_or(Drop(Event::DropMalformed))?;
+    match (method, flow.want.side()) {
+        (Method::Masquerade, side) => {
+            let change = match side {
+                Peer::Virtual => Readdress::to_server(&flow.header, &flow.ports, dest),
+                Peer::Server => Readdress::to_client(&flow.header, &flow.ports, virt),
+            };
+            forward::masquerade::readdress(packet, &flow.header, &change)
+                .ok_or(Drop(Event::DropMalformed))?;
         }
-        (Peer::Virtual, Method::Masquerade) => {
-            forward::masquerade::to_server(packet, &flow.header, &flow.ports, dest).ok_or(Drop(Event::DropMalformed))?;
-        }
-        (Peer::Virtual, Method::DirectRouting) => {
+        (Method::DirectRouting, Peer::Virtual) => {
             forward::direct::to_server(packet).ok_or(Drop(Event::DropMalformed))?;
         }
-        (Peer::Virtual, Method::Tunnel) => {
-            let own = env.destination(id).map_or(0, |line| line[live::destination::SOURCE].peek() as u32);
+        (Method::Tunnel, Peer::Virtual) => {
+            let own = env
+                .destination(id)
+                .map_or(0, |line| line[live::destination::SOURCE].peek() as u32);
             if own == 0 {
                 return Err(Drop(Event::DropNoRoute));
             }
-            forward::tunnel::to_server(packet, &flow.header, own, dest.0).map_err(|why| match why {
-                Unwrappable::NoHeadroom => Drop(Event::DropNoHeadroom),
-                Unwrappable::Malformed => Drop(Event::DropMalformed),
-            })?;
+            forward::tunnel::to_server(packet, &flow.header, own, dest.0).map_err(
+                |why| match why {
+                    Unwrappable::NoHeadroom => Drop(Event::DropNoHeadroom),
+                    Unwrappable::Malformed => Drop(Event::DropMalformed),
+                },
+            )?;
         }
         _ => return Err(Pass(Event::PassNoConnection)),
     }
+    let next = match flow.want.side() {
+        Peer::Server => flow.header.destination,
+        Peer::Virtual => dest.0,
+    };
     let hop = match hop {
         Some(hop) => hop,
         None => match find_hop(packet, env, next)? {
             Found::Hop(hop) => {
-                entry.keep_hop(flow.want.side, hop, epoch, generation);
+                entry.keep_hop(flow.want.side(), hop, epoch, generation);
                 hop
             }
-            Found::Unresolved(verdict) => return Ok(verdict),
+            Found::Unresolved(out) => return Ok(out),
         },
     };
     let port = env.port(hop.port()).ok_or(Drop(Event::DropInconsistent))?;
-    forward::link(packet, hop.address(), port[live::port::ADDRESS].peek()).ok_or(Drop(Event::DropMalformed))?;
-    Ok(Verdict::Out { interface: port[live::port::INTERFACE].peek() as u32 })
+    forward::link(packet, hop.address(), port[live::port::ADDRESS].peek())
+        .ok_or(Drop(Event::DropMalformed))?;
+    Ok(Out {
+        interface: port[live::port::INTERFACE].peek() as u32,
+        gateway: 0,
+    })
 }
 
-/// Whether the packet is a SYN that begins a connection anew on the entry of one that is over: IPVS's
+/// Whether the packet is a SYN that may begin a connection anew on the entry of one that is closed: IPVS's
 /// `conn_reuse_mode` 1, its default.
 #[inline(always)]
-fn reopens(root: &RootLine, flow: &Flow, hit: &Hit<'_>) -> bool {
+fn begins_anew(root: &RootLine, flow: &Flow) -> bool {
     root.settings.conn_reuse_mode != 0
-        && flow.want.side == Peer::Virtual
+        && flow.want.side() == Peer::Virtual
         && flow.header.protocol == TCP
         && flow.ports.flags.syn()
-        && hit.control.state().is_closed()
-}
-
-/// Whether the entry found is to be opened anew for this packet; ends it if so.
-#[inline(always)]
-fn gives_way<E: Env>(env: &E, root: &RootLine, flow: &Flow, hit: &Hit<'_>, now: Tick) -> bool {
-    let expired = hit.control.is_expired(now);
-    if !expired && !reopens(root, flow, hit) {
-        return false;
-    }
-    if conn::remove(env, hit.set, hit.index, hit.way, hit.control) {
-        env.count(if expired { Event::Expired } else { Event::Reused });
-    }
-    true
-}
-
-/// Opens a connection for a first packet: service, destination, entry. The state and the timer of the entry are those
-/// before the packet's own effect.
-#[inline(always)]
-fn schedule<'a, E: Env>(env: &'a E, root: &RootLine, flow: &Flow, now: Tick) -> Result<Hit<'a>, Stop> {
-    if flow.want.side == Peer::Server {
-        return Err(Pass(Event::PassNoConnection));
-    }
-    let flags = flow.ports.flags;
-    let key = ServiceKey::ipv4(flow.header.protocol, flow.header.destination, flow.ports.destination);
-    let block = root.service(env, key).ok_or(Pass(Event::PassNoService))?;
-    if flow.header.protocol == TCP && (flags.rst() || !flags.syn()) {
-        return Err(Pass(Event::PassNotOpening));
-    }
-    if flow.ports.source == FTP_DATA {
-        return Err(Pass(Event::PassFtpData));
-    }
-    let service = Service::read(env, block).ok_or(Drop(Event::DropInconsistent))?;
-    let place = sched::pick(env, &service).ok_or(Drop(Event::DropNoDestination))?;
-    let picked = service.destination(env, place).ok_or(Drop(Event::DropInconsistent))?;
-    let port = if picked.port == 0 { flow.ports.destination } else { picked.port };
-    let new = NewEntry4 {
-        virt: (flow.header.destination, flow.ports.destination),
-        dest: (picked.address[0] as u32, port),
-        id: picked.id,
-        method: picked.method,
-        mark: 0,
-    };
-    let input_only = picked.method & 7 != Method::Masquerade as u8;
-    let state = if flow.header.protocol == TCP {
-        tcp::next(view(flow.want.side, input_only), flags, State::NONE)
-    } else {
-        State::NONE
-    };
-    let deadline = now.after(timeout(env, root, flow, state));
-    match conn::open(env, &flow.want, &new, input_only, state, deadline, now) {
-        Opened::New(hit) => {
-            if let Some(line) = env.tally(picked.id) {
-                line[live::tally::CONNECTIONS].poke(line[live::tally::CONNECTIONS].peek().wrapping_add(1));
-            }
-            Ok(hit)
-        }
-        Opened::Exists(hit) => Ok(hit),
-        Opened::Contended => Err(Drop(Event::DropContended)),
-        Opened::Full => Err(Drop(Event::DropTableFull)),
-    }
 }
 
 /// Client port 20, raw: IPVS never schedules it.
@@ -308,16 +462,34 @@ const ADVANCE_TRIES: u64 = 4;
 /// The packet's effect on state, activity and timer. Writes nothing when nothing changes, which within one tick is the
 /// rule. `None`: the entry's life ended meanwhile.
 #[inline(always)]
-fn advance<E: Env>(env: &E, root: &RootLine, flow: &Flow, hit: &Hit<'_>, id: u32, now: Tick) -> Option<()> {
+fn advance<E: Env>(
+    env: &E,
+    root: &RootLine,
+    flow: &Flow,
+    hit: &Hit<'_>,
+    id: u32,
+    now: Tick,
+) -> Option<()> {
     let mut control = hit.control;
     let mut tries = 0;
-    while lvsx_platform::hide(tries) < ADVANCE_TRIES {
-        let side = flow.want.side;
+    while hide(tries) < ADVANCE_TRIES {
+        let side = flow.want.side();
         let (state, active) = if flow.header.protocol == TCP {
-            let state = tcp::next(view(side, control.is_input_only()), flow.ports.flags, control.state());
+            let state = tcp::next(
+                view(side, control.is_input_only()),
+                flow.ports.flags,
+                control.state(),
+            );
             // Only a change of state moves the activity.
             let moved = state != control.state();
-            (state, if moved { state.is_active() } else { control.is_active() })
+            (
+                state,
+                if moved {
+                    state.is_active()
+                } else {
+                    control.is_active()
+                },
+            )
         } else {
             (control.state(), control.is_active())
         };
@@ -334,7 +506,8 @@ fn advance<E: Env>(env: &E, root: &RootLine, flow: &Flow, hit: &Hit<'_>, id: u32
                 if active != control.is_active()
                     && let Some(line) = env.destination(id)
                 {
-                    let change = live::weight_of(active).wrapping_sub(live::weight_of(control.is_active()));
+                    let change =
+                        live::weight_of(active).wrapping_sub(live::weight_of(control.is_active()));
                     line[live::destination::COUNTS].add(change);
                 }
                 return Some(());
@@ -363,7 +536,11 @@ fn view(side: Peer, input_only: bool) -> tcp::View {
 
 #[inline(always)]
 fn timeout<E: Env>(env: &E, root: &RootLine, flow: &Flow, state: State) -> u32 {
-    let index = if flow.header.protocol == TCP { u32::from(state.0) } else { TIMEOUT_UDP as u32 };
+    let index = if flow.header.protocol == TCP {
+        u32::from(state.0)
+    } else {
+        TIMEOUT_UDP as u32
+    };
     root.timeout(env, index)
 }
 
@@ -371,23 +548,28 @@ fn timeout<E: Env>(env: &E, root: &RootLine, flow: &Flow, state: State) -> u32 {
 #[inline(always)]
 fn tally<E: Env>(env: &E, flow: &Flow, id: u32) {
     let Some(line) = env.tally(id) else { return };
-    let (packets, bytes) = match flow.want.side {
+    let (packets, bytes) = match flow.want.side() {
         Peer::Virtual => (live::tally::PACKETS_IN, live::tally::BYTES_IN),
         Peer::Server => (live::tally::PACKETS_OUT, live::tally::BYTES_OUT),
     };
     line[packets].poke(line[packets].peek().wrapping_add(1));
-    line[bytes].poke(line[bytes].peek().wrapping_add(u64::from(flow.header.total)));
+    line[bytes].poke(
+        line[bytes]
+            .peek()
+            .wrapping_add(u64::from(flow.header.total)),
+    );
 }
 
 #[inline(always)]
 fn epoch<E: Env>(env: &E) -> u16 {
-    env.state(shared::READ).map_or(0, |line| line[shared::EPOCH].load() as u16)
+    env.state(shared::READ)
+        .map_or(0, |line| line[shared::EPOCH].load() as u16)
 }
 
 /// A next hop, or the way that needs none.
 enum Found {
     Hop(Hop),
-    Unresolved(Verdict),
+    Unresolved(Out),
 }
 
 /// Asks the kernel for the next hop towards raw address `to`.
@@ -399,7 +581,7 @@ fn find_hop<P: Packet, E: Env>(packet: &P, env: &E, to: u32) -> Result<Found, St
             Ok(Found::Hop(Hop::new(address, number)))
         }
         Route::Unresolved { interface, gateway } => {
-            Ok(Found::Unresolved(Verdict::OutUnresolved { interface, gateway }))
+            Ok(Found::Unresolved(Out { interface, gateway }))
         }
         Route::ForwardingOff => Err(Drop(Event::DropForwardingOff)),
         Route::None => Err(Drop(Event::DropNoRoute)),
@@ -410,8 +592,8 @@ fn find_hop<P: Packet, E: Env>(packet: &P, env: &E, to: u32) -> Result<Found, St
 #[inline(always)]
 fn port_of<E: Env>(env: &E, index: u32) -> Option<(u32, &Line)> {
     let mut probe = 0;
-    while probe < PORT_PROBES {
-        let number = index.wrapping_add(probe) & (PORTS - 1);
+    while hide(probe) < u64::from(PORT_PROBES) {
+        let number = index.wrapping_add(probe as u32) & (PORTS - 1);
         let line = env.port(number)?;
         if line[live::port::INTERFACE].peek() as u32 == index {
             return Some((number, line));

@@ -49,12 +49,21 @@ impl Packet for Frame {
         let field = self.bytes_mut::<2>(offset)?;
         let change = add(address, port);
         let old = load16(field);
-        store16(field, if udp { corrected_udp(old, change) } else { corrected(old, change) });
+        store16(
+            field,
+            if udp {
+                corrected_udp(old, change)
+            } else {
+                corrected(old, change)
+            },
+        );
         Some(())
     }
 
     fn sum(&self, offset: usize, length: u32) -> Option<u32> {
-        let data = self.bytes.get(offset..offset.checked_add(length as usize)?)?;
+        let data = self
+            .bytes
+            .get(offset..offset.checked_add(length as usize)?)?;
         let mut sum = 0u64;
         for pair in data.chunks(2) {
             sum += u64::from(load16(&[pair[0], pair.get(1).copied().unwrap_or(0)]));
@@ -103,7 +112,11 @@ impl Memory {
             config: lines(config),
             state: lines(state::LINES),
             sets: (0..sets + overflow).map(|_| no_entry()).collect(),
-            geometry: Geometry { sets, overflow, seed: 0x5eed },
+            geometry: Geometry {
+                sets,
+                overflow,
+                seed: 0x5eed,
+            },
             destinations: lines(ids),
             services: lines(ids),
             tallies: lines(ids),
@@ -181,6 +194,8 @@ pub struct World {
     pub now: Tick,
     /// Next hops by raw destination address.
     pub routes: Vec<(u32, Route)>,
+    /// What [`Env::remember`] keeps.
+    pub remembered: Word,
 }
 
 impl Tables for World {
@@ -234,8 +249,19 @@ impl Env for World {
         self.memory.ports.get(number as usize)
     }
 
+    fn remember(&self, line: u32) {
+        self.remembered.poke(u64::from(line));
+    }
+
+    fn recall(&self) -> u32 {
+        self.remembered.peek() as u32
+    }
+
     fn route4(&self, _ingress: u32, to: u32) -> Route {
-        self.routes.iter().find(|(address, _)| *address == to).map_or(Route::None, |(_, route)| *route)
+        self.routes
+            .iter()
+            .find(|(address, _)| *address == to)
+            .map_or(Route::None, |(_, route)| *route)
     }
 }
 

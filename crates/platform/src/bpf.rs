@@ -60,7 +60,11 @@ impl Word {
     pub fn compare_exchange(&self, old: u64, new: u64) -> Result<(), u64> {
         // SAFETY: the cell is valid and aligned.
         let (found, swapped) = unsafe {
-            atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(self.0.get(), old, new)
+            atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(
+                self.0.get(),
+                old,
+                new,
+            )
         };
         if swapped { Ok(()) } else { Err(found) }
     }
@@ -84,7 +88,9 @@ pub fn fence() {
 pub fn hide(value: u64) -> u64 {
     let hidden;
     // SAFETY: one register move.
-    unsafe { asm!("{o} = {i}", o = lateout(reg) hidden, i = in(reg) value, options(pure, nomem, nostack)) };
+    unsafe {
+        asm!("{o} = {i}", o = lateout(reg) hidden, i = in(reg) value, options(pure, nomem, nostack))
+    };
     hidden
 }
 

@@ -12,7 +12,10 @@
 #![cfg_attr(
     target_arch = "bpf",
     feature(core_intrinsics, asm_experimental_arch),
-    allow(internal_features, reason = "atomics of the BPF target are reachable only as intrinsics")
+    allow(
+        internal_features,
+        reason = "atomics of the BPF target are reachable only as intrinsics"
+    )
 )]
 
 #[cfg(target_arch = "bpf")]
@@ -23,6 +26,33 @@ mod body;
 mod body;
 
 pub use body::{Word, fence, hide, load16, load32, load64, store16, store32, store64};
+
+/// Arithmetic without branches: conditions as 0 or 1, hidden from the compiler so that it makes no branch of them. For code
+/// where the verifier would walk every combination of outcomes.
+pub mod bits {
+    use super::hide;
+
+    /// 1 if `x` is 0. `x` is below 2^63.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_zero(x: u64) -> u64 {
+        hide(x.wrapping_sub(1)) >> 63
+    }
+
+    /// 1 if `a < b`. Both are below 2^63.
+    #[inline(always)]
+    #[must_use]
+    pub fn less(a: u64, b: u64) -> u64 {
+        hide(a.wrapping_sub(b)) >> 63
+    }
+
+    /// `a` if the bit is 1, `b` if it is 0.
+    #[inline(always)]
+    #[must_use]
+    pub fn pick(bit: u64, a: u64, b: u64) -> u64 {
+        a.wrapping_sub(b).wrapping_mul(hide(bit)).wrapping_add(b)
+    }
+}
 
 /// Words that fill one cache line of 64 bytes.
 pub type Line = [Word; 8];

@@ -2,6 +2,7 @@
 
 use crate::state::State;
 use crate::tick::Tick;
+use lvsx_platform::{bits, hide};
 
 /// Where an entry is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +115,30 @@ impl Control {
         self.state().is_embryonic()
     }
 
+    /// 1 if the entry is nobody's. This and the next three without branches, for looks over a whole set.
+    #[inline(always)]
+    pub(super) fn free_bit(self) -> u64 {
+        bits::is_zero(self.0 & PHASE)
+    }
+
+    /// 1 if the entry is in use.
+    #[inline(always)]
+    pub(super) fn live_bit(self) -> u64 {
+        bits::is_zero(self.0 & PHASE ^ LIVE)
+    }
+
+    /// 1 if its time is over.
+    #[inline(always)]
+    pub(super) fn expired_bit(self, now: Tick) -> u64 {
+        hide((self.0 >> 32).wrapping_sub(u64::from(now.0))) >> 31 & 1
+    }
+
+    /// 1 if nobody has answered it yet.
+    #[inline(always)]
+    pub(super) fn embryonic_bit(self) -> u64 {
+        hide(u64::from(State::EMBRYONIC) >> (self.0 >> 4 & 0xf)) & 1
+    }
+
     /// Whether `other` is a word of the same life.
     #[inline(always)]
     #[must_use]
@@ -148,7 +173,11 @@ impl Control {
     #[must_use]
     pub fn published(self, tag: u16, input_only: bool, state: State, deadline: Tick) -> Self {
         let input_only = if input_only { INPUT_ONLY } else { 0 };
-        Self((self.0 & GENERATION) | u64::from(tag) << 16 | LIVE | input_only).advanced(state, state.is_active(), deadline)
+        Self((self.0 & GENERATION) | u64::from(tag) << 16 | LIVE | input_only).advanced(
+            state,
+            state.is_active(),
+            deadline,
+        )
     }
 
     /// The word after a packet.
@@ -156,7 +185,12 @@ impl Control {
     #[must_use]
     pub fn advanced(self, state: State, active: bool, deadline: Tick) -> Self {
         let active = if active { ACTIVE } else { 0 };
-        Self(self.0 & !(DEADLINE | STATE | ACTIVE) | u64::from(deadline.0) << 32 | u64::from(state.0 & 0xf) << 4 | active)
+        Self(
+            self.0 & !(DEADLINE | STATE | ACTIVE)
+                | u64::from(deadline.0) << 32
+                | u64::from(state.0 & 0xf) << 4
+                | active,
+        )
     }
 
     /// The word once a packet of the server has been seen.

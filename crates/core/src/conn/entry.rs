@@ -3,7 +3,9 @@
 use crate::conn::Control;
 use crate::env::Geometry;
 use crate::generation::Method;
-use lvsx_platform::{Word, hide};
+use crate::state::State;
+use crate::tick::Tick;
+use lvsx_platform::{Word, bits, hide};
 
 /// Entries in a set.
 pub const WAYS: usize = 8;
@@ -57,8 +59,8 @@ pub struct Want4 {
     pub key: u64,
     /// The other end: raw address, raw port << 32.
     pub peer: u64,
-    /// Which other end it is.
-    pub side: Peer,
+    /// 1 if the packet comes from a server, 0 if from a client.
+    from_server: u64,
     /// Tag and phase of the control word looked for.
     pub(crate) look: u64,
     /// The set looked at first.
@@ -75,7 +77,13 @@ impl Want4 {
     /// What to look for: client's raw address and port, protocol, the other end's raw address and port.
     #[inline(always)]
     #[must_use]
-    pub fn new(geometry: Geometry, protocol: u8, client: (u32, u16), peer: (u32, u16), side: Peer) -> Self {
+    pub fn new(
+        geometry: Geometry,
+        protocol: u8,
+        client: (u32, u16),
+        peer: (u32, u16),
+        side: Peer,
+    ) -> Self {
         let key = u64::from(client.0) | u64::from(client.1) << 32 | u64::from(protocol) << 48;
         let mut x = (key ^ geometry.seed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         x ^= x >> 32;
@@ -84,16 +92,31 @@ impl Want4 {
         let first = range(x >> 32, geometry.sets);
         let mut second = range(y >> 32, geometry.sets);
         if second == first {
-            second = if first == 0 { geometry.sets.saturating_sub(1) } else { first - 1 };
+            second = if first == 0 {
+                geometry.sets.saturating_sub(1)
+            } else {
+                first - 1
+            };
         }
         Self {
             key,
             peer: u64::from(peer.0) | u64::from(peer.1) << 32,
-            side,
+            from_server: u64::from(side == Peer::Server),
             look: Control::wanted(y as u16),
             first,
             second,
             spread: (y >> 8) as u32,
+        }
+    }
+
+    /// Which other end `peer` is.
+    #[inline(always)]
+    #[must_use]
+    pub fn side(&self) -> Peer {
+        if self.from_server == 0 {
+            Peer::Virtual
+        } else {
+            Peer::Server
         }
     }
 
@@ -163,42 +186,38 @@ pub struct NewEntry4 {
     pub method: u8,
     /// Firewall mark.
     pub mark: u32,
+    /// Whether only the client's packets are expected here (`NOOUTPUT`): all methods but masquerading.
+    pub input_only: bool,
+    /// Its first state.
+    pub state: State,
+    /// Its first deadline.
+    pub deadline: Tick,
 }
 
 impl Entry4 {
-    /// Zero, but the verifier cannot know, if this is the flow's entry: key and other end match.
+    /// 0 if this is the flow's entry: key and other end match. Free of branches.
     #[inline(always)]
-    pub(crate) fn matches(&self, want: &Want4) -> Option<u64> {
-        let key = self.key.peek();
-        if key != want.key {
-            return None;
-        }
-        let virt = self.virt.peek();
-        let peer = match want.side {
-            Peer::Virtual => virt & LOW48,
-            Peer::Server => {
-                let dest = self.dest.peek();
-                // Servers that answer past the director are known by the virtual end (Linux 6.1).
-                if method_bits(dest) == Method::Masquerade as u64 {
-                    (dest & 0xffff_ffff) | virt >> 48 << 32
-                } else {
-                    virt & LOW48
-                }
-            }
-        };
-        if peer != want.peer {
-            return None;
-        }
-        Some(hide(key).wrapping_sub(want.key))
+    pub(crate) fn differs(&self, want: &Want4) -> u64 {
+        let (key, virt, dest) = (self.key.peek(), self.virt.peek(), self.dest.peek());
+        let by_virtual = virt & LOW48;
+        let by_server = (dest & 0xffff_ffff) | virt >> 48 << 32;
+        // Servers that answer past the director are known by the virtual end (Linux 6.1).
+        let masquerades = bits::is_zero(method_bits(dest) ^ Method::Masquerade as u64);
+        let peer = bits::pick(masquerades & want.from_server, by_server, by_virtual);
+        (key ^ want.key) | (peer ^ want.peer)
     }
 
     /// Written by the owner of a claim.
     #[inline(always)]
     pub(crate) fn write(&self, key: u64, new: &NewEntry4) {
         self.key.poke(key);
-        self.virt.poke(u64::from(new.virt.0) | u64::from(new.virt.1) << 32 | u64::from(new.dest.1) << 48);
+        self.virt.poke(
+            u64::from(new.virt.0) | u64::from(new.virt.1) << 32 | u64::from(new.dest.1) << 48,
+        );
         self.dest.poke(
-            u64::from(new.dest.0) | u64::from(new.id & 0xf_ffff) << 32 | u64::from(new.method & 0xf) << 52,
+            u64::from(new.dest.0)
+                | u64::from(new.id & 0xf_ffff) << 32
+                | u64::from(new.method & 0xf) << 52,
         );
         self.hops[0].poke(0);
         self.hops[1].poke(0);
@@ -252,7 +271,7 @@ impl Entry4 {
         if (epochs >> 56) as u8 != generation || (epochs >> shift(towards)) as u16 != epoch {
             return None;
         }
-        let hop = self.hops[index(towards)].peek();
+        let hop = self.hops[hide(index(towards)) as usize & 1].peek();
         if (hop >> 56) as u8 != generation || hop & LOW48 == 0 {
             return None;
         }
@@ -263,14 +282,20 @@ impl Entry4 {
     /// into the entry's next life, is not taken for that life's: it costs one more look-up.
     #[inline(always)]
     pub fn keep_hop(&self, towards: Peer, hop: Hop, epoch: u16, generation: u8) {
-        let word = &self.hops[index(towards)];
+        let word = &self.hops[hide(index(towards)) as usize & 1];
         let new = hop.0 & ((1 << 56) - 1) | u64::from(generation) << 56;
         if word.compare_exchange(word.peek(), new).is_err() {
             return;
         }
         let old = self.epochs.peek();
-        let kept = if (old >> 56) as u8 == generation { old & !(0xffff << shift(towards)) } else { 0 };
-        let new = kept & ((1 << 56) - 1) | u64::from(epoch) << shift(towards) | u64::from(generation) << 56;
+        let kept = if (old >> 56) as u8 == generation {
+            old & !(0xffff << shift(towards))
+        } else {
+            0
+        };
+        let new = kept & ((1 << 56) - 1)
+            | u64::from(epoch) << shift(towards)
+            | u64::from(generation) << 56;
         // Losing the race costs one more look-up by the next packet.
         let _ = self.epochs.compare_exchange(old, new);
     }
@@ -282,7 +307,7 @@ fn method_bits(dest: u64) -> u64 {
 }
 
 #[inline(always)]
-fn index(towards: Peer) -> usize {
+fn index(towards: Peer) -> u64 {
     match towards {
         Peer::Server => 0,
         Peer::Virtual => 1,

@@ -2,7 +2,7 @@
 
 use super::{Control, Entry4, Set4, WAYS, Want4};
 use crate::env::{Tables, state};
-use lvsx_platform::Word;
+use lvsx_platform::{Word, bits, hide};
 
 /// A live entry, as it was when it was read.
 pub struct Hit<'a> {
@@ -40,21 +40,46 @@ impl<'a> Hit<'a> {
     }
 }
 
+/// The ways of a set whose control words have the flow's tag, one bit a way. Free of branches: a branch a way would cost a
+/// misprediction a packet, and the verifier a path for every combination.
+#[inline(always)]
+fn tagged(set: &Set4, want: &Want4) -> u64 {
+    let mut ways = 0;
+    let mut way = 0;
+    while way < WAYS {
+        let differs = (set.control[way].load() ^ want.look) & Control::LOOK;
+        ways |= bits::is_zero(differs) << way;
+        way += 1;
+    }
+    ways
+}
+
+/// The number of the lowest bit set among eight, by a de Bruijn multiplication; BPF has no instruction for it.
+#[inline(always)]
+fn lowest(ways: u64) -> usize {
+    let bit = ways & ways.wrapping_neg();
+    let place = (bit.wrapping_mul(0x17) & 0xff) >> 5;
+    (0x5637_4210u64 >> (place * 4)) as usize & (WAYS - 1)
+}
+
 /// The flow's entry in one set.
 #[inline(always)]
 fn find_in_set<'a>(set: &'a Set4, index: u32, want: &Want4) -> Option<Hit<'a>> {
-    let mut way = 0;
-    while way < WAYS {
-        let control = set.control[way].load();
-        if (control ^ want.look) & Control::LOOK == 0
-            && let Some(nought) = set.entry[way].matches(want)
-        {
-            // The verifier takes one way for another from here, so it walks what follows once and not eight times.
-            let way = (way as u64).wrapping_add(nought) as usize & (WAYS - 1);
-            let control = Control(set.control[way].load());
-            return Some(Hit { set, index, way, control });
+    let mut ways = tagged(set, want);
+    let mut tries = 0;
+    while ways != 0 && hide(tries) < WAYS as u64 {
+        let way = lowest(ways);
+        let control = Control(set.control[way].load());
+        if (control.0 ^ want.look) & Control::LOOK | set.entry[way].differs(want) == 0 {
+            return Some(Hit {
+                set,
+                index,
+                way,
+                control,
+            });
         }
-        way += 1;
+        ways &= ways.wrapping_sub(1);
+        tries += 1;
     }
     None
 }
@@ -62,17 +87,21 @@ fn find_in_set<'a>(set: &'a Set4, index: u32, want: &Want4) -> Option<Hit<'a>> {
 /// The flow's entry in its two candidate sets. Its time may be over.
 #[inline(always)]
 pub fn find_in_sets<'a, T: Tables>(tables: &'a T, want: &Want4) -> Option<Hit<'a>> {
-    if let Some(set) = tables.set4(want.first)
-        && let Some(hit) = find_in_set(set, want.first, want)
-    {
-        return Some(hit);
+    let mut index = want.first;
+    let mut tries = 0;
+    while hide(tries) < 2 {
+        if let Some(hit) = find_in_set(tables.set4(index)?, index, want) {
+            return Some(hit);
+        }
+        index = want.second;
+        tries += 1;
     }
-    find_in_set(tables.set4(want.second)?, want.second, want)
+    None
 }
 
 /// Sets of the overflow area that a look-up visits; 0 while nothing lives there.
 #[inline(always)]
-fn overflow_reach<T: Tables>(tables: &T) -> u32 {
+pub fn overflow_reach<T: Tables>(tables: &T) -> u32 {
     match tables.state(state::CONNECTIONS) {
         Some(line) => line[state::OVERFLOW].load() as u32,
         None => 0,
@@ -88,22 +117,23 @@ pub fn find_in_overflow<'a, T: Tables>(tables: &'a T, want: &Want4) -> Option<Hi
         return None;
     }
     let geometry = tables.geometry4();
-    let mut found = u32::MAX;
+    let mut found = NO_SET;
     tables.scan(reach, |step| {
         let index = want.overflow(geometry, step);
-        if let Some(set) = tables.set4(index)
-            && find_in_set(set, index, want).is_some()
-        {
-            found = index;
+        let Some(set) = tables.set4(index) else {
             return false;
+        };
+        if find_in_set(set, index, want).is_some() {
+            found = index;
         }
-        true
+        found == NO_SET
     });
-    if found == u32::MAX {
-        return None;
-    }
-    find_in_set(tables.set4(found)?, found, want)
+    let set = tables.set4(found)?;
+    find_in_set(set, found, want)
 }
+
+/// No set's number.
+const NO_SET: u32 = u32::MAX;
 
 /// The flow's entry, wherever it may be.
 #[inline(always)]

@@ -25,7 +25,9 @@ mod open;
 mod sweep;
 
 pub use control::{Control, Phase};
-pub use entry::{Entry4, Hop, NewEntry4, Peer, WAYS, Set4, Want4, no_entry};
-pub use find::{Hit, find, find_in_overflow, find_in_sets};
-pub use open::{Opened, open};
+#[cfg(not(target_arch = "bpf"))]
+pub use entry::no_entry;
+pub use entry::{Entry4, Hop, NewEntry4, Peer, Set4, WAYS, Want4};
+pub use find::{Hit, find, find_in_overflow, find_in_sets, overflow_reach};
+pub use open::{Opened, is_known, open};
 pub use sweep::{remove, sweep_set};

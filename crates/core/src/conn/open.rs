@@ -1,23 +1,22 @@
 //! Opening a flow's entry.
 
-use super::find::{Hit, find};
-use super::sweep::{forget, leave_overflow};
+use super::find::find;
+use super::sweep::{leave_overflow, unbind};
 use super::{Control, NewEntry4, Set4, WAYS, Want4};
 use crate::env::{LOCKS, Tables, state};
 use crate::event::Event;
 use crate::generation::live;
-use crate::state::State;
 use crate::tick::Tick;
-use lvsx_platform::{Word, fence, hide};
+use lvsx_platform::{Word, bits, fence, hide};
 
 /// Looks at a lock that is taken before the packet is let go.
-const LOCK_TRIES: u64 = 64;
+const LOCK_TRIES: u32 = 64;
 
 /// A lock older than this many ticks is broken: no packet takes two seconds.
 const STALE_LOCK: u32 = 32;
 
 /// Slots tried when others take them first.
-const SLOT_TRIES: u64 = 4;
+const SLOT_TRIES: u64 = 2;
 
 /// Sets of the overflow area that an opener visits at most.
 pub(super) const MAX_REACH: u32 = 256;
@@ -26,34 +25,56 @@ pub(super) const MAX_REACH: u32 = 256;
 const ROOMY: u64 = 5;
 
 /// What became of an attempt to open.
-pub enum Opened<'a> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Opened {
     /// A new entry, counted at its destination.
-    New(Hit<'a>),
+    New,
     /// The flow had one already, perhaps opened a moment ago by another CPU.
-    Exists(Hit<'a>),
+    Exists,
     /// Another CPU is opening the same flow and did not finish within our tries.
     Contended,
     /// Every candidate slot holds an answered connection.
     Full,
 }
 
-/// Opens an entry for the flow of `want` (a packet from the client), in `state` until `deadline`.
+/// Ends the flow's entry if its time is over, or if `reopens` (the packet begins a connection anew) and it is closed.
+/// `true`: the flow has a live entry still.
+#[inline(never)]
+pub fn is_known<T: Tables>(tables: &T, want: &Want4, reopens: bool, now: Tick) -> bool {
+    let Some(hit) = find(tables, want) else {
+        return false;
+    };
+    let expired = hit.control.is_expired(now);
+    if !expired && !(reopens && hit.control.state().is_closed()) {
+        return true;
+    }
+    if super::remove(tables, hit.set, hit.index, hit.way, hit.control) {
+        tables.count(if expired {
+            Event::Expired
+        } else {
+            Event::Reused
+        });
+    }
+    false
+}
+
+/// Opens an entry for the flow of `want` (a packet from the client).
 ///
 /// A free way of the first set while that is roomy, else of the emptier set; else one whose time is over; else a free way
 /// of the overflow area; else that of an unanswered flow (counted as evicted). Cost: the control lines of both sets.
+///
+/// Its steps are not inlined, because BPF gives a function 512 bytes of stack, calls included; so they answer by plain
+/// numbers, for which one register suffices.
 #[inline(always)]
-pub fn open<'a, T: Tables>(
-    tables: &'a T,
-    want: &Want4,
-    new: &NewEntry4,
-    input_only: bool,
-    state: State,
-    deadline: Tick,
-    now: Tick,
-) -> Opened<'a> {
-    let Some(lock) = tables.lock(want.spread & (LOCKS - 1)) else { return Opened::Contended };
-    let Some(held) = take(lock, now) else { return Opened::Contended };
-    let opened = open_locked(tables, want, new, input_only, state, deadline, now);
+pub fn open<T: Tables>(tables: &T, want: &Want4, new: &NewEntry4, now: Tick) -> Opened {
+    let Some(lock) = tables.lock(want.spread & (LOCKS - 1)) else {
+        return Opened::Contended;
+    };
+    let Some(held) = take(tables, lock, now) else {
+        return Opened::Contended;
+    };
+    let opened = open_locked(tables, want, new, now);
     // Whoever broke a stale lock owns it now.
     let _ = lock.compare_exchange(held, 0);
     opened
@@ -61,225 +82,240 @@ pub fn open<'a, T: Tables>(
 
 /// Takes the lock; the value to give it back by.
 #[inline(always)]
-fn take(lock: &Word, now: Tick) -> Option<u64> {
+fn take<T: Tables>(tables: &T, lock: &Word, now: Tick) -> Option<u64> {
     let mine = u64::from(now.0) | 1 << 32;
-    let mut tries = 0;
-    while hide(tries) < LOCK_TRIES {
+    let mut taken = false;
+    tables.scan(LOCK_TRIES, |_| {
         let found = lock.load();
         let broken = found != 0 && now.0.wrapping_sub(found as u32) > STALE_LOCK;
-        if (found == 0 || broken) && lock.compare_exchange(found, mine).is_ok() {
-            return Some(mine);
-        }
-        tries += 1;
-    }
-    None
+        taken = (found == 0 || broken) && lock.compare_exchange(found, mine).is_ok();
+        !taken
+    });
+    if taken { Some(mine) } else { None }
 }
 
 #[inline(always)]
-fn open_locked<'a, T: Tables>(
-    tables: &'a T,
-    want: &Want4,
-    new: &NewEntry4,
-    input_only: bool,
-    state: State,
-    deadline: Tick,
-    now: Tick,
-) -> Opened<'a> {
-    if let Some(hit) = find(tables, want) {
-        if !hit.control.is_expired(now) {
-            return Opened::Exists(hit);
-        }
-        if super::remove(tables, hit.set, hit.index, hit.way, hit.control) {
-            tables.count(Event::Expired);
-        }
+fn open_locked<T: Tables>(tables: &T, want: &Want4, new: &NewEntry4, now: Tick) -> Opened {
+    if is_known(tables, want, false, now) {
+        return Opened::Exists;
     }
     let mut tries = 0;
     while hide(tries) < SLOT_TRIES {
         tries += 1;
-        let Some(slot) = choose(tables, want, now) else { return Opened::Full };
-        let Some(set) = tables.set4(slot.index) else { return Opened::Full };
-        let way = slot.way as usize & (WAYS - 1);
-        let old = Control(slot.word);
-        let id = set.entry[way].id();
-        let claim = old.claimed(now);
-        if set.control[way].compare_exchange(old.0, claim.0).is_err() {
-            leave_overflow(tables, slot.index);
-            continue;
+        let slot = choose(tables, want, now);
+        if slot == NO_SLOT {
+            return Opened::Full;
         }
-        if old.is_live() {
-            tables.count(if old.is_expired(now) { Event::Expired } else { Event::EvictedEmbryonic });
-            forget(tables, slot.index, id, old);
+        let opened = settle(tables, slot, want, new, now);
+        if opened != Opened::Contended {
+            return opened;
         }
-        return publish(tables, set, &slot, claim, want, new, input_only, state, deadline);
     }
     Opened::Contended
 }
 
-/// Writes the claimed entry, counts it and lets the world see it.
-#[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "one call site; a struct would only be taken apart again")]
-fn publish<'a, T: Tables>(
-    tables: &'a T,
-    set: &'a Set4,
-    slot: &Slot,
-    claim: Control,
-    want: &Want4,
-    new: &NewEntry4,
-    input_only: bool,
-    state: State,
-    deadline: Tick,
-) -> Opened<'a> {
-    let way = slot.way as usize & (WAYS - 1);
+/// Claims the slot, writes the entry, counts it and lets the world see it. [`Opened::Contended`]: others took the slot.
+#[inline(never)]
+fn settle<T: Tables>(tables: &T, slot: u64, want: &Want4, new: &NewEntry4, now: Tick) -> Opened {
+    let (index, way) = ((slot >> 8) as u32, slot as usize & (WAYS - 1));
+    let Some(set) = tables.set4(index) else {
+        return Opened::Full;
+    };
+    // Others may have changed it since it was chosen: it is judged again by the word that is claimed.
+    let old = Control(set.control[way].load());
+    let claim = old.claimed(now);
+    let id = set.entry[way].id();
+    if !old.is_free() && rank(old, now) == KEPT
+        || set.control[way].compare_exchange(old.0, claim.0).is_err()
+    {
+        leave_overflow(tables, index);
+        return Opened::Contended;
+    }
+    if old.is_live() {
+        tables.count(if old.is_expired(now) {
+            Event::Expired
+        } else {
+            Event::EvictedEmbryonic
+        });
+        unbind(tables, id, old);
+        leave_overflow(tables, index);
+    }
     fence();
     set.entry[way].write(want.key, new);
-    let control = claim.published(want.tag(), input_only, state, deadline);
+    let control = claim.published(want.tag(), new.input_only, new.state, new.deadline);
     if let Some(line) = tables.destination(new.id) {
         line[live::destination::COUNTS].add(live::weight_of(control.is_active()));
         live::settle_overload(line, true);
     }
-    if slot.index >= tables.geometry4().sets {
-        tables.count(Event::Overflowed);
-    }
-    if set.control[way].compare_exchange(claim.0, control.0).is_err() {
+    if set.control[way]
+        .compare_exchange(claim.0, control.0)
+        .is_err()
+    {
         // Only a sweep that took this claim for a broken one can have come between.
-        forget(tables, slot.index, new.id, control);
+        unbind(tables, new.id, control);
+        leave_overflow(tables, index);
         return Opened::Contended;
     }
     tables.count(Event::Opened);
-    Opened::New(Hit { set, index: slot.index, way, control })
+    Opened::New
 }
 
-/// A slot to take, and the control word it was judged by.
-#[derive(Clone, Copy)]
-struct Slot {
-    index: u32,
-    way: u64,
-    word: u64,
-}
-
+/// No way's number.
 const NO_WAY: u64 = 0xff;
 
-/// What a look over a set's control words found.
-struct Look {
-    free: u64,
-    free_word: u64,
-    used: u64,
-    spare: u64,
-    spare_word: u64,
-    rank: u64,
-}
-
-/// Ranks of ways in use, the least is given up first.
+/// Ranks of ways in use; the least is given up first.
 const EXPIRED: u64 = 1;
 const EMBRYONIC: u64 = 2;
 const KEPT: u64 = 3;
 
+/// What a look over a set's control words found.
+#[derive(Clone, Copy)]
+struct Look {
+    /// A free way, or [`NO_WAY`].
+    free: u64,
+    /// Ways in use.
+    used: u64,
+    /// The way given up first: rank << 8 + way.
+    spare: u64,
+}
+
 /// Looks over a set. Free of branches: a branch a way would make the verifier walk every combination of ways.
 #[inline(always)]
 fn look(set: &Set4, now: Tick) -> Look {
-    let mut found =
-        Look { free: NO_WAY, free_word: 0, used: 0, spare: NO_WAY, spare_word: 0, rank: KEPT };
+    let packed = look_packed(set, now.0);
+    Look {
+        free: packed & 0xff,
+        used: packed >> 8 & 0xff,
+        spare: packed >> 16,
+    }
+}
+
+/// [`look`] in one word: free way, ways in use << 8, spare way << 16.
+#[inline(never)]
+fn look_packed(set: &Set4, now: u32) -> u64 {
+    let now = Tick(now);
+    let mut found = Look {
+        free: NO_WAY,
+        used: 0,
+        spare: KEPT << 8,
+    };
     let mut way = 0;
     while hide(way) < WAYS as u64 {
-        let word = set.control[way as usize & (WAYS - 1)].load();
-        let control = Control(word);
-        let free = bit(control.is_free());
-        found.free = pick(free, way, found.free);
-        found.free_word = pick(free, word, found.free_word);
+        let control = Control(set.control[way as usize & (WAYS - 1)].load());
+        let free = control.free_bit();
+        found.free = bits::pick(free, way, found.free);
         found.used += 1 ^ free;
-        let live = bit(control.is_live());
-        let embryonic = bit(control.is_embryonic());
-        let expired = ((control.deadline().left(now) as i64) as u64) >> 63;
-        let rank = pick(live & hide(expired), EXPIRED, pick(live & embryonic, EMBRYONIC, KEPT));
-        let better = hide(rank.wrapping_sub(found.rank)) >> 63;
-        found.spare = pick(better, way, found.spare);
-        found.spare_word = pick(better, word, found.spare_word);
-        found.rank = pick(better, rank, found.rank);
+        let spare = rank(control, now) << 8 | way;
+        found.spare = bits::pick(bits::less(spare, found.spare), spare, found.spare);
         way += 1;
     }
-    found
+    found.free | found.used << 8 | found.spare << 16
 }
 
+/// How much a way in use is worth keeping.
 #[inline(always)]
-fn bit(condition: bool) -> u64 {
-    hide(u64::from(condition))
+fn rank(control: Control, now: Tick) -> u64 {
+    let live = control.live_bit();
+    let rank = bits::pick(live & control.embryonic_bit(), EMBRYONIC, KEPT);
+    bits::pick(live & control.expired_bit(now), EXPIRED, rank)
 }
 
-/// `a` if the bit is 1, `b` if it is 0.
+/// A slot: set number << 8 + way. `NO_SLOT` for none.
+const NO_SLOT: u64 = u64::MAX;
+
 #[inline(always)]
-fn pick(bit: u64, a: u64, b: u64) -> u64 {
-    a.wrapping_sub(b).wrapping_mul(hide(bit)).wrapping_add(b)
+fn slot(index: u32, way: u64) -> u64 {
+    u64::from(index) << 8 | way & (WAYS as u64 - 1)
 }
 
-/// The slot a new flow should take. `None`: every candidate holds an answered connection.
-#[inline(always)]
-fn choose<T: Tables>(tables: &T, want: &Want4, now: Tick) -> Option<Slot> {
-    let first = look(tables.set4(want.first)?, now);
-    let second = look(tables.set4(want.second)?, now);
-    let in_first = first.used < ROOMY || first.used <= second.used;
-    if in_first && first.free != NO_WAY {
-        return Some(Slot { index: want.first, way: first.free, word: first.free_word });
+/// The slot a new flow should take, or [`NO_SLOT`]: every candidate holds an answered connection.
+#[inline(never)]
+fn choose<T: Tables>(tables: &T, want: &Want4, now: Tick) -> u64 {
+    let Some(set) = tables.set4(want.first) else {
+        return NO_SLOT;
+    };
+    let first = look(set, now);
+    let Some(set) = tables.set4(want.second) else {
+        return NO_SLOT;
+    };
+    let second = look(set, now);
+    if first.free != NO_WAY && (first.used < ROOMY || first.used <= second.used) {
+        return slot(want.first, first.free);
     }
     if second.free != NO_WAY {
-        return Some(Slot { index: want.second, way: second.free, word: second.free_word });
+        return slot(want.second, second.free);
     }
-    if first.rank == EXPIRED {
-        return Some(Slot { index: want.first, way: first.spare, word: first.spare_word });
+    let (index, spare) = if first.spare <= second.spare {
+        (want.first, first.spare)
+    } else {
+        (want.second, second.spare)
+    };
+    let spared = if spare >> 8 == KEPT {
+        NO_SLOT
+    } else {
+        slot(index, spare)
+    };
+    if spare >> 8 == EXPIRED {
+        return spared;
     }
-    if second.rank == EXPIRED {
-        return Some(Slot { index: want.second, way: second.spare, word: second.spare_word });
+    match choose_in_overflow(tables, want, now) {
+        NO_SLOT => spared,
+        slot => slot,
     }
-    if let Some(slot) = choose_in_overflow(tables, want, now) {
-        return Some(slot);
-    }
-    if first.rank == EMBRYONIC {
-        return Some(Slot { index: want.first, way: first.spare, word: first.spare_word });
-    }
-    if second.rank == EMBRYONIC {
-        return Some(Slot { index: want.second, way: second.spare, word: second.spare_word });
-    }
-    None
 }
 
 /// A free or expired way of the overflow area, the nearest to the flow's start there; extends the area's reach to it.
 #[inline(always)]
-fn choose_in_overflow<T: Tables>(tables: &T, want: &Want4, now: Tick) -> Option<Slot> {
+fn choose_in_overflow<T: Tables>(tables: &T, want: &Want4, now: Tick) -> u64 {
     let geometry = tables.geometry4();
-    let most = if geometry.overflow < MAX_REACH { geometry.overflow } else { MAX_REACH };
-    let mut slot = Slot { index: u32::MAX, way: NO_WAY, word: 0 };
+    let most = if geometry.overflow < MAX_REACH {
+        geometry.overflow
+    } else {
+        MAX_REACH
+    };
+    let mut chosen = NO_SLOT;
     let mut steps = 0;
     tables.scan(most, |step| {
         let index = want.overflow(geometry, step);
-        let Some(set) = tables.set4(index) else { return false };
+        let Some(set) = tables.set4(index) else {
+            return false;
+        };
         let found = look(set, now);
         steps = step + 1;
         if found.free != NO_WAY {
-            slot = Slot { index, way: found.free, word: found.free_word };
-            return false;
+            chosen = slot(index, found.free);
+        } else if found.spare >> 8 == EXPIRED {
+            chosen = slot(index, found.spare);
         }
-        if found.rank == EXPIRED {
-            slot = Slot { index, way: found.spare, word: found.spare_word };
-            return false;
-        }
-        true
+        chosen == NO_SLOT
     });
-    if slot.index == u32::MAX {
-        return None;
+    if chosen == NO_SLOT || !enter_overflow(tables, steps) {
+        return NO_SLOT;
     }
-    if enter_overflow(tables, steps) { Some(slot) } else { None }
+    tables.count(Event::Overflowed);
+    chosen
 }
 
 /// Counts one more entry in the overflow area, `steps` sets from its start at most. Before the entry is there, so that no
 /// look-up stops short of it.
 #[inline(always)]
 fn enter_overflow<T: Tables>(tables: &T, steps: u32) -> bool {
-    let Some(line) = tables.state(state::CONNECTIONS) else { return false };
+    let Some(line) = tables.state(state::CONNECTIONS) else {
+        return false;
+    };
     let mut tries = 0;
     while hide(tries) < SLOT_TRIES {
         let word = line[state::OVERFLOW].load();
-        let reach = if (word as u32) < steps { steps } else { word as u32 };
+        let reach = if (word as u32) < steps {
+            steps
+        } else {
+            word as u32
+        };
         let entered = (word >> 32).wrapping_add(1) << 32 | u64::from(reach);
-        if line[state::OVERFLOW].compare_exchange(word, entered).is_ok() {
+        if line[state::OVERFLOW]
+            .compare_exchange(word, entered)
+            .is_ok()
+        {
             return true;
         }
         tries += 1;

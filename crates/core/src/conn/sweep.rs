@@ -5,7 +5,7 @@ use crate::env::{Tables, state};
 use crate::event::Event;
 use crate::generation::live;
 use crate::tick::Tick;
-use lvsx_platform::hide;
+use lvsx_platform::{bits, hide};
 
 /// A claim older than this many ticks is broken: no packet takes two seconds.
 const STALE_CLAIM: i32 = 32;
@@ -16,25 +16,29 @@ const STALE_CLAIM: i32 = 32;
 pub fn remove<T: Tables>(tables: &T, set: &Set4, index: u32, way: usize, control: Control) -> bool {
     let way = way & (WAYS - 1);
     let id = set.entry[way].id();
-    if !control.is_live() || set.control[way].compare_exchange(control.0, control.freed().0).is_err() {
+    if !control.is_live()
+        || set.control[way]
+            .compare_exchange(control.0, control.freed().0)
+            .is_err()
+    {
         return false;
     }
-    forget(tables, index, id, control);
+    unbind(tables, id, control);
+    leave_overflow(tables, index);
     true
 }
 
-/// Takes an ended life out of all counts.
+/// Takes an ended life out of its destination's counts.
 #[inline(always)]
-pub(super) fn forget<T: Tables>(tables: &T, index: u32, id: u32, control: Control) {
+pub(super) fn unbind<T: Tables>(tables: &T, id: u32, control: Control) {
     if let Some(line) = tables.destination(id) {
         line[live::destination::COUNTS].add(live::weight_of(control.is_active()).wrapping_neg());
         live::settle_overload(line, false);
     }
-    leave_overflow(tables, index);
 }
 
 /// Tries to count an entry out of the overflow area when others count too; failing leaves the area's look-ups on, no more.
-const LEAVE_TRIES: u64 = 8;
+const LEAVE_TRIES: u64 = 4;
 
 /// Counts an entry of set `index` out of the overflow area, if that is where it was; with the last one nobody looks there.
 #[inline(always)]
@@ -42,12 +46,14 @@ pub(super) fn leave_overflow<T: Tables>(tables: &T, index: u32) {
     if index < tables.geometry4().sets {
         return;
     }
-    let Some(line) = tables.state(state::CONNECTIONS) else { return };
+    let Some(line) = tables.state(state::CONNECTIONS) else {
+        return;
+    };
     let mut tries = 0;
     while hide(tries) < LEAVE_TRIES {
         let word = line[state::OVERFLOW].load();
-        let left = word.saturating_sub(1 << 32);
-        let left = if left >> 32 == 0 { 0 } else { left };
+        let left = word.wrapping_sub(1 << 32);
+        let left = bits::pick(bits::is_zero(left >> 32), 0, left);
         if line[state::OVERFLOW].compare_exchange(word, left).is_ok() {
             return;
         }
@@ -58,7 +64,9 @@ pub(super) fn leave_overflow<T: Tables>(tables: &T, index: u32) {
 /// Removes what has expired from one set. The number of entries still in use.
 #[inline(always)]
 pub fn sweep_set<T: Tables>(tables: &T, index: u32, now: Tick) -> u32 {
-    let Some(set) = tables.set4(index) else { return 0 };
+    let Some(set) = tables.set4(index) else {
+        return 0;
+    };
     let mut used = 0;
     let mut way = 0;
     while way < WAYS {

@@ -39,7 +39,10 @@ pub fn link<P: Packet>(packet: &mut P, destination: u64, source: u64) -> Option<
     let bytes = packet.bytes_mut::<4>(0)?;
     store32(bytes, destination as u32);
     let bytes = packet.bytes_mut::<4>(4)?;
-    store32(bytes, (destination >> 32) as u32 & 0xffff | (source as u32) << 16);
+    store32(
+        bytes,
+        (destination >> 32) as u32 & 0xffff | (source as u32) << 16,
+    );
     let bytes = packet.bytes_mut::<4>(8)?;
     store32(bytes, (source >> 16) as u32);
     Some(())

@@ -19,13 +19,20 @@ pub enum Unwrappable {
 
 /// Wraps `packet`, whose header is `inner`, for the server at raw address `server`; `source` is the director's own.
 #[inline(always)]
-pub fn to_server<P: Packet>(packet: &mut P, inner: &Header4, source: u32, server: u32) -> Result<(), Unwrappable> {
+pub fn to_server<P: Packet>(
+    packet: &mut P,
+    inner: &Header4,
+    source: u32,
+    server: u32,
+) -> Result<(), Unwrappable> {
     age(packet, 0).ok_or(Unwrappable::Malformed)?;
     if !packet.push_ipv4() {
         return Err(Unwrappable::NoHeadroom);
     }
     let words = outer4(inner, inner.ttl.wrapping_sub(1), source, server, IPIP);
-    let bytes = packet.bytes_mut::<OUTER4>(ETHERNET).ok_or(Unwrappable::Malformed)?;
+    let bytes = packet
+        .bytes_mut::<OUTER4>(ETHERNET)
+        .ok_or(Unwrappable::Malformed)?;
     let (slots, _) = bytes.as_chunks_mut::<4>();
     if let [a, b, c, d, e] = slots {
         store32(a, words[0]);

@@ -5,6 +5,7 @@
 
 use super::{RootLine, spread};
 use crate::env::Tables;
+use lvsx_platform::hide;
 
 /// Buckets a look-up visits at most.
 pub const FILTER_PROBES: u32 = 2;
@@ -49,14 +50,19 @@ impl RootLine {
         let first = filter_bucket(address, self.seed, self.filter.mask);
         let wanted = PRESENT | u64::from(address);
         let mut probe = 0;
-        while probe < FILTER_PROBES {
-            let bucket = first.wrapping_add(probe) & self.filter.mask;
-            let Some(line) = tables.config(self.filter.base.wrapping_add(bucket)) else { break };
+        while hide(probe) < u64::from(FILTER_PROBES) {
+            let bucket = first.wrapping_add(probe as u32) & self.filter.mask;
+            let Some(line) = tables.config(self.filter.base.wrapping_add(bucket)) else {
+                break;
+            };
             let mut slot = 0;
-            while slot < 8 {
-                let word = line[slot].peek();
+            while hide(slot) < 8 {
+                let word = line[slot as usize & 7].peek();
                 if word & !(VIRTUAL | SERVER) == wanted {
-                    return Concern { is_virtual: word & VIRTUAL != 0, is_server: word & SERVER != 0 };
+                    return Concern {
+                        is_virtual: word & VIRTUAL != 0,
+                        is_server: word & SERVER != 0,
+                    };
                 }
                 if word == 0 {
                     return Concern::default();

@@ -7,7 +7,7 @@
 //! | tally (a CPU and a destination) | 0 connections, 1 packets in, 2 bytes in, 3 packets out, 4 bytes out |
 //! | port (a network interface) | 0 interface index + MTU << 32; 1 link-layer address (48 bits, raw) |
 
-use lvsx_platform::Line;
+use lvsx_platform::{Line, bits, hide};
 
 /// Bit of a destination's flag word: over its upper threshold.
 pub const OVERLOADED: u64 = 1;
@@ -69,30 +69,25 @@ pub fn settle_overload(line: &Line, bound: bool) {
     if upper == 0 && line[destination::FLAGS].peek() & OVERLOADED == 0 {
         return;
     }
+    let (upper, lower) = (u64::from(upper), u64::from(lower));
     let mut look = 0;
-    while look < 3 {
+    while hide(look) < LOOKS {
         let counts = line[destination::COUNTS].load();
         let total = (counts >> 32) + (counts & 0xffff_ffff);
         let flags = line[destination::FLAGS].peek();
-        let (upper, lower) = (u64::from(upper), u64::from(lower));
-        let over = if upper != 0 && total >= upper {
-            bound || flags & OVERLOADED != 0
-        } else if bound {
-            flags & OVERLOADED != 0
-        } else if lower != 0 {
-            total >= lower && flags & OVERLOADED != 0
-        } else if upper != 0 {
-            4 * total >= 3 * upper && flags & OVERLOADED != 0
-        } else {
-            false
-        };
-        let wanted = if over { flags | OVERLOADED } else { flags & !OVERLOADED };
-        if wanted != flags {
-            line[destination::FLAGS].store(wanted);
-        }
+        let reached = (1 ^ bits::is_zero(upper)) & (1 ^ bits::less(total, upper));
+        // The mark below which the flag falls: the lower threshold, else three quarters of the upper; times four.
+        let mark = bits::pick(bits::is_zero(lower), 3 * upper, 4 * lower);
+        let kept =
+            flags & OVERLOADED & (1 ^ bits::less(4 * total, mark)) & (1 ^ bits::is_zero(mark));
+        let over = bits::pick(u64::from(bound), flags & OVERLOADED | reached, kept);
+        line[destination::FLAGS].store(flags & !OVERLOADED | over);
         if line[destination::COUNTS].load() == counts {
             return;
         }
         look += 1;
     }
 }
+
+/// Looks at counts that keep moving.
+const LOOKS: u64 = 2;

@@ -23,7 +23,9 @@ mod service;
 pub use destination::{DestinationLine, Method};
 pub use filter::{Concern, FILTER_PROBES, filter_bucket, filter_word};
 pub use root::{ROOT_LINES, RootLine, Settings, TIMEOUT_UDP, TIMEOUTS, Table};
-pub use service::{SERVICE_PROBES, SERVICE_SLOTS, ServiceKey, ServiceLine, SchedulerKind, service_bucket};
+pub use service::{
+    SERVICE_PROBES, SERVICE_SLOTS, SchedulerKind, ServiceKey, ServiceLine, service_bucket,
+};
 
 /// The root word of an empty arena: no generation yet, nothing is ours.
 pub const NO_GENERATION: u64 = 0;

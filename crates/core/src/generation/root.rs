@@ -24,7 +24,10 @@ pub struct Table {
 impl Table {
     #[inline(always)]
     fn decode(word: u64) -> Self {
-        Self { base: word as u32, mask: (word >> 32) as u32 }
+        Self {
+            base: word as u32,
+            mask: (word >> 32) as u32,
+        }
     }
 
     fn encode(self) -> u64 {
@@ -100,7 +103,9 @@ impl RootLine {
             services: Table::decode(line[1].peek()),
             available: available as u32,
             available_lines: (available >> 32) as u32,
-            settings: Settings { conn_reuse_mode: line[3].peek() as u8 },
+            settings: Settings {
+                conn_reuse_mode: line[3].peek() as u8,
+            },
             seed: line[4].peek(),
             timeouts: places as u32,
             trash: (places >> 32) as u32,

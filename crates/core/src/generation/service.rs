@@ -2,7 +2,7 @@
 
 use super::{RootLine, spread};
 use crate::env::Tables;
-use lvsx_platform::Line;
+use lvsx_platform::{Line, hide};
 
 /// Slots in a bucket of the service table: a key word and a block word each.
 pub const SERVICE_SLOTS: usize = 4;
@@ -172,14 +172,15 @@ impl RootLine {
     pub fn service<T: Tables>(&self, tables: &T, key: ServiceKey) -> Option<u32> {
         let first = service_bucket(key, self.seed, self.services.mask);
         let mut probe = 0;
-        while probe < SERVICE_PROBES {
-            let bucket = first.wrapping_add(probe) & self.services.mask;
+        while hide(probe) < u64::from(SERVICE_PROBES) {
+            let bucket = first.wrapping_add(probe as u32) & self.services.mask;
             let line = tables.config(self.services.base.wrapping_add(bucket))?;
             let mut slot = 0;
-            while slot < SERVICE_SLOTS {
-                let word = line[slot * 2].peek();
+            while hide(slot) < SERVICE_SLOTS as u64 {
+                let place = slot as usize & (SERVICE_SLOTS - 1);
+                let word = line[place * 2].peek();
                 if word == key.0 {
-                    return Some(line[slot * 2 + 1].peek() as u32);
+                    return Some(line[place * 2 + 1].peek() as u32);
                 }
                 if word == 0 {
                     return None;

@@ -8,10 +8,12 @@ use crate::env::Tables;
 /// Place of the least loaded destination. `None`: none takes new connections.
 #[inline(always)]
 pub fn pick<T: Tables>(tables: &T, service: &Service) -> Option<u32> {
-    let count = service.head.destinations;
+    let count = service.count;
     let mut best = (count, u32::MAX);
     tables.scan(count, |place| {
-        let Some(candidate) = service.candidate(tables, place) else { return false };
+        let Some(candidate) = service.candidate(tables, place) else {
+            return false;
+        };
         let overhead = candidate.overhead();
         if candidate.takes_new && (best.0 == count || overhead < best.1) {
             best = (place, overhead);

@@ -8,13 +8,13 @@ use crate::env::Tables;
 use lvsx_platform::hide;
 
 /// Tries to move the cursor when other CPUs move it too; the last one's pick stands all the same.
-const TRIES: u64 = 8;
+const TRIES: u64 = 2;
 
 /// Place of the next destination in turn. `None`: none takes new connections.
 #[inline(always)]
 pub fn pick<T: Tables>(tables: &T, service: &Service) -> Option<u32> {
-    let cursor = &tables.service(service.head.id)?[0];
-    let count = service.head.destinations;
+    let cursor = &tables.service(service.id)?[0];
+    let count = service.count;
     let mut tries = 0;
     let mut picked = None;
     while hide(tries) < TRIES {
@@ -27,29 +27,48 @@ pub fn pick<T: Tables>(tables: &T, service: &Service) -> Option<u32> {
                 place => place.wrapping_add(1),
             },
         };
-        let mut found = (count, 0);
-        tables.scan(count, |step| {
-            let mut place = start.wrapping_add(step);
-            if place >= count {
-                place = place.wrapping_sub(count);
-            }
-            match service.candidate(tables, place) {
-                Some(candidate) if candidate.takes_new => {
-                    found = (place, candidate.id);
-                    false
-                }
-                Some(_) => true,
-                None => false,
-            }
-        });
-        let (place, id) = found;
-        if place == count {
+        let mut turn = Turn {
+            place: start,
+            id: NOBODY,
+        };
+        tables.scan(count, |_| turn.advance(tables, service));
+        if turn.id == NOBODY {
             return None;
         }
-        picked = Some(place);
-        if cursor.compare_exchange(last, u64::from(id) + 1).is_ok() {
+        picked = Some(turn.place);
+        if cursor
+            .compare_exchange(last, u64::from(turn.id) + 1)
+            .is_ok()
+        {
             break;
         }
     }
     picked
+}
+
+/// A search: the place looked at next or found, and who was found there.
+struct Turn {
+    place: u32,
+    id: u32,
+}
+
+const NOBODY: u32 = u32::MAX;
+
+impl Turn {
+    /// One destination. `false`: the search is over.
+    #[inline(always)]
+    fn advance<T: Tables>(&mut self, tables: &T, service: &Service) -> bool {
+        if self.place >= service.count {
+            self.place = 0;
+        }
+        let Some(candidate) = service.candidate(tables, self.place) else {
+            return false;
+        };
+        if candidate.takes_new {
+            self.id = candidate.id;
+            return false;
+        }
+        self.place = self.place.wrapping_add(1);
+        true
+    }
 }

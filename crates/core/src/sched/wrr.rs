@@ -7,15 +7,15 @@
 
 use super::Service;
 use crate::env::Tables;
-use lvsx_platform::hide;
-
-/// Tries to move the cursor when other CPUs move it too; the last one's pick stands all the same.
-const TRIES: u64 = 4;
 
 /// The highest level and the step for these weights: (mw, di).
 #[must_use]
 pub fn steps(weights: impl Iterator<Item = u32> + Clone) -> (u32, u32) {
-    let step = weights.clone().filter(|weight| *weight > 0).fold(0, gcd).max(1);
+    let step = weights
+        .clone()
+        .filter(|weight| *weight > 0)
+        .fold(0, gcd)
+        .max(1);
     let highest = weights.max().unwrap_or(0);
     (highest.saturating_sub(step - 1), step)
 }
@@ -44,79 +44,89 @@ pub fn reset(cursor: u64, max: u32, step: u32) -> u64 {
 /// Place of the next destination. `None`: none takes new connections.
 #[inline(always)]
 pub fn pick<T: Tables>(tables: &T, service: &Service) -> Option<u32> {
-    let cursor = &tables.service(service.head.id)?[0];
-    let mut tries = 0;
-    let mut picked = None;
-    while hide(tries) < TRIES {
-        tries += 1;
-        let old = cursor.load();
-        let walk = Walk::run(tables, service, old)?;
-        picked = walk.picked();
-        if cursor.compare_exchange(old, walk.cursor()).is_ok() {
-            break;
-        }
-    }
-    picked
+    let cursor = &tables.service(service.id)?[0];
+    let old = cursor.load();
+    let walk = Walk::run(tables, service, old)?;
+    // Another CPU that moved the cursor meanwhile made a pick as good as ours; one of the two is kept.
+    let _ = cursor.compare_exchange(old, u64::from(walk.id) << 32 | u64::from(walk.level));
+    if walk.found { Some(walk.place) } else { None }
 }
 
-/// A search: where it stands and how it ends.
+/// A search: where it stands, and how it ends.
 struct Walk {
+    /// The destination looked at last; `NOWHERE` before the first of a pass.
     place: u32,
+    /// Its id + 1; 0 before the first.
     id: u32,
     level: u32,
-    found: bool,
     /// Where the search began: place of the last pick, or `NOWHERE`.
     last: u32,
+    /// The destination that ends the search if it is not eligible, or `NOWHERE`.
     stop: u32,
-    last_pass: bool,
-    restarted: bool,
+    /// Passes that ended.
+    passes: u32,
+    /// Whether the levels began anew at the highest.
+    wrapped: bool,
+    /// Whether an eligible destination was found.
+    found: bool,
 }
 
 const NOWHERE: u32 = u32::MAX;
 
+/// Steps of one search at most. Each level is one pass; a pass over a level that nobody reaches costs as much as one that
+/// somebody does, as in the kernel.
+const MOST_STEPS: u32 = 1 << 20;
+
 impl Walk {
     #[inline(always)]
     fn run<T: Tables>(tables: &T, service: &Service, cursor: u64) -> Option<Self> {
-        let count = service.head.destinations;
-        let (max, step) = (service.head.max_weight, service.head.weight_step);
-        if max == 0 {
+        if service.max_weight == 0 {
             return None;
         }
         let id = (cursor >> 32) as u32;
-        let last = match id {
-            0 => NOWHERE,
-            _ => match service.place_of(tables, id.wrapping_sub(1)) {
-                place if place == count => NOWHERE,
-                place => place,
-            },
-        };
+        let mut last = NOWHERE;
+        if id != 0 {
+            let place = service.place_of(tables, id.wrapping_sub(1));
+            if place != service.count {
+                last = place;
+            }
+        }
         let mut walk = Self {
             place: last,
             id,
             level: cursor as u32,
-            found: false,
             last,
             stop: NOWHERE,
-            last_pass: false,
-            restarted: false,
+            passes: 0,
+            wrapped: false,
+            found: false,
         };
-        // Each level is one pass; the lowest is reached after max / step of them. A pass over a level that nobody reaches
-        // costs as much as one that somebody does, as in the kernel.
-        let bound = count.saturating_add(1).saturating_mul(max / step + 3);
-        let bound = if bound > MOST_STEPS { MOST_STEPS } else { bound };
-        tables.scan(bound, |_| walk.advance(tables, service, max, step, count));
+        let levels = service
+            .max_weight
+            .checked_div(service.weight_step)
+            .unwrap_or(0)
+            .saturating_add(3);
+        let bound = service.count.saturating_add(1).saturating_mul(levels);
+        let bound = if bound > MOST_STEPS {
+            MOST_STEPS
+        } else {
+            bound
+        };
+        tables.scan(bound, |_| walk.advance(tables, service));
         Some(walk)
     }
 
     /// One destination, or the end of a pass. `false`: the search is over.
     #[inline(always)]
-    fn advance<T: Tables>(&mut self, tables: &T, service: &Service, max: u32, step: u32, count: u32) -> bool {
+    fn advance<T: Tables>(&mut self, tables: &T, service: &Service) -> bool {
         let next = self.place.wrapping_add(1);
-        if next >= count {
-            return self.turn(max, step);
+        if next >= service.count {
+            return self.turn(service);
         }
         self.place = next;
-        let Some(candidate) = service.candidate(tables, next) else { return false };
+        let Some(candidate) = service.candidate(tables, next) else {
+            return false;
+        };
         self.id = candidate.id.wrapping_add(1);
         if candidate.takes_new && candidate.weight >= self.level {
             self.found = true;
@@ -126,37 +136,27 @@ impl Walk {
     }
 
     /// The end of the list: the next level, or the end of the search.
+    ///
+    /// Below the lowest level the highest follows, if the search began in the lowest and not at the list's start; else all
+    /// levels have been seen. Such a search ends at the latest with the destination it began behind, in the lowest level.
     #[inline(always)]
-    fn turn(&mut self, max: u32, step: u32) -> bool {
-        self.level = if self.level > step { self.level - step } else { 0 };
-        if self.level == 0 {
-            self.level = max;
-            if self.last_pass || self.last == NOWHERE {
-                self.place = NOWHERE;
-                self.id = 0;
-                return false;
-            }
-            self.restarted = true;
-        }
-        self.last_pass = self.level <= step;
-        if self.last_pass && self.restarted && self.last != NOWHERE {
-            self.stop = self.last;
-        }
+    fn turn(&mut self, service: &Service) -> bool {
+        let (max, step) = (service.max_weight, service.weight_step);
         self.place = NOWHERE;
         self.id = 0;
+        if self.level > step {
+            self.level -= step;
+        } else {
+            self.level = max;
+            if self.last == NOWHERE || self.passes != 0 {
+                return false;
+            }
+            self.wrapped = true;
+        }
+        self.passes = self.passes.wrapping_add(1);
+        if self.level <= step && self.wrapped {
+            self.stop = self.last;
+        }
         true
     }
-
-    #[inline(always)]
-    fn picked(&self) -> Option<u32> {
-        if self.found { Some(self.place) } else { None }
-    }
-
-    #[inline(always)]
-    fn cursor(&self) -> u64 {
-        u64::from(self.id) << 32 | u64::from(self.level)
-    }
 }
-
-/// Steps of one search at most: `bpf_loop`'s own bound.
-const MOST_STEPS: u32 = 1 << 20;

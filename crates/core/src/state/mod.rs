@@ -35,6 +35,9 @@ impl State {
     /// TCP SYNACK.
     pub const SYNACK: Self = Self(10);
 
+    /// The states in which no server has answered yet, one bit a state: NONE (and all UDP), SYN_RECV, SYNACK.
+    pub(crate) const EMBRYONIC: u32 = 0b100_0000_1001;
+
     /// Whether a connection in this state counts as active: ESTABLISHED, SYN_SENT, SYN_RECV, SYNACK (Linux 6.1). UDP's
     /// state 0 never does.
     #[inline(always)]
@@ -47,7 +50,7 @@ impl State {
     #[inline(always)]
     #[must_use]
     pub fn is_embryonic(self) -> bool {
-        0b100_0000_1001u32 >> self.0 & 1 != 0
+        Self::EMBRYONIC >> self.0 & 1 != 0
     }
 
     /// Whether the connection is over: TIME_WAIT or CLOSE.
@@ -61,7 +64,10 @@ impl State {
     #[must_use]
     pub fn name(self, protocol: u8) -> &'static str {
         match protocol {
-            TCP => tcp::NAMES.get(usize::from(self.0)).copied().unwrap_or("ERR!"),
+            TCP => tcp::NAMES
+                .get(usize::from(self.0))
+                .copied()
+                .unwrap_or("ERR!"),
             UDP => "UDP",
             _ => "ERR!",
         }

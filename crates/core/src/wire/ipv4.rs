@@ -105,7 +105,11 @@ fn word32(bytes: &[u8; 20], at: usize) -> u32 {
 #[inline(always)]
 #[must_use]
 pub fn outer4(inner: &Header4, ttl: u8, source: u32, destination: u32, protocol: u8) -> [u32; 5] {
-    let tos = if inner.tos & 3 == 3 { inner.tos & !3 | 2 } else { inner.tos };
+    let tos = if inner.tos & 3 == 3 {
+        inner.tos & !3 | 2
+    } else {
+        inner.tos
+    };
     let length = u32::from(inner.total) + OUTER4 as u32;
     let fragment = if inner.dont_fragment { 0x4000u32 } else { 0 };
     let mut words = [
@@ -122,6 +126,10 @@ pub fn outer4(inner: &Header4, ttl: u8, source: u32, destination: u32, protocol:
         at += 1;
     }
     // The checksum is the low half of the third word on the wire.
-    words[2] |= if cfg!(target_endian = "little") { u32::from(!fold(sum)) << 16 } else { u32::from(!fold(sum)) };
+    words[2] |= if cfg!(target_endian = "little") {
+        u32::from(!fold(sum)) << 16
+    } else {
+        u32::from(!fold(sum))
+    };
     words
 }

@@ -35,7 +35,8 @@ impl Header6 {
     #[inline(always)]
     #[must_use]
     pub fn payload(&self) -> u32 {
-        self.total.saturating_sub((self.transport - ETHERNET) as u32)
+        self.total
+            .saturating_sub((self.transport - ETHERNET) as u32)
     }
 
     /// Reads the header behind the link-layer header, and follows hop-by-hop, routing, destination and fragment headers.
@@ -89,7 +90,11 @@ impl Header6 {
 
     #[inline(always)]
     fn checked(self) -> Result<Self, Malformed6> {
-        if (self.transport - ETHERNET) as u32 > self.total { Err(Malformed6) } else { Ok(self) }
+        if (self.transport - ETHERNET) as u32 > self.total {
+            Err(Malformed6)
+        } else {
+            Ok(self)
+        }
     }
 }
 

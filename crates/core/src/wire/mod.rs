@@ -66,7 +66,12 @@ impl Ports {
     ///
     /// `None`: the header does not fit the packet, or its own length field contradicts it.
     #[inline(always)]
-    pub fn read<P: crate::packet::Packet>(packet: &P, protocol: u8, offset: usize, length: u32) -> Option<Self> {
+    pub fn read<P: crate::packet::Packet>(
+        packet: &P,
+        protocol: u8,
+        offset: usize,
+        length: u32,
+    ) -> Option<Self> {
         use lvsx_platform::{load16, load32};
         if protocol == crate::state::TCP {
             if length < 20 {
@@ -78,7 +83,11 @@ impl Ports {
             if data_offset < 20 || data_offset > length {
                 return None;
             }
-            return Some(Self { source: low(ports), destination: high(ports), flags: TcpFlags(bytes[13]) });
+            return Some(Self {
+                source: low(ports),
+                destination: high(ports),
+                flags: TcpFlags(bytes[13]),
+            });
         }
         if length < 8 {
             return None;
@@ -89,20 +98,32 @@ impl Ports {
         if claimed < 8 || claimed > length {
             return None;
         }
-        Some(Self { source: low(ports), destination: high(ports), flags: TcpFlags::default() })
+        Some(Self {
+            source: low(ports),
+            destination: high(ports),
+            flags: TcpFlags::default(),
+        })
     }
 }
 
 /// The half of a raw 32-bit word that came first on the wire.
 #[inline(always)]
 pub(crate) fn low(word: u32) -> u16 {
-    if cfg!(target_endian = "little") { word as u16 } else { (word >> 16) as u16 }
+    if cfg!(target_endian = "little") {
+        word as u16
+    } else {
+        (word >> 16) as u16
+    }
 }
 
 /// The half of a raw 32-bit word that came second on the wire.
 #[inline(always)]
 pub(crate) fn high(word: u32) -> u16 {
-    if cfg!(target_endian = "little") { (word >> 16) as u16 } else { word as u16 }
+    if cfg!(target_endian = "little") {
+        (word >> 16) as u16
+    } else {
+        word as u16
+    }
 }
 
 /// The first four bytes of a longer array.

@@ -1,0 +1,102 @@
+//! The maps and the read-only globals. All shared memory is in array maps that user space maps too.
+//!
+//! Numbers of entries given here are small: whoever loads the object sets the real ones.
+
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, bpf_timer};
+use aya_ebpf::btf_maps::{Array, PerCpuArray, ProgramArray, RingBuf};
+use aya_ebpf::macros::btf_map;
+
+const MMAP: usize = BPF_F_MMAPABLE as usize;
+
+/// A line of eight words, as the map's value.
+pub(crate) type RawLine = [u64; 8];
+
+/// A set of the IPv4 connection table, as the map's value: eight control words, eight entries of eight words.
+pub(crate) type RawSet4 = [u64; 72];
+
+#[btf_map]
+pub(crate) static CONFIG: Array<RawLine, 8, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static STATE: Array<RawLine, 4, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static CONNS4: Array<RawSet4, 8, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static DESTS: Array<RawLine, 8, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static SERVICES: Array<RawLine, 8, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static TALLIES: Array<RawLine, 8, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static EVENTS: Array<RawLine, 8, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static LOCKS: Array<RawLine, 512, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static PORTS: Array<RawLine, 256, MMAP> = Array::new();
+
+/// The timer of the hand.
+#[repr(C)]
+pub(crate) struct HandTimer {
+    pub(crate) timer: bpf_timer,
+}
+
+#[btf_map]
+pub(crate) static HAND: Array<HandTimer, 1> = Array::new();
+
+/// A next hop whose link-layer address the director should ask for.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct UnresolvedHop {
+    pub(crate) interface: u32,
+    pub(crate) gateway: u32,
+}
+
+#[btf_map]
+pub(crate) static UNRESOLVED: RingBuf<UnresolvedHop, 65536> = RingBuf::new();
+
+#[btf_map]
+pub(crate) static JUMP_XDP: ProgramArray<8> = ProgramArray::new();
+#[btf_map]
+pub(crate) static JUMP_TC: ProgramArray<8> = ProgramArray::new();
+
+/// Bytes of a packet while their sum is taken.
+#[btf_map]
+pub(crate) static BUFFER: PerCpuArray<[u64; 64], 1> = PerCpuArray::new();
+
+/// The line of the destination picked for the packet in hand.
+#[btf_map]
+pub(crate) static PICKED: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// A map as helpers take it.
+#[inline(always)]
+pub(crate) fn pointer<T>(map: &'static T) -> *mut core::ffi::c_void {
+    core::ptr::from_ref(map).cast_mut().cast()
+}
+
+macro_rules! globals {
+    ($($(#[$doc:meta])* $name:ident, $read:ident: $type:ty;)*) => {$(
+        #[unsafe(no_mangle)]
+        static $name: $type = 0;
+
+        $(#[$doc])*
+        #[inline(always)]
+        pub(crate) fn $read() -> $type {
+            // SAFETY: a valid static; volatile because the loader sets it after compilation.
+            unsafe { core::ptr::read_volatile(&raw const $name) }
+        }
+    )*};
+}
+
+globals! {
+    /// Main sets of the IPv4 connection table.
+    SETS4, sets4: u32;
+    /// Sets of its overflow area.
+    OVERFLOW4, overflow4: u32;
+    /// Secret that spreads its hashes.
+    SEED, seed: u64;
+    /// Destinations a CPU's tallies hold.
+    DESTINATIONS, destinations: u32;
+    /// Shift from jiffies to ticks.
+    TICK_SHIFT, tick_shift: u32;
+    /// Not 0: the clock is moved by the offset in the shared state. For tests.
+    VIRTUAL_TIME, virtual_time: u32;
+}

@@ -1,0 +1,168 @@
+//! tc ingress: a packet as the kernel's buffer, whole even when it is a super-frame (GSO), its checksums perhaps partial.
+
+use crate::world::{World, now};
+use crate::xdp::sum_of;
+use crate::{maps, redirect};
+use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
+use aya_ebpf::bindings::{
+    __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC,
+    bpf_redir_neigh,
+};
+use aya_ebpf::helpers::generated::{
+    bpf_jiffies64, bpf_ktime_get_ns, bpf_l4_csum_replace, bpf_redirect_neigh, bpf_skb_adjust_room, bpf_skb_load_bytes,
+    bpf_skb_pull_data, bpf_tail_call,
+};
+use aya_ebpf::programs::TcContext;
+use core::mem::size_of;
+use lvsx_core::director::{Action, Verdict};
+use lvsx_core::env::Tables;
+use lvsx_core::event::Event;
+use lvsx_core::packet::Packet;
+use lvsx_platform::{store32, store64};
+
+/// Offsets beyond this are refused, so that the verifier sees a small number.
+const FARTHEST: usize = 511;
+
+/// Headers that must lie in the buffer's linear part: Ethernet, IPv4 with options, TCP.
+const HEADERS: u32 = 14 + 60 + 20;
+
+/// A packet under tc.
+pub(crate) struct Buffer {
+    context: *mut __sk_buff,
+    interface: u32,
+    length: u32,
+}
+
+/// The packet and the world of a program run. Context fields but the packet's ends are read here, once.
+#[inline(always)]
+pub(crate) fn view(context: &TcContext) -> (Buffer, World) {
+    let skb = context.skb.skb;
+    // SAFETY: the kernel's context is valid while the program runs.
+    let (interface, length, data, end) =
+        unsafe { ((*skb).ifindex, (*skb).len, (*skb).data as usize, (*skb).data_end as usize) };
+    let linear = (end - data) as u32;
+    let wanted = if length < HEADERS { length } else { HEADERS };
+    if linear < wanted {
+        // SAFETY: the context is the program's own. Failing leaves the packet as it was, and what is missing is seen as
+        // missing.
+        unsafe { bpf_skb_pull_data(skb, wanted) };
+    }
+    (Buffer { context: skb, interface, length }, World { context: skb.cast() })
+}
+
+/// What the verdict means here.
+#[inline(always)]
+pub(crate) fn carry_out(buffer: &Buffer, world: &World, verdict: Verdict) -> i32 {
+    match verdict.action {
+        // Other programs on the interface still see what passes.
+        Action::Pass => TC_ACT_UNSPEC,
+        Action::Drop => TC_ACT_SHOT,
+        Action::Out => redirect(verdict.interface) as i32,
+        Action::OutUnresolved => redirect_by_neighbour(verdict.interface, verdict.gateway),
+        Action::Next => {
+            // SAFETY: both pointers are the kernel's; on success this does not return.
+            unsafe { bpf_tail_call(buffer.context.cast(), maps::pointer(&maps::JUMP_TC), verdict.stage as u32) };
+            world.count(Event::DropTailCall);
+            TC_ACT_SHOT
+        }
+    }
+}
+
+/// Sends a packet out by way of the kernel's neighbour table, which resolves the next hop and queues meanwhile.
+#[inline(always)]
+fn redirect_by_neighbour(interface: u32, gateway: u32) -> i32 {
+    const AF_INET: u32 = 2;
+    let mut hop: [u32; 5] = [AF_INET, gateway, 0, 0, 0];
+    // SAFETY: `struct bpf_redir_neigh` is these five words.
+    let answer = unsafe {
+        bpf_redirect_neigh(interface, hop.as_mut_ptr().cast::<bpf_redir_neigh>(), size_of::<bpf_redir_neigh>() as i32, 0)
+    };
+    answer as i32
+}
+
+/// Writes jiffies, nanoseconds and tick into the first 20 bytes.
+#[inline(always)]
+pub(crate) fn tell_time(context: &TcContext) {
+    let (mut packet, world) = view(context);
+    // SAFETY: helpers without arguments.
+    let (jiffies, nanoseconds) = unsafe { (bpf_jiffies64(), bpf_ktime_get_ns()) };
+    if let Some(bytes) = packet.bytes_mut::<8>(0) {
+        store64(bytes, jiffies);
+    }
+    if let Some(bytes) = packet.bytes_mut::<8>(8) {
+        store64(bytes, nanoseconds);
+    }
+    let tick = now(&world);
+    if let Some(bytes) = packet.bytes_mut::<4>(16) {
+        store32(bytes, tick.0);
+    }
+}
+
+impl Buffer {
+    #[inline(always)]
+    fn at<const N: usize>(&self, offset: usize) -> Option<*mut [u8; N]> {
+        if offset > FARTHEST {
+            return None;
+        }
+        // SAFETY: the kernel's context is valid while the program runs.
+        let (data, end) = unsafe { ((*self.context).data as usize, (*self.context).data_end as usize) };
+        let start = data + offset;
+        if start + N > end {
+            return None;
+        }
+        Some(start as *mut [u8; N])
+    }
+}
+
+impl Packet for Buffer {
+    #[inline(always)]
+    fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
+        // SAFETY: `at` saw that the bytes lie in the packet; helpers that move it take `&mut self`.
+        self.at(offset).map(|bytes| unsafe { &*bytes })
+    }
+
+    #[inline(always)]
+    fn bytes_mut<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
+        // SAFETY: as in `bytes`.
+        self.at(offset).map(|bytes| unsafe { &mut *bytes })
+    }
+
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        self.length
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        self.interface
+    }
+
+    #[inline(always)]
+    fn push_ipv4(&mut self) -> bool {
+        let flags = u64::from(BPF_F_ADJ_ROOM_ENCAP_L3_IPV4);
+        // SAFETY: the context is the program's own.
+        unsafe { bpf_skb_adjust_room(self.context, 20, BPF_ADJ_ROOM_MAC, flags) == 0 }
+    }
+
+    #[inline(always)]
+    fn adjust_checksum(&mut self, offset: usize, address: u32, port: u32, udp: bool) -> Option<()> {
+        // Size 0: the value is a difference. A partial checksum covers the addresses only, which the first call says.
+        let mangled = if udp { u64::from(BPF_F_MARK_MANGLED_0) } else { 0 };
+        let pseudo = u64::from(BPF_F_PSEUDO_HDR) | mangled;
+        // SAFETY: the context is the program's own; the kernel checks the offset.
+        let failed = unsafe {
+            bpf_l4_csum_replace(self.context, offset as u32, 0, u64::from(address), pseudo) != 0
+                || port != 0 && bpf_l4_csum_replace(self.context, offset as u32, 0, u64::from(port), mangled) != 0
+        };
+        if failed { None } else { Some(()) }
+    }
+
+    #[inline(always)]
+    fn sum(&self, offset: usize, length: u32) -> Option<u32> {
+        let context = self.context;
+        sum_of(offset as u32, length, |from, to, count| {
+            // SAFETY: the buffer holds `count` bytes; the context is the program's own.
+            unsafe { bpf_skb_load_bytes(context.cast(), from, to.cast(), count) == 0 }
+        })
+    }
+}

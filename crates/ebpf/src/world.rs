@@ -1,0 +1,221 @@
+//! The maps as the core's environment.
+
+use crate::maps;
+use aya_ebpf::bindings::{
+    BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup,
+};
+use aya_ebpf::helpers::generated::{
+    bpf_fib_lookup as fib_lookup, bpf_get_smp_processor_id, bpf_jiffies64, bpf_loop,
+};
+use core::ffi::c_void;
+use core::mem::{MaybeUninit, size_of};
+use lvsx_core::conn::Set4;
+use lvsx_core::env::{Env, Geometry, Route, Tables, state};
+use lvsx_core::event::{EVENT_LINES, Event};
+use lvsx_core::tick::Tick;
+use lvsx_platform::{Line, Word};
+
+/// The world of a program that runs on a packet: its context is needed to ask for routes.
+pub(crate) struct World {
+    pub(crate) context: *mut c_void,
+}
+
+/// The element of a map of raw words as shared words.
+macro_rules! element {
+    ($map:expr, $index:expr, $type:ty) => {
+        match $map.get_ptr($index) {
+            // SAFETY: the map's value has the size and alignment of the type, which is made of words: `Word` is a
+            // transparent cell of a u64, and every bit pattern is a valid one.
+            Some(pointer) => Some(unsafe { &*pointer.cast::<$type>() }),
+            None => None,
+        }
+    };
+}
+
+impl Tables for World {
+    #[inline(always)]
+    fn config(&self, index: u32) -> Option<&Line> {
+        element!(maps::CONFIG, index, Line)
+    }
+
+    #[inline(always)]
+    fn state(&self, index: u32) -> Option<&Line> {
+        element!(maps::STATE, index, Line)
+    }
+
+    #[inline(always)]
+    fn set4(&self, index: u32) -> Option<&Set4> {
+        element!(maps::CONNS4, index, Set4)
+    }
+
+    #[inline(always)]
+    fn geometry4(&self) -> Geometry {
+        Geometry { sets: maps::sets4(), overflow: maps::overflow4(), seed: maps::seed() }
+    }
+
+    #[inline(always)]
+    fn destination(&self, id: u32) -> Option<&Line> {
+        element!(maps::DESTS, id, Line)
+    }
+
+    #[inline(always)]
+    fn service(&self, id: u32) -> Option<&Line> {
+        element!(maps::SERVICES, id, Line)
+    }
+
+    #[inline(always)]
+    fn tally(&self, id: u32) -> Option<&Line> {
+        element!(maps::TALLIES, cpu().wrapping_mul(maps::destinations()).wrapping_add(id), Line)
+    }
+
+    #[inline(always)]
+    fn count(&self, event: Event) {
+        let number = event as u32;
+        let index = cpu().wrapping_mul(EVENT_LINES).wrapping_add(number / 8);
+        if let Some(line) = element!(maps::EVENTS, index, Line) {
+            // Only this CPU writes its lines.
+            let word = &line[(number % 8) as usize];
+            word.poke(word.peek().wrapping_add(1));
+        }
+    }
+
+    #[inline(always)]
+    fn lock(&self, stripe: u32) -> Option<&Word> {
+        element!(maps::LOCKS, stripe / 8, Line).map(|line| &line[(stripe % 8) as usize])
+    }
+
+    #[inline(always)]
+    fn scan(&self, count: u32, mut look: impl FnMut(u32) -> bool) {
+        scan_with(count, &mut look);
+    }
+}
+
+#[inline(always)]
+fn scan_with<F: FnMut(u32) -> bool>(count: u32, look: &mut F) {
+    // SAFETY: the callback takes what `step` takes, and `look` outlives the loop.
+    unsafe { bpf_loop(count, step::<F> as *mut c_void, core::ptr::from_mut(look).cast(), 0) };
+}
+
+extern "C" fn step<F: FnMut(u32) -> bool>(index: u32, look: *mut c_void) -> i64 {
+    // SAFETY: `scan_with` passes a pointer to an F that nobody else uses meanwhile.
+    let look = unsafe { &mut *look.cast::<F>() };
+    i64::from(!look(index))
+}
+
+#[inline(always)]
+fn cpu() -> u32 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_get_smp_processor_id() }
+}
+
+/// The present tick.
+#[inline(always)]
+pub(crate) fn now(world: &World) -> Tick {
+    // SAFETY: a helper without arguments.
+    let jiffies = unsafe { bpf_jiffies64() };
+    let tick = Tick((jiffies >> (maps::tick_shift() & 31)) as u32);
+    if maps::virtual_time() == 0 {
+        return tick;
+    }
+    tick.after(world.state(state::READ).map_or(0, |line| line[state::CLOCK_OFFSET].peek() as u32))
+}
+
+impl Env for World {
+    #[inline(always)]
+    fn now(&self) -> Tick {
+        now(self)
+    }
+
+    #[inline(always)]
+    fn port(&self, number: u32) -> Option<&Line> {
+        element!(maps::PORTS, number, Line)
+    }
+
+    #[inline(always)]
+    fn remember(&self, line: u32) {
+        if let Some(memory) = maps::PICKED.get_ptr_mut(0) {
+            // SAFETY: the value is this CPU's, and packets do not interrupt each other on a CPU.
+            unsafe { memory.write(u64::from(line)) };
+        }
+    }
+
+    #[inline(always)]
+    fn recall(&self) -> u32 {
+        // SAFETY: as in `remember`. Line 0 is no destination's.
+        maps::PICKED.get_ptr(0).map_or(0, |memory| unsafe { memory.read() } as u32)
+    }
+
+    #[inline(always)]
+    fn route4(&self, ingress: u32, to: u32) -> Route {
+        let mut parameters = FibLookup::towards(ingress, to);
+        let size = size_of::<bpf_fib_lookup>() as i32;
+        // SAFETY: the context is the program's own; the parameters are as large as said and initialised.
+        let answer = unsafe { fib_lookup(self.context, parameters.pointer(), size, 0) };
+        match answer as u32 {
+            BPF_FIB_LKUP_RET_SUCCESS => {
+                Route::To { interface: parameters.interface(), address: parameters.link_address() }
+            }
+            BPF_FIB_LKUP_RET_NO_NEIGH => {
+                Route::Unresolved { interface: parameters.interface(), gateway: parameters.gateway() }
+            }
+            BPF_FIB_LKUP_RET_FWD_DISABLED => Route::ForwardingOff,
+            _ => Route::None,
+        }
+    }
+}
+
+/// `struct bpf_fib_lookup` (64 bytes) as words, because zeroing the struct itself compiles to a loop over bytes.
+#[repr(C, align(8))]
+struct FibLookup(MaybeUninit<[u64; 8]>);
+
+const AF_INET: u64 = 2;
+
+impl FibLookup {
+    #[inline(always)]
+    fn towards(ingress: u32, to: u32) -> Self {
+        let mut lookup = Self(MaybeUninit::uninit());
+        // byte 0 family, 8 interface, 32 IPv4 destination
+        lookup.write(0, AF_INET);
+        lookup.write(1, u64::from(ingress));
+        lookup.write(2, 0);
+        lookup.write(3, 0);
+        lookup.write(4, u64::from(to));
+        lookup.write(5, 0);
+        lookup.write(6, 0);
+        lookup.write(7, 0);
+        lookup
+    }
+
+    #[inline(always)]
+    fn write(&mut self, word: usize, value: u64) {
+        // SAFETY: within the eight words; volatile keeps the stores eight, not a call to memset.
+        unsafe { self.0.as_mut_ptr().cast::<u64>().add(word).write_volatile(value) }
+    }
+
+    #[inline(always)]
+    fn read(&self, word: usize) -> u64 {
+        // SAFETY: all eight words were written by `towards`.
+        unsafe { self.0.as_ptr().cast::<u64>().add(word).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn pointer(&mut self) -> *mut bpf_fib_lookup {
+        self.0.as_mut_ptr().cast()
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        self.read(1) as u32
+    }
+
+    #[inline(always)]
+    fn gateway(&self) -> u32 {
+        self.read(4) as u32
+    }
+
+    /// Bytes 58 to 63: the next hop's link-layer address.
+    #[inline(always)]
+    fn link_address(&self) -> u64 {
+        self.read(7) >> 16
+    }
+}

@@ -1,0 +1,179 @@
+//! XDP: a packet as a frame in the driver's buffer.
+
+use crate::world::World;
+use crate::{maps, redirect};
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::generated::{bpf_csum_diff, bpf_tail_call, bpf_xdp_adjust_head, bpf_xdp_load_bytes};
+use aya_ebpf::programs::XdpContext;
+use lvsx_core::director::{Action, Verdict};
+use lvsx_core::env::Tables;
+use lvsx_core::event::Event;
+use lvsx_core::packet::Packet;
+use lvsx_core::wire::checksum::{add, corrected, corrected_udp};
+use lvsx_platform::{load16, load32, store16, store32};
+
+/// Offsets beyond this are refused, so that the verifier sees a small number.
+const FARTHEST: usize = 511;
+
+/// A frame under XDP.
+pub(crate) struct Frame {
+    context: *mut xdp_md,
+    interface: u32,
+}
+
+/// The packet and the world of a program run. Context fields but the packet's ends are read here, once.
+#[inline(always)]
+pub(crate) fn view(context: &XdpContext) -> (Frame, World) {
+    // SAFETY: the kernel's context is valid while the program runs.
+    let interface = unsafe { (*context.ctx).ingress_ifindex };
+    (Frame { context: context.ctx, interface }, World { context: context.ctx.cast() })
+}
+
+/// What the verdict means here.
+#[inline(always)]
+pub(crate) fn carry_out(frame: &Frame, world: &World, verdict: Verdict) -> u32 {
+    match verdict.action {
+        Action::Pass => XDP_PASS,
+        Action::Drop => XDP_DROP,
+        Action::Out if verdict.interface == frame.interface => XDP_TX,
+        Action::Out => redirect(verdict.interface) as u32,
+        Action::OutUnresolved => {
+            world.count(Event::DropNoNeighbour);
+            let hop = maps::UnresolvedHop { interface: verdict.interface, gateway: verdict.gateway };
+            // A full ring means that the director knows already.
+            let _ = maps::UNRESOLVED.output(hop, 0);
+            XDP_DROP
+        }
+        Action::Next => {
+            // SAFETY: both pointers are the kernel's; on success this does not return.
+            unsafe { bpf_tail_call(frame.context.cast(), maps::pointer(&maps::JUMP_XDP), verdict.stage as u32) };
+            world.count(Event::DropTailCall);
+            XDP_DROP
+        }
+    }
+}
+
+impl Frame {
+    #[inline(always)]
+    fn ends(&self) -> (usize, usize) {
+        // SAFETY: the kernel's context is valid while the program runs.
+        unsafe { ((*self.context).data as usize, (*self.context).data_end as usize) }
+    }
+
+    #[inline(always)]
+    fn at<const N: usize>(&self, offset: usize) -> Option<*mut [u8; N]> {
+        if offset > FARTHEST {
+            return None;
+        }
+        let (data, end) = self.ends();
+        let start = data + offset;
+        if start + N > end {
+            return None;
+        }
+        Some(start as *mut [u8; N])
+    }
+}
+
+impl Packet for Frame {
+    #[inline(always)]
+    fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
+        // SAFETY: `at` saw that the bytes lie in the packet; helpers that move it take `&mut self`.
+        self.at(offset).map(|bytes| unsafe { &*bytes })
+    }
+
+    #[inline(always)]
+    fn bytes_mut<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
+        // SAFETY: as in `bytes`.
+        self.at(offset).map(|bytes| unsafe { &mut *bytes })
+    }
+
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        let (data, end) = self.ends();
+        end.wrapping_sub(data) as u32
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        self.interface
+    }
+
+    #[inline(always)]
+    fn push_ipv4(&mut self) -> bool {
+        // SAFETY: the context is the program's own.
+        if unsafe { bpf_xdp_adjust_head(self.context, -20) } != 0 {
+            return false;
+        }
+        let Some(link) = self.bytes::<14>(20) else { return false };
+        let words = [
+            load32(&[link[0], link[1], link[2], link[3]]),
+            load32(&[link[4], link[5], link[6], link[7]]),
+            load32(&[link[8], link[9], link[10], link[11]]),
+        ];
+        let kind = load16(&[link[12], link[13]]);
+        let mut word = 0;
+        while word < 3 {
+            let Some(bytes) = self.bytes_mut::<4>(word * 4) else { return false };
+            store32(bytes, words[word]);
+            word += 1;
+        }
+        let Some(bytes) = self.bytes_mut::<2>(12) else { return false };
+        store16(bytes, kind);
+        true
+    }
+
+    #[inline(always)]
+    fn adjust_checksum(&mut self, offset: usize, address: u32, port: u32, udp: bool) -> Option<()> {
+        let field = self.bytes_mut::<2>(offset)?;
+        let change = add(address, port);
+        let old = load16(field);
+        store16(field, if udp { corrected_udp(old, change) } else { corrected(old, change) });
+        Some(())
+    }
+
+    #[inline(always)]
+    fn sum(&self, offset: usize, length: u32) -> Option<u32> {
+        let context = self.context;
+        sum_of(offset as u32, length, |from, to, count| {
+            // SAFETY: the buffer holds `count` bytes; the context is the program's own.
+            unsafe { bpf_xdp_load_bytes(context, from, to.cast(), count) == 0 }
+        })
+    }
+}
+
+/// Bytes summed at a time.
+const CHUNK: u32 = 512;
+
+/// One's-complement sum over a part of a packet, chunk by chunk through a buffer. `load` copies bytes of the packet.
+#[inline(always)]
+pub(crate) fn sum_of(offset: u32, length: u32, load: impl Fn(u32, *mut u8, u32) -> bool) -> Option<u32> {
+    let world = World { context: core::ptr::null_mut() };
+    let mut sum = 0u32;
+    let mut failed = false;
+    world.scan(length.div_ceil(CHUNK), |chunk| {
+        let done = chunk * CHUNK;
+        let mut count = length.wrapping_sub(done);
+        if count > CHUNK {
+            count = CHUNK;
+        }
+        if count == 0 {
+            return false;
+        }
+        let Some(buffer) = maps::BUFFER.get_ptr_mut(0) else { return false };
+        let mut word = 0;
+        while word < 64 {
+            // SAFETY: the buffer is this CPU's and 64 words long; volatile keeps the stores from becoming a call.
+            unsafe { buffer.cast::<u64>().add(word).write_volatile(0) };
+            word += 1;
+        }
+        if !load(offset.wrapping_add(done), buffer.cast(), count) {
+            failed = true;
+            return false;
+        }
+        // SAFETY: the buffer is 512 bytes long.
+        sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, buffer.cast(), CHUNK, sum) } as u32;
+        true
+    });
+    if failed { None } else { Some(sum) }
+}
