@@ -1,0 +1,173 @@
+//! `ipvsadm`, `ipvsadm-save` and `ipvsadm-restore`: drop-ins for ipvsadm 1.31.
+//!
+//! A command line becomes a command (`line`, by the tables of `options` and `rules`), a command a
+//! request to a director, and the answer is printed (`run`, `listing`, `save`, `connections`).
+//! Output, error texts and exit codes are those of ipvsadm 1.31 with IPVS of Linux 6.1.
+//!
+//! Differences: `--kernel` as the first word chooses the kernel's IPVS; help and version need no
+//! director; where lvsd's data plane is pinned and lvsd is silent, nothing is done and the exit
+//! code is 255; `-R` reads characters of print as what they stand for.
+
+mod connections;
+mod failure;
+mod help;
+mod line;
+mod listing;
+mod names;
+mod options;
+mod order;
+mod protocol;
+mod restore;
+mod rules;
+mod run;
+mod save;
+mod scan;
+mod values;
+
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufWriter, Write};
+use std::process::{Command as Process, ExitCode, Stdio};
+
+use lvsx_ipvs::{Choice, Client, ConnectError, Errno};
+
+use crate::failure::Failure;
+use crate::line::Command;
+use crate::run::Session;
+
+/// Chooses the kernel's IPVS even where lvsd runs.
+const KERNEL: &str = "--kernel";
+
+/// Runs the program `name` (`ipvsadm`, `ipvsadm-save`, `ipvsadm-restore`) with the words behind it.
+///
+/// Exit codes: 0 success; 1 a listing failed; 2 the command line is wrong or there is no director;
+/// 255 the director refused, an option is unknown, or lvsd is silent.
+#[must_use]
+pub fn main(name: &str, args: Vec<OsString>) -> ExitCode {
+    let mut words: Vec<String> = args
+        .into_iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let choice = match words.first() {
+        Some(first) if first == KERNEL => {
+            words.remove(0);
+            Choice::Kernel
+        }
+        _ => Choice::Auto,
+    };
+    let result = match name {
+        "ipvsadm-save" => save(name, &words, choice),
+        "ipvsadm-restore" => restore(name, choice),
+        _ => ipvsadm(name, &words, choice),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => ExitCode::from(failure.code()),
+    }
+}
+
+fn ipvsadm(name: &str, words: &[String], choice: Choice) -> Result<(), Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    match line::parse(words) {
+        Ok(Command::Help) => help::help(&mut out, name)?,
+        Ok(Command::Version) => help::version(&mut out)?,
+        _ => {
+            let (mut client, err) = (connect(name, choice)?, io::stderr().lock());
+            let input = io::stdin().lock();
+            return Session {
+                name,
+                client: &mut client,
+                input,
+                out,
+                err,
+            }
+            .line(words);
+        }
+    }
+    Ok(out.flush()?)
+}
+
+/// `ipvsadm-save [-n]`: the table as command lines.
+fn save(name: &str, words: &[String], choice: Choice) -> Result<(), Failure> {
+    let mut line = vec!["-S".to_owned()];
+    for word in words.iter().filter(|word| word.starts_with('-')) {
+        if word != "-n" {
+            let usage = "Script to save the IPVS table to stdout.\n   \
+                         With the -n option, prints out the table in numeric format.";
+            eprint_line(&format!("{name}: {usage}"));
+            return Err(Failure::Listing(String::new()));
+        }
+        line = vec!["-Sn".to_owned()];
+    }
+    ipvsadm("ipvsadm", &line, choice)
+}
+
+/// `ipvsadm-restore`: clears the table and loads the command lines of the input, but for those
+/// that begin with `#`.
+fn restore(name: &str, choice: Choice) -> Result<(), Failure> {
+    let mut text = Vec::new();
+    for line in io::stdin().lock().split(b'\n') {
+        let line = line.map_err(|error| {
+            eprint_line(&format!("{name}: cannot read: {error}"));
+            Failure::Tool(String::new())
+        })?;
+        // An empty line in place of a comment keeps the numbers of the others.
+        if !line.starts_with(b"#") {
+            text.extend_from_slice(&line);
+        }
+        text.push(b'\n');
+    }
+    let mut client = connect("ipvsadm", choice)?;
+    let (out, err) = (BufWriter::new(io::stdout().lock()), io::stderr().lock());
+    let mut session = Session {
+        name: "ipvsadm",
+        client: &mut client,
+        input: text.as_slice(),
+        out,
+        err,
+    };
+    // A table that cannot be cleared is loaded all the same, as by the script of that name.
+    let _ = session.line(&["-C".to_owned()]);
+    session.line(&["-R".to_owned()])
+}
+
+/// Connects, trying to load the kernel's module where there is no IPVS.
+fn connect(name: &str, choice: Choice) -> Result<Client, Failure> {
+    let connected = match Client::connect(choice) {
+        Err(ConnectError::NoIpvs) if load_module() => Client::connect(choice),
+        connected => connected,
+    };
+    let failure = match connected {
+        Ok(mut client) => match client.info() {
+            Ok(_) => return Ok(client),
+            Err(lvsx_ipvs::ClientError::Refused(errno)) => uninitialized(&failure::general(errno)),
+            Err(error) => Failure::Refused(format!("{name}: {error}")),
+        },
+        Err(ConnectError::NoIpvs) => uninitialized(&failure::general(Errno::ENOPROTOOPT)),
+        Err(ConnectError::PermissionDenied) => uninitialized(&failure::general(Errno::EPERM)),
+        Err(error @ ConnectError::Silent { .. }) => Failure::Refused(format!("{name}: {error}")),
+        Err(error @ ConnectError::System { .. }) => uninitialized(&error.to_string()),
+    };
+    eprint_line(failure.text(name).trim_end_matches('\n'));
+    Err(failure)
+}
+
+fn uninitialized(text: &str) -> Failure {
+    Failure::Tool(format!(
+        "Can't initialize ipvs: {text}\n\
+         Are you sure that IP Virtual Server is built in the kernel or as module?"
+    ))
+}
+
+/// The kernel loads the module by itself where it may; `modprobe` also follows the machine's rules.
+fn load_module() -> bool {
+    let modprobe = Process::new("/sbin/modprobe")
+        .args(["--", "ip_vs"])
+        .stdin(Stdio::null())
+        .status();
+    modprobe.is_ok_and(|status| status.success())
+}
+
+/// Writes a line to stderr, whose closing is nobody's loss.
+fn eprint_line(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}

@@ -1,0 +1,138 @@
+//! The order of listings: as the director gives it, or as ipvsadm sorts.
+//!
+//! ipvsadm compares by the sign of a 32-bit difference, so that 224.0.0.1 comes before 10.0.0.1 and
+//! the order is not even transitive. The result then depends on the method of sorting, which is the
+//! C library's: a merge sort that halves downwards (glibc 2.36). The standard library's sorting
+//! may panic on such an order.
+
+use std::cmp::Ordering;
+use std::net::IpAddr;
+
+use lvsx_ipvs::{Destination, Family, Service, ServiceKey};
+
+/// Sorts services: mark, family, protocol, address, port.
+pub(crate) fn sort_services(services: &mut Vec<Service>) {
+    merge_sort(services, &|one, other| service(&one.key, &other.key));
+}
+
+/// Sorts destinations: family, address, port.
+pub(crate) fn sort_destinations(destinations: &mut Vec<Destination>) {
+    merge_sort(destinations, &|one, other| {
+        family(&one.key.addr)
+            .cmp(&family(&other.key.addr))
+            .then_with(|| address(&one.key.addr, &other.key.addr))
+            .then_with(|| one.key.port.cmp(&other.key.port))
+    });
+}
+
+fn service(one: &ServiceKey, other: &ServiceKey) -> Ordering {
+    let parts = |key: &ServiceKey| match *key {
+        ServiceKey::Address {
+            protocol,
+            addr,
+            port,
+        } => (0, protocol, addr, port),
+        ServiceKey::Mark { family, mark } => (mark, 0, family.unspecified(), 0),
+    };
+    let (one, other) = (parts(one), parts(other));
+    difference(one.0, other.0)
+        .then_with(|| family(&one.2).cmp(&family(&other.2)))
+        .then_with(|| one.1.cmp(&other.1))
+        .then_with(|| address(&one.2, &other.2))
+        .then_with(|| one.3.cmp(&other.3))
+}
+
+fn family(addr: &IpAddr) -> Family {
+    Family::of(addr)
+}
+
+/// Compares the 32-bit words of two addresses of one family.
+fn address(one: &IpAddr, other: &IpAddr) -> Ordering {
+    match (one, other) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => difference((*one).into(), (*other).into()),
+        (IpAddr::V6(one), IpAddr::V6(other)) => {
+            let (one, other) = (u128::from(*one), u128::from(*other));
+            let word = |shift: u32| difference((one >> shift) as u32, (other >> shift) as u32);
+            word(96)
+                .then_with(|| word(64))
+                .then_with(|| word(32))
+                .then_with(|| word(0))
+        }
+        _ => Ordering::Equal,
+    }
+}
+
+const fn difference(one: u32, other: u32) -> Ordering {
+    match one.wrapping_sub(other) as i32 {
+        i32::MIN..0 => Ordering::Less,
+        0 => Ordering::Equal,
+        _ => Ordering::Greater,
+    }
+}
+
+fn merge_sort<T>(items: &mut Vec<T>, compare: &impl Fn(&T, &T) -> Ordering) {
+    if items.len() < 2 {
+        return;
+    }
+    let mut upper = items.split_off(items.len() / 2);
+    merge_sort(items, compare);
+    merge_sort(&mut upper, compare);
+    let mut lower = std::mem::take(items).into_iter().peekable();
+    let mut upper = upper.into_iter().peekable();
+    while let (Some(low), Some(high)) = (lower.peek(), upper.peek()) {
+        let first = if compare(low, high) == Ordering::Greater {
+            &mut upper
+        } else {
+            &mut lower
+        };
+        items.extend(first.next());
+    }
+    items.extend(lower);
+    items.extend(upper);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn web(addr: &str) -> ServiceKey {
+        ServiceKey::Address {
+            protocol: 6,
+            addr: addr.parse().unwrap(),
+            port: 80,
+        }
+    }
+
+    #[test]
+    fn differences_are_signed() {
+        assert_eq!(service(&web("224.0.0.1"), &web("10.0.0.1")), Ordering::Less);
+        assert_eq!(service(&web("10.0.0.1"), &web("::1")), Ordering::Less);
+        let mark = |mark| ServiceKey::Mark {
+            family: Family::V4,
+            mark,
+        };
+        assert_eq!(service(&web("::1"), &mark(1)), Ordering::Less);
+        assert_eq!(service(&mark(u32::MAX), &web("10.0.0.1")), Ordering::Less);
+    }
+
+    proptest! {
+        #[test]
+        fn sorts_as_the_standard_library_where_the_order_is_one(mut items: Vec<(u8, u8)>) {
+            let mut expected = items.clone();
+            expected.sort_by_key(|item| item.0);
+            merge_sort(&mut items, &|one, other| one.0.cmp(&other.0));
+            prop_assert_eq!(items, expected);
+        }
+
+        #[test]
+        fn no_order_at_all_still_ends(items: Vec<u32>) {
+            let mut sorted = items.clone();
+            merge_sort(&mut sorted, &|one, other| difference(*one, *other));
+            sorted.sort_unstable();
+            let mut expected = items;
+            expected.sort_unstable();
+            prop_assert_eq!(sorted, expected);
+        }
+    }
+}

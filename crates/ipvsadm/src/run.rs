@@ -1,0 +1,191 @@
+//! Runs a command against a director and prints what it says.
+
+use std::io::{BufRead, Write};
+
+use lvsx_ipvs::{Client, Destination, Info, Request, Service};
+
+use crate::failure::Failure;
+use crate::line::{self, Command, Format, Topic};
+use crate::{connections, help, listing, order, restore, save};
+
+/// A director and the three streams of a program.
+pub(crate) struct Session<'a, Input, Out, Err> {
+    /// What the program is called.
+    pub(crate) name: &'a str,
+    pub(crate) client: &'a mut Client,
+    pub(crate) input: Input,
+    pub(crate) out: Out,
+    pub(crate) err: Err,
+}
+
+impl<Input: BufRead, Out: Write, Err: Write> Session<'_, Input, Out, Err> {
+    /// Runs a command line; what goes wrong is printed.
+    ///
+    /// # Errors
+    /// The failure, for its exit code.
+    pub(crate) fn line(&mut self, words: &[String]) -> Result<(), Failure> {
+        let result = match line::parse(words) {
+            Ok(Command::Restore) => self.restore(),
+            Ok(command) => self
+                .command(&command)
+                .map_err(|failure| self.report(failure)),
+            Err(failure) => Err(self.report(failure)),
+        };
+        self.out.flush()?;
+        result
+    }
+
+    fn report(&mut self, failure: Failure) -> Failure {
+        // The listing so far comes first, as it would have without a buffer.
+        let _ = self.out.flush();
+        // Nobody is left to be told of an error in telling an error.
+        let _ = self.err.write_all(failure.text(self.name).as_bytes());
+        failure
+    }
+
+    fn command(&mut self, command: &Command) -> Result<(), Failure> {
+        match command {
+            Command::Help => help::help(&mut self.out, self.name)?,
+            Command::Version => help::version(&mut self.out)?,
+            Command::Change(request) => {
+                let called = self.client.call(request);
+                called.map_err(|error| Failure::of_request(request, &error))?;
+            }
+            Command::List(topic, format) => self.list(topic, format)?,
+            Command::Save { numeric } => self.save(*numeric)?,
+            // Input has one reader: a line of it cannot ask for more of it.
+            Command::Restore => {}
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, topic: &Topic, format: &Format) -> Result<(), Failure> {
+        let of = |request| move |error| Failure::of_listing(&request, &error);
+        match topic {
+            Topic::Services => {
+                let info = self.client.info().map_err(of(Request::Info))?;
+                let Info {
+                    version,
+                    connection_table_size,
+                } = info;
+                let [_, major, minor, patch] = version.to_be_bytes();
+                writeln!(
+                    self.out,
+                    "IP Virtual Server version {major}.{minor}.{patch} \
+                     (size={connection_table_size})"
+                )?;
+                let services = self.services(!format.unsorted)?;
+                listing::title(&mut self.out, format)?;
+                for service in &services {
+                    self.list_service(service, format)?;
+                }
+            }
+            Topic::Service(key) => {
+                let service = self
+                    .client
+                    .service(key)
+                    .map_err(of(Request::Service(*key)))?;
+                listing::title(&mut self.out, format)?;
+                self.list_service(&service, format)?;
+            }
+            Topic::Connections => {
+                let text = self.client.proc_text(connections::FILE).map_err(|error| {
+                    let file = format!("/proc/net/{}", connections::FILE);
+                    match error {
+                        lvsx_ipvs::ClientError::Silent => Failure::Refused(error.to_string()),
+                        _ => Failure::Listing(format!("cannot open file {file}")),
+                    }
+                })?;
+                connections::list(&mut self.out, &String::from_utf8_lossy(&text), format)?;
+            }
+            Topic::Timeouts => {
+                let timeouts = self.client.timeouts().map_err(of(Request::Timeouts))?;
+                listing::timeouts(&mut self.out, &timeouts)?;
+            }
+            Topic::Daemons => {
+                let daemons = self.client.daemons().map_err(of(Request::Daemons))?;
+                listing::daemons(&mut self.out, &daemons)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn list_service(&mut self, service: &Service, format: &Format) -> Result<(), Failure> {
+        let destinations = self.destinations(service, !format.unsorted)?;
+        Ok(listing::service(
+            &mut self.out,
+            service,
+            &destinations,
+            format,
+        )?)
+    }
+
+    fn save(&mut self, numeric: bool) -> Result<(), Failure> {
+        for service in self.services(true)? {
+            let destinations = self.destinations(&service, true)?;
+            save::service(&mut self.out, &service, &destinations, numeric)?;
+        }
+        Ok(())
+    }
+
+    fn services(&mut self, sorted: bool) -> Result<Vec<Service>, Failure> {
+        let of = |error| Failure::of_listing(&Request::Services, &error);
+        let mut services = self.client.services().map_err(of)?;
+        if sorted {
+            order::sort_services(&mut services);
+        }
+        Ok(services)
+    }
+
+    fn destinations(
+        &mut self,
+        service: &Service,
+        sorted: bool,
+    ) -> Result<Vec<Destination>, Failure> {
+        let request = Request::Destinations(Some(service.key));
+        let of = |error| Failure::of_listing(&request, &error);
+        let mut destinations = self.client.destinations(&service.key).map_err(of)?;
+        if sorted {
+            order::sort_destinations(&mut destinations);
+        }
+        Ok(destinations)
+    }
+
+    /// Runs the lines of the input. A refusal does not keep the next lines from being tried, a
+    /// wrong command line does; the last line's result is that of the whole.
+    ///
+    /// # Errors
+    /// The failure of the last line that was run.
+    fn restore(&mut self) -> Result<(), Failure> {
+        let mut result = Ok(());
+        let mut bytes = Vec::new();
+        for number in 1.. {
+            bytes.clear();
+            let read = self.input.read_until(b'\n', &mut bytes);
+            match read {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    return Err(self.report(Failure::Tool(format!("cannot read: {error}"))));
+                }
+            }
+            let line = restore::split(&String::from_utf8_lossy(&bytes), number);
+            if let Some(note) = line.note {
+                let _ = writeln!(self.err, "{}: {note}", self.name);
+            }
+            if line.words.is_empty() {
+                continue;
+            }
+            result = match line::parse(&line.words) {
+                Ok(command) => self
+                    .command(&command)
+                    .map_err(|failure| self.report(failure)),
+                Err(failure) => Err(self.report(failure)),
+            };
+            if result.as_ref().is_err_and(Failure::ends_restore) {
+                break;
+            }
+        }
+        result
+    }
+}

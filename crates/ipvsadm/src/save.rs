@@ -1,0 +1,120 @@
+//! The table as command lines, for `-R` to read.
+
+use std::io::{self, Write};
+
+use lvsx_ipvs::{
+    Destination, Family, ForwardingMethod, Service, ServiceFlags, ServiceKey, TunnelType,
+};
+
+use crate::{listing, names, protocol, values};
+
+/// A service and its destinations, a line each.
+pub(crate) fn service(
+    out: &mut impl Write,
+    service: &Service,
+    destinations: &[Destination],
+    numeric: bool,
+) -> io::Result<()> {
+    let name = service_option(&service.key, numeric);
+    write!(
+        out,
+        "-A {name} -s {}",
+        service.scheduler.as_deref().unwrap_or("none")
+    )?;
+    if service.flags.contains(ServiceFlags::PERSISTENT) {
+        write!(out, " -p {}", service.timeout)?;
+        if let Some(mask) = listing::partial_mask(service) {
+            write!(out, " -M {mask}")?;
+        }
+    }
+    if let Some(engine) = &service.engine {
+        write!(out, " --pe {engine}")?;
+    }
+    if service.flags.contains(ServiceFlags::ONE_PACKET) {
+        out.write_all(b" -o")?;
+    }
+    let flags = values::scheduler_flag_names(service.scheduler.as_deref(), service.flags);
+    if !flags.is_empty() {
+        write!(out, " -b {flags}")?;
+    }
+    out.write_all(b"\n")?;
+    destinations
+        .iter()
+        .try_for_each(|it| destination(out, it, &service.key, &name, numeric))
+}
+
+fn service_option(key: &ServiceKey, numeric: bool) -> String {
+    match *key {
+        ServiceKey::Mark {
+            mark,
+            family: Family::V4,
+        } => format!("-f {}", mark as i32),
+        ServiceKey::Mark {
+            mark,
+            family: Family::V6,
+        } => format!("-f {} -6", mark as i32),
+        ServiceKey::Address {
+            protocol,
+            addr,
+            port,
+        } => {
+            let option = match protocol {
+                protocol::TCP => "-t",
+                protocol::UDP => "-u",
+                _ => "--sctp-service",
+            };
+            format!(
+                "{option} {}",
+                names::endpoint(addr, port, protocol, numeric)
+            )
+        }
+    }
+}
+
+fn destination(
+    out: &mut impl Write,
+    destination: &Destination,
+    service: &ServiceKey,
+    service_name: &str,
+    numeric: bool,
+) -> io::Result<()> {
+    let protocol = match service {
+        ServiceKey::Address { protocol, .. } => *protocol,
+        ServiceKey::Mark { .. } => 0,
+    };
+    let settings = &destination.settings;
+    let name = names::endpoint(
+        destination.key.addr,
+        destination.key.port,
+        protocol,
+        numeric,
+    );
+    // A server on the director itself has no option of its own.
+    let method = match settings.method {
+        ForwardingMethod::Masquerade => "-m",
+        ForwardingMethod::Tunnel => "-i",
+        _ => "-g",
+    };
+    write!(
+        out,
+        "-a {service_name} -r {name} {method} -w {}",
+        settings.weight as i32
+    )?;
+    if settings.method == ForwardingMethod::Tunnel {
+        let checksum = match settings.tunnel.flags {
+            1 => "--tun-csum",
+            2 => "--tun-remcsum",
+            _ => "--tun-nocsum",
+        };
+        match settings.tunnel.kind {
+            TunnelType::Ipip => out.write_all(b" --tun-type ipip")?,
+            TunnelType::Gue => {
+                let port = settings.tunnel.port;
+                write!(out, " --tun-type gue --tun-port {port} {checksum}")?;
+            }
+            TunnelType::Gre => write!(out, " --tun-type gre {checksum}")?,
+            TunnelType::Other(_) => {}
+        }
+    }
+    out.write_all(b"\n")
+}
