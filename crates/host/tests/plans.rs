@@ -6,7 +6,7 @@ use std::thread;
 
 use lvsx_host::{
     Decapsulation, Destination, Error, ForwardingMethod, Network, Object, Offload, Outcome, Plan,
-    Prefix, Step, Via, director, realserver,
+    Prefix, Step, Via, bpf, director, realserver,
 };
 use nix::sched::{CloneFlags, unshare};
 
@@ -353,5 +353,33 @@ fn an_empty_object_is_a_clear_error() {
             text.starts_with("decapsulation on eth0: the BPF object does not load"),
             "{text}"
         );
+    });
+}
+
+#[test]
+fn the_decapsulation_is_attached_once_and_taken_off_whole() {
+    in_a_namespace(|network| {
+        let plan = Plan::new("unwraps").step(Step::AttachDecapsulation {
+            iface: "eth0".into(),
+            object: bpf::OBJECT,
+        });
+        let step = &plan.steps[0].step;
+        assert!(!step.check(network).unwrap());
+        let journal = plan.apply(network, |_, _| ()).unwrap();
+        assert!(
+            step.check(network).unwrap(),
+            "it stays when the loader's handles are gone"
+        );
+        let again = plan.apply(network, |_, outcome| {
+            assert_eq!(outcome, Outcome::AlreadySo)
+        });
+        assert!(again.unwrap().changes.is_empty());
+        journal.undo(network, |_| ()).unwrap();
+        assert!(!step.check(network).unwrap());
+        // With its qdisc gone too, it can be attached afresh.
+        plan.apply(network, |_, outcome| assert_eq!(outcome, Outcome::Changed))
+            .unwrap()
+            .undo(network, |_| ())
+            .unwrap();
     });
 }
