@@ -114,8 +114,8 @@ pub(crate) fn check(repository: &Repository) -> anyhow::Result<()> {
         );
     } else {
         println!(
-            "ebpf: WARNING: bytes not compared, other tools: recorded {:?}, here {tools:?}",
-            record.tools
+            "ebpf: WARNING: it builds, but the bytes cannot be compared: {}",
+            tools.other_than(&record.tools)
         );
     }
     Ok(())

@@ -52,6 +52,21 @@ impl Tools {
                 .to_owned(),
         })
     }
+
+    /// The tools of this set that are not those of `recorded`, for a message.
+    pub(super) fn other_than(&self, recorded: &Self) -> String {
+        let pairs = [
+            (&self.rustc, &recorded.rustc),
+            (&self.cargo, &recorded.cargo),
+            (&self.bpf_linker, &recorded.bpf_linker),
+            (&self.llvm, &recorded.llvm),
+        ];
+        let other = pairs.iter().filter(|(here, recorded)| here != recorded);
+        other
+            .map(|(here, recorded)| format!("{here} in place of {recorded}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
 }
 
 impl Record {
