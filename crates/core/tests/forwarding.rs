@@ -1,0 +1,407 @@
+//! A packet's way through the director, method by method, byte by byte.
+
+mod common;
+
+use common::*;
+use lvsx_core::director::Action;
+use lvsx_core::event::Event;
+use lvsx_core::generation::SchedulerKind::{self, RoundRobin};
+use lvsx_core::generation::live;
+use lvsx_core::tick::Tick;
+
+fn by(method: u8) -> [Server; 2] {
+    [
+        Server {
+            method,
+            ..server(46, 1)
+        },
+        Server {
+            method,
+            ..server(47, 1)
+        },
+    ]
+}
+
+#[test]
+fn masquerading_readdresses_both_ways_and_keeps_every_checksum_right() {
+    let world = world(RoundRobin, &by(0));
+    for (protocol, checksum, options) in [
+        (6, true, 0),
+        (17, true, 0),
+        (17, false, 0),
+        (6, true, 8),
+        (17, false, 40),
+    ] {
+        for payload in [0, 1, 7, 1400] {
+            let port = 40_000 + payload as u16;
+            let out = Build {
+                protocol,
+                checksum,
+                options,
+                payload,
+                ..to_vip(port, SYN)
+            };
+            let (verdict, bytes) = out.run(&world);
+            assert_eq!(verdict.action, Action::Out, "{out:?}");
+            assert_eq!(verdict.interface, INTERFACE);
+            let chosen = address(&bytes, 16);
+            assert_eq!(bytes[..6], mac(chosen[3]));
+            assert_eq!(bytes[6..12], DIRECTOR_MAC);
+            assert_eq!(bytes[14 + 8], 63, "time to live");
+            assert_eq!(
+                common::checksum(&[&bytes[14..34 + options]]),
+                0,
+                "header checksum"
+            );
+            let (wanted, found) = transport_checksums(&bytes[14..]);
+            assert_eq!(wanted, found, "{out:?}");
+
+            let back = Build {
+                protocol,
+                checksum,
+                options,
+                payload,
+                ..reply((chosen, 80), port, SYN | ACK)
+            };
+            let (verdict, bytes) = back.run(&world);
+            assert_eq!(verdict.action, Action::Out, "{back:?}");
+            assert_eq!(address(&bytes, 12), VIP);
+            assert_eq!(bytes[..6], CLIENT_MAC);
+            let (wanted, found) = transport_checksums(&bytes[14..]);
+            assert_eq!(wanted, found, "{back:?}");
+        }
+    }
+}
+
+#[test]
+fn masquerading_to_another_port_changes_it_both_ways() {
+    let world = world(
+        RoundRobin,
+        &[Server {
+            port: 8080,
+            ..server(46, 1)
+        }],
+    );
+    let (_, bytes) = to_vip(1234, SYN).run(&world);
+    assert_eq!(bytes[36..38], 8080u16.to_be_bytes());
+    let (wanted, found) = transport_checksums(&bytes[14..]);
+    assert_eq!(wanted, found);
+    let (verdict, bytes) = reply(([192, 168, 1, 46], 8080), 1234, SYN | ACK).run(&world);
+    assert_eq!(verdict.action, Action::Out);
+    assert_eq!(bytes[34..36], 80u16.to_be_bytes());
+}
+
+#[test]
+fn direct_routing_changes_link_addresses_and_age_alone() {
+    let world = world(RoundRobin, &by(3));
+    let build = to_vip(1234, SYN);
+    let (verdict, bytes) = build.run(&world);
+    assert_eq!(verdict.action, Action::Out);
+    let mut expected = Build { ttl: 63, ..build }.frame().bytes;
+    expected[..6].copy_from_slice(&mac(47));
+    expected[6..12].copy_from_slice(&DIRECTOR_MAC);
+    assert_eq!(bytes, expected);
+}
+
+#[test]
+fn tunnelling_puts_a_header_in_front() {
+    for (tos, outer_tos) in [(0, 0), (0x2e << 2, 0x2e << 2), (3, 2)] {
+        let world = world(RoundRobin, &by(2));
+        let build = Build {
+            tos,
+            ..to_vip(1234, SYN)
+        };
+        let (verdict, bytes) = build.run(&world);
+        assert_eq!(verdict.action, Action::Out);
+        assert_eq!(bytes[..6], mac(47));
+        let outer = &bytes[14..34];
+        assert_eq!(common::checksum(&[outer]), 0);
+        assert_eq!(outer[1], outer_tos);
+        assert_eq!(
+            u16::from_be_bytes([outer[2], outer[3]]) as usize,
+            bytes.len() - 14
+        );
+        assert_eq!(outer[4..6], [0, 0], "identification 0 with DF");
+        assert_eq!(outer[6], 0x40, "DF as inside");
+        assert_eq!((outer[8], outer[9]), (63, 4));
+        assert_eq!(outer[12..16], OWN);
+        assert_eq!(outer[16..20], [192, 168, 1, 47]);
+        assert_eq!(bytes[34..], Build { ttl: 63, ..build }.packet());
+    }
+}
+
+#[test]
+fn what_is_not_ours_passes_untouched() {
+    let world = world(RoundRobin, &by(0));
+    let foreign = [
+        (
+            Build {
+                to: ([192, 168, 1, 41], 80),
+                ..to_vip(1, SYN)
+            },
+            Event::PassNotOurs,
+        ),
+        (
+            Build {
+                to: (VIP, 81),
+                ..to_vip(1, SYN)
+            },
+            Event::PassNoService,
+        ),
+        (to_vip(1, ACK), Event::PassNotOpening),
+        (to_vip(1, SYN | RST), Event::PassNotOpening),
+        (to_vip(20, SYN), Event::PassFtpData),
+        (
+            reply(([192, 168, 1, 46], 80), 1, ACK),
+            Event::PassNoConnection,
+        ),
+        (
+            Build {
+                protocol: 17,
+                ..to_vip(1, 0)
+            },
+            Event::Forwarded,
+        ),
+    ];
+    for (build, event) in foreign {
+        let (verdict, bytes) = build.run(&world);
+        assert_eq!(verdict.event, event, "{build:?}");
+        if verdict.action == Action::Pass {
+            assert_eq!(bytes, build.frame().bytes);
+        }
+    }
+    let mut other_mac = to_vip(1, SYN).frame();
+    other_mac.bytes[5] = 0x99;
+    let kept = other_mac.clone();
+    assert_eq!(
+        lvsx_core::director::handle(&mut other_mac, &world).event,
+        Event::PassForeignMac
+    );
+    assert_eq!(other_mac, kept);
+}
+
+#[test]
+fn malformed_packets_for_a_virtual_address_are_named_and_dropped() {
+    let world = world(RoundRobin, &by(0));
+    let whole = to_vip(1, SYN).frame();
+    let broken: [(&str, fn(&mut Vec<u8>), Event); 8] = [
+        (
+            "a TCP header cut short",
+            |bytes| bytes.truncate(14 + 20 + 12),
+            Event::DropMalformed,
+        ),
+        (
+            "a total length beyond the frame",
+            |bytes| bytes[17] = 200,
+            Event::DropMalformed,
+        ),
+        (
+            "a header length of 4 words",
+            |bytes| bytes[14] = 0x44,
+            Event::DropMalformed,
+        ),
+        (
+            "a header longer than the datagram",
+            |bytes| bytes[14] = 0x4f,
+            Event::DropMalformed,
+        ),
+        (
+            "a TCP data offset of 4 words",
+            |bytes| bytes[46] = 0x40,
+            Event::DropMalformed,
+        ),
+        (
+            "a TCP data offset beyond the segment",
+            |bytes| bytes[46] = 0xf0,
+            Event::DropMalformed,
+        ),
+        (
+            "a first fragment",
+            |bytes| bytes[20] = 0x20,
+            Event::DropFragment,
+        ),
+        (
+            "a later fragment",
+            |bytes| bytes[21] = 5,
+            Event::DropFragment,
+        ),
+    ];
+    for (what, damage, event) in broken {
+        let mut frame = whole.clone();
+        damage(&mut frame.bytes);
+        assert_eq!(
+            lvsx_core::director::handle(&mut frame, &world).event,
+            event,
+            "{what}"
+        );
+    }
+    assert_eq!(world.memory.counted(Event::DropMalformed), 6);
+}
+
+#[test]
+fn no_frame_however_short_or_random_does_harm() {
+    let world = world(RoundRobin, &by(2));
+    let whole = to_vip(1, SYN).frame();
+    for length in 0..whole.bytes.len() {
+        let mut frame = whole.clone();
+        frame.bytes.truncate(length);
+        let _ = lvsx_core::director::handle(&mut frame, &world);
+    }
+    let mut random = 0x2545_f491_4f6c_dd1du64;
+    for _ in 0..200_000 {
+        let mut frame = whole.clone();
+        for _ in 0..4 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let at = 12 + random as usize % (frame.bytes.len() - 12);
+            frame.bytes[at] = (random >> 32) as u8;
+        }
+        let _ = lvsx_core::director::handle(&mut frame, &world);
+    }
+}
+
+#[test]
+fn a_packet_out_of_time_is_counted_and_dropped() {
+    let world = world(RoundRobin, &by(0));
+    let (verdict, _) = Build {
+        ttl: 1,
+        ..to_vip(1, SYN)
+    }
+    .run(&world);
+    assert_eq!(verdict.event, Event::DropTtlExceeded);
+    let packets: u64 = (0..2)
+        .map(|id| world.memory.tallies[id][live::tally::PACKETS_IN].load())
+        .sum();
+    assert_eq!(packets, 1, "statistics come before sending");
+}
+
+#[test]
+fn an_unresolved_neighbour_is_left_to_the_hook_and_an_unknown_route_is_a_drop() {
+    use lvsx_core::env::Route;
+    use lvsx_core::host::raw4;
+    let mut world = world(RoundRobin, &by(3));
+    let gateway = raw4([192, 168, 1, 1]);
+    world
+        .routes
+        .retain(|(to, _)| *to != raw4([192, 168, 1, 46]) && *to != raw4([192, 168, 1, 47]));
+    world.routes.push((
+        raw4([192, 168, 1, 47]),
+        Route::Unresolved {
+            interface: 9,
+            gateway,
+        },
+    ));
+    let (verdict, _) = to_vip(1, SYN).run(&world);
+    assert_eq!(
+        (verdict.action, verdict.interface, verdict.gateway),
+        (Action::OutUnresolved, 9, gateway)
+    );
+    let (verdict, _) = to_vip(2, SYN).run(&world);
+    assert_eq!(verdict.event, Event::DropNoRoute);
+}
+
+#[test]
+fn connections_move_between_active_and_inactive_and_end_in_time() {
+    let mut world = world(RoundRobin, &[server(46, 1)]);
+    let servers_end = ([192, 168, 1, 46], 80);
+    to_vip(1, SYN).run(&world);
+    assert_eq!(world.memory.counts(0), (1, 0));
+    reply(servers_end, 1, SYN | ACK).run(&world);
+    to_vip(1, ACK).run(&world);
+    assert_eq!(world.memory.counts(0), (1, 0));
+    to_vip(1, FIN).run(&world);
+    assert_eq!(world.memory.counts(0), (0, 1));
+    reply(servers_end, 1, FIN).run(&world);
+    assert_eq!(world.memory.counts(0), (0, 1));
+    // TIME_WAIT lasts 120 s.
+    world.now = Tick(1000 + RATE.ticks(119));
+    for set in 0..72 {
+        lvsx_core::conn::sweep_set(&world.memory, set, world.now);
+    }
+    assert_eq!(world.memory.counts(0), (0, 1));
+    world.now = Tick(1000 + RATE.ticks(121));
+    for set in 0..72 {
+        lvsx_core::conn::sweep_set(&world.memory, set, world.now);
+    }
+    assert_eq!(world.memory.counts(0), (0, 0));
+}
+
+#[test]
+fn a_syn_on_a_closed_connection_is_scheduled_anew() {
+    let world = world(RoundRobin, &by(0));
+    let (_, bytes) = to_vip(1, SYN).run(&world);
+    assert_eq!(address(&bytes, 16)[3], 47);
+    to_vip(1, RST).run(&world);
+    // SYN_RECV and a reset of the client leave SYN_RECV; the server's reset closes.
+    reply(([192, 168, 1, 47], 80), 1, RST).run(&world);
+    let (_, bytes) = to_vip(1, SYN).run(&world);
+    assert_eq!(address(&bytes, 16)[3], 46);
+    assert_eq!(world.memory.counted(Event::Reused), 1);
+    assert_eq!(
+        (world.memory.counts(0), world.memory.counts(1)),
+        ((1, 0), (0, 0))
+    );
+}
+
+#[test]
+fn a_full_server_takes_no_more_and_takes_again_when_connections_end() {
+    let mut world = world(
+        RoundRobin,
+        &[Server {
+            upper: 2,
+            ..server(46, 1)
+        }],
+    );
+    for port in [1, 2] {
+        assert_eq!(to_vip(port, SYN).run(&world).0.action, Action::Out);
+    }
+    assert_eq!(to_vip(3, SYN).run(&world).0.event, Event::DropNoDestination);
+    world.now = Tick(1000 + RATE.ticks(61));
+    for set in 0..72 {
+        lvsx_core::conn::sweep_set(&world.memory, set, world.now);
+    }
+    assert_eq!(world.memory.counts(0), (0, 0));
+    assert_eq!(to_vip(3, SYN).run(&world).0.action, Action::Out);
+}
+
+#[test]
+fn packets_of_a_removed_destination_are_dropped_and_go_on_when_it_is_back() {
+    let world = world(RoundRobin, &by(0));
+    to_vip(1, SYN).run(&world);
+    configure(&world, RoundRobin, &by(0)[..1], 2);
+    assert_eq!(
+        to_vip(1, ACK).run(&world).0.event,
+        Event::DropDestinationRemoved
+    );
+    configure(&world, RoundRobin, &by(0), 3);
+    assert_eq!(to_vip(1, ACK).run(&world).0.action, Action::Out);
+}
+
+#[test]
+fn a_new_route_epoch_asks_again_for_the_next_hop() {
+    use lvsx_core::env::{Route, state};
+    use lvsx_core::host::raw4;
+    let mut world = world(RoundRobin, &[server(46, 1)]);
+    to_vip(1, SYN).run(&world);
+    let moved = Route::To {
+        interface: INTERFACE,
+        address: raw_mac(mac(99)),
+    };
+    for route in &mut world.routes {
+        if route.0 == raw4([192, 168, 1, 46]) {
+            route.1 = moved;
+        }
+    }
+    let (_, bytes) = to_vip(1, ACK).run(&world);
+    assert_eq!(bytes[..6], mac(46), "kept within the epoch");
+    world.memory.state[0][state::EPOCH].store(2);
+    let (_, bytes) = to_vip(1, ACK).run(&world);
+    assert_eq!(bytes[..6], mac(99));
+}
+
+#[test]
+fn a_service_without_scheduler_takes_nothing() {
+    let world = world(SchedulerKind::None, &by(0));
+    assert_eq!(to_vip(1, SYN).run(&world).0.event, Event::DropNoDestination);
+}
