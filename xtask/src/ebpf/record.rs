@@ -48,8 +48,8 @@ impl Tools {
             cargo: first_line(version(Path::new(CARGO))?),
             bpf_linker: first_line(version(&linker)?),
             llvm: llvm
-                .with_context(|| format!("{OBJCOPY} does not tell its version"))?
-                .to_owned(),
+                .map(|version| format!("LLVM {version}"))
+                .with_context(|| format!("{OBJCOPY} does not tell its version"))?,
         })
     }
 
