@@ -184,7 +184,8 @@ fn what_is_not_ours_passes_untouched() {
 fn malformed_packets_for_a_virtual_address_are_named_and_dropped() {
     let world = world(RoundRobin, &by(0));
     let whole = to_vip(1, SYN).frame();
-    let broken: [(&str, fn(&mut Vec<u8>), Event); 8] = [
+    type Damage = fn(&mut Vec<u8>);
+    let broken: [(&str, Damage, Event); 8] = [
         (
             "a TCP header cut short",
             |bytes| bytes.truncate(14 + 20 + 12),

@@ -143,7 +143,7 @@ impl Want4 {
 /// `x` of 32 bits scaled to 0..`n`.
 #[inline(always)]
 fn range(x: u64, n: u32) -> u32 {
-    ((x & 0xffff_ffff) * u64::from(n) >> 32) as u32
+    (((x & 0xffff_ffff) * u64::from(n)) >> 32) as u32
 }
 
 /// Where a packet goes next: link-layer address (48 bits, raw), port number (8), generation of the entry (8).

@@ -46,7 +46,8 @@ pub fn is_known<T: Tables>(tables: &T, want: &Want4, reopens: bool, now: Tick) -
         return false;
     };
     let expired = hit.control.is_expired(now);
-    if !expired && !(reopens && hit.control.state().is_closed()) {
+    let gives_way = expired || reopens && hit.control.state().is_closed();
+    if !gives_way {
         return true;
     }
     if super::remove(tables, hit.set, hit.index, hit.way, hit.control) {
