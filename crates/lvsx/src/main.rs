@@ -1,0 +1,78 @@
+//! The one binary of lvsx. Its name says what it is: `lvsd`, `ipvsadm`, `ipvsadm-save`,
+//! `ipvsadm-restore`; under any other name it is the operator's tool, whose first word says what
+//! to do, and may be one of those names too.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+mod status;
+
+const USAGE: &str = "\
+lvsx, the Linux Virtual Server in tc and XDP
+
+  lvsx lab nat|tun|dr        shows LVS work, in network namespaces of this machine
+  lvsx status [--json]       what the director of this network namespace is doing
+  lvsx lvsd ...              the director; also by the name lvsd
+  lvsx ipvsadm ...           its administration; also by the name ipvsadm, and likewise
+                             ipvsadm-save and ipvsadm-restore
+
+`lvsx lab --help`, `lvsx ipvsadm --help` and `lvsx lvsd --help` say more.
+";
+
+fn main() -> ExitCode {
+    let mut arguments: Vec<OsString> = env::args_os().collect();
+    let called = if arguments.is_empty() {
+        OsString::new()
+    } else {
+        arguments.remove(0)
+    };
+    let name = Path::new(&called)
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    if let Some(code) = program(name, &arguments) {
+        return code;
+    }
+    if arguments.is_empty() {
+        return usage(ExitCode::from(2));
+    }
+    let word = arguments.remove(0);
+    let word = word.to_string_lossy();
+    match &*word {
+        "lab" => lvsx_lab::main(arguments),
+        "status" => status::main(&arguments),
+        "-h" | "--help" | "help" => usage(ExitCode::SUCCESS),
+        "-V" | "--version" => say(
+            &format!("lvsx {}\n", env!("CARGO_PKG_VERSION")),
+            ExitCode::SUCCESS,
+        ),
+        name => program(name, &arguments).unwrap_or_else(|| {
+            let _ = writeln!(io::stderr(), "lvsx: `{name}` is unknown\n");
+            usage(ExitCode::from(2))
+        }),
+    }
+}
+
+/// Runs the program of this name; `None` where there is none.
+fn program(name: &str, arguments: &[OsString]) -> Option<ExitCode> {
+    match name {
+        "lvsd" => Some(lvsx_director::main(arguments.to_vec())),
+        "ipvsadm" | "ipvsadm-save" | "ipvsadm-restore" => {
+            Some(lvsx_ipvsadm::main(name, arguments.to_vec()))
+        }
+        _ => None,
+    }
+}
+
+fn usage(code: ExitCode) -> ExitCode {
+    say(USAGE, code)
+}
+
+/// A reader that went away is no failure.
+fn say(text: &str, code: ExitCode) -> ExitCode {
+    let _ = io::stdout().write_all(text.as_bytes());
+    code
+}
