@@ -87,17 +87,14 @@ impl Stage {
             Self::Setup => setup::install(&Part::ALL),
             // All crates, also the BPF programs, which no other stage on the host's compiler sees.
             Self::Fmt => run_command(&mut repository.cargo(["fmt", "--all", "--check"])),
-            Self::Clippy => run_command(&mut repository.cargo([
-                "clippy",
-                "--quiet",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ])),
+            Self::Clippy => run_command(
+                repository
+                    .cargo(["clippy", "--quiet", "--all-targets", "--keep-going"])
+                    .args(["--", "-D", "warnings"]),
+            ),
             Self::Doc => run_command(
                 repository
-                    .cargo(["doc", "--quiet", "--no-deps", "--document-private-items"])
+                    .cargo(["doc", "--quiet", "--no-deps", "--keep-going"])
                     .env("RUSTDOCFLAGS", "-D warnings"),
             ),
             Self::Ebpf => ebpf::check(repository),
