@@ -29,7 +29,7 @@ use crate::sched::{self, Service};
 use crate::state::{State, TCP, UDP, tcp};
 use crate::tick::Tick;
 use crate::wire::{self, Header4, Ports};
-use lvsx_platform::{Line, hide, load16, load32};
+use lvsx_platform::{Line, hide};
 
 /// What becomes of a packet. All fields are always set: BPF has no use for half an enum, and its verifier refuses to see
 /// one copied.
@@ -151,7 +151,7 @@ pub fn handle<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
     }
 }
 
-/// The one place that counts what became of a packet.
+/// The one place that counts what became of a packet. A packet sent on was counted in its destination's tally.
 #[inline(always)]
 fn conclude<E: Env>(env: &E, way: Result<Out, Stop>) -> Verdict {
     let mut verdict = Verdict {
@@ -184,7 +184,9 @@ fn conclude<E: Env>(env: &E, way: Result<Out, Stop>) -> Verdict {
             return verdict;
         }
     }
-    env.count(verdict.event);
+    if verdict.event != Event::Forwarded {
+        env.count(verdict.event);
+    }
     verdict
 }
 
@@ -195,7 +197,7 @@ fn fast_stage<P: Packet, E: Env>(packet: &mut P, env: &E) -> Result<Out, Stop> {
     let now = env.now();
     match conn::find_in_sets(env, &flow.want) {
         Some(hit) => established(packet, env, &root, &flow, hit, now),
-        None if conn::overflow_reach(env) != 0 => Err(Next(Stage::Overflow)),
+        None if conn::overflow_reach(env, &flow.want) != 0 => Err(Next(Stage::Overflow)),
         None => Err(Next(Stage::Open)),
     }
 }
@@ -313,7 +315,7 @@ fn first_entry<E: Env>(
 #[inline(always)]
 fn classify<P: Packet, E: Env>(packet: &P, env: &E, root: &RootLine) -> Result<Flow, Stop> {
     let link = packet.bytes::<14>(0).ok_or(Pass(Event::PassNotIp))?;
-    if load16(&[link[12], link[13]]) != wire::IPV4 {
+    if wire::word16(link, 12) != wire::IPV4 {
         return Err(Pass(Event::PassNotIp));
     }
     let (source, destination) = Header4::addresses(packet).ok_or(Pass(Event::PassNotIp))?;
@@ -324,8 +326,7 @@ fn classify<P: Packet, E: Env>(packet: &P, env: &E, root: &RootLine) -> Result<F
     } else {
         return Err(Pass(Event::PassNotOurs));
     };
-    let mac = u64::from(load32(&[link[0], link[1], link[2], link[3]]))
-        | u64::from(load16(&[link[4], link[5]])) << 32;
+    let mac = u64::from(wire::word32(link, 0)) | u64::from(wire::word16(link, 4)) << 32;
     let ours = port_of(env, packet.interface())
         .is_some_and(|(_, port)| port[live::port::ADDRESS].peek() == mac);
     if !ours {

@@ -25,8 +25,8 @@ pub trait Tables {
     fn tally(&self, id: u32) -> Option<&Line>;
     /// Counts `event` on this CPU.
     fn count(&self, event: Event);
-    /// One of [`LOCKS`] words that openers of one flow share.
-    fn lock(&self, stripe: u32) -> Option<&Word>;
+    /// One of [`STRIPES`] lines-in-part that the flows of one hash share.
+    fn stripe(&self, number: u32) -> Option<Stripe<'_>>;
     /// Calls `look` with 0, 1, ... below `count` until it returns `false`.
     fn scan(&self, count: u32, look: impl FnMut(u32) -> bool);
 }
@@ -79,8 +79,34 @@ pub struct Geometry {
     pub seed: u64,
 }
 
-/// Words that openers of one flow share, by hash. A power of two.
-pub const LOCKS: u32 = 4096;
+/// Stripes of the connection table: what flows of one hash share. A power of two.
+pub const STRIPES: u32 = 16384;
+
+/// Lines that the stripes take: four a line, two words each.
+pub const STRIPE_LINES: u32 = STRIPES / 4;
+
+/// What the flows of one hash share.
+#[derive(Clone, Copy)]
+pub struct Stripe<'a> {
+    /// Held by whoever opens one of them.
+    pub lock: &'a Word,
+    /// Those that live in the overflow area << 32 + sets of it that a look-up for one of them visits. One word, so that the
+    /// reach falls back to 0 with the last of them and no look-up ever stops short of one.
+    pub overflow: &'a Word,
+}
+
+impl<'a> Stripe<'a> {
+    /// Stripe `number` of those in its line (number modulo 4).
+    #[inline(always)]
+    #[must_use]
+    pub fn in_line(line: &'a Line, number: u32) -> Self {
+        let first = (number as usize & 3) * 2;
+        Self {
+            lock: &line[first],
+            overflow: &line[first | 1],
+        }
+    }
+}
 
 /// Ports: an interface's number is its index modulo this, or one of the next [`PORT_PROBES`] - 1.
 pub const PORTS: u32 = 256;
@@ -100,8 +126,7 @@ pub mod state {
     pub const CLOCK_OFFSET: usize = 2;
     /// Line of the connection table.
     pub const CONNECTIONS: u32 = 1;
-    /// Word of [`CONNECTIONS`]: entries that live in the overflow area << 32 + sets of it that a look-up visits. One word,
-    /// so that the reach falls back to 0 with the last entry and no look-up ever stops short of one.
+    /// Word of [`CONNECTIONS`]: entries that live in the overflow area.
     pub const OVERFLOW: usize = 0;
     /// Line of the hand that removes expired entries.
     pub const HAND: u32 = 2;

@@ -23,7 +23,7 @@ macro_rules! events {
 }
 
 events! {
-    /// Sent on to a server or a client.
+    /// Sent on to a server or a client. Not counted here: the tallies of destinations are its count.
     Forwarded = "forwarded",
     /// Sent on by way of the kernel's neighbour resolution (tc only).
     ForwardedUnresolved = "forwarded-unresolved",

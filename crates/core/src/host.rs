@@ -1,7 +1,7 @@
 //! The data plane over plain memory: the packet window and the environment that tests, property tests and replays use.
 
 use crate::conn::{Set4, no_entry};
-use crate::env::{Env, Geometry, LOCKS, PORTS, Route, Tables, state};
+use crate::env::{Env, Geometry, PORTS, Route, STRIPE_LINES, Stripe, Tables, state};
 use crate::event::Event;
 use crate::generation::live;
 use crate::packet::Packet;
@@ -98,8 +98,8 @@ pub struct Memory {
     pub tallies: Vec<Line>,
     /// Counters of events.
     pub events: Vec<Word>,
-    /// Locks.
-    pub locks: Vec<Word>,
+    /// Stripes.
+    pub stripes: Vec<Line>,
     /// Ports.
     pub ports: Vec<Line>,
 }
@@ -121,7 +121,7 @@ impl Memory {
             services: lines(ids),
             tallies: lines(ids),
             events: Event::ALL.iter().map(|_| Word::new(0)).collect(),
-            locks: (0..LOCKS).map(|_| Word::new(0)).collect(),
+            stripes: lines(STRIPE_LINES),
             ports: lines(PORTS),
         }
     }
@@ -173,8 +173,9 @@ impl Tables for Memory {
         self.events[event as usize].add(1);
     }
 
-    fn lock(&self, stripe: u32) -> Option<&Word> {
-        self.locks.get(stripe as usize)
+    fn stripe(&self, number: u32) -> Option<Stripe<'_>> {
+        let line = self.stripes.get(number as usize / 4)?;
+        Some(Stripe::in_line(line, number))
     }
 
     fn scan(&self, count: u32, mut look: impl FnMut(u32) -> bool) {
@@ -231,8 +232,8 @@ impl Tables for World {
         self.memory.count(event);
     }
 
-    fn lock(&self, stripe: u32) -> Option<&Word> {
-        self.memory.lock(stripe)
+    fn stripe(&self, number: u32) -> Option<Stripe<'_>> {
+        self.memory.stripe(number)
     }
 
     fn scan(&self, count: u32, look: impl FnMut(u32) -> bool) {

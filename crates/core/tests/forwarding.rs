@@ -406,3 +406,25 @@ fn a_service_without_scheduler_takes_nothing() {
     let world = world(SchedulerKind::None, &by(0));
     assert_eq!(to_vip(1, SYN).run(&world).0.event, Event::DropNoDestination);
 }
+
+#[test]
+fn in_a_crowded_table_every_opened_connection_is_found_by_its_next_packet() {
+    let mut world = world(RoundRobin, &by(0));
+    // 24 sets in all: 16 flows a set of candidates, far more flows than ways.
+    world.memory = {
+        let kept = lvsx_core::host::Memory::new(256, 16, 8, 64);
+        for (line, old) in kept.ports.iter().zip(&world.memory.ports) {
+            for (word, old) in line.iter().zip(old) {
+                word.store(old.load());
+            }
+        }
+        kept
+    };
+    configure(&world, RoundRobin, &by(0), 1);
+    for port in 1000..3000 {
+        let (verdict, _) = to_vip(port, SYN).run(&world);
+        assert_eq!(verdict.action, Action::Out, "{port}: {verdict:?}");
+    }
+    assert_eq!(world.memory.counted(Event::DropTailCall), 0);
+    assert!(world.memory.counted(Event::Overflowed) > 0);
+}

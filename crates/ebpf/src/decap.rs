@@ -8,8 +8,7 @@ use aya_ebpf::helpers::generated::bpf_skb_adjust_room;
 use aya_ebpf::programs::TcContext;
 use lvsx_core::forward::tunnel::IPIP;
 use lvsx_core::packet::Packet;
-use lvsx_core::wire::{ETHERNET, Header4, IPV4, OUTER4};
-use lvsx_platform::load16;
+use lvsx_core::wire::{ETHERNET, Header4, IPV4, OUTER4, word16};
 
 /// `PACKET_HOST`: addressed to this host's link-layer address.
 const TO_THIS_HOST: u32 = 0;
@@ -23,7 +22,7 @@ pub(crate) fn unwrap(context: &TcContext) {
     }
     let (packet, _) = crate::tc::view(context);
     let Some(link) = packet.bytes::<14>(0) else { return };
-    if load16(&[link[12], link[13]]) != IPV4 {
+    if word16(link, 12) != IPV4 {
         return;
     }
     let Ok(outer) = Header4::read(&packet) else { return };

@@ -29,7 +29,7 @@ pub(crate) static TALLIES: Array<RawLine, 8, MMAP> = Array::new();
 #[btf_map]
 pub(crate) static EVENTS: Array<RawLine, 8, MMAP> = Array::new();
 #[btf_map]
-pub(crate) static LOCKS: Array<RawLine, 512, MMAP> = Array::new();
+pub(crate) static STRIPES: Array<RawLine, 4096, MMAP> = Array::new();
 #[btf_map]
 pub(crate) static PORTS: Array<RawLine, 256, MMAP> = Array::new();
 

@@ -10,10 +10,10 @@ use aya_ebpf::helpers::generated::{
 use core::ffi::c_void;
 use core::mem::{MaybeUninit, size_of};
 use lvsx_core::conn::Set4;
-use lvsx_core::env::{Env, Geometry, Route, Tables, state};
+use lvsx_core::env::{Env, Geometry, Route, Stripe, Tables, state};
 use lvsx_core::event::{EVENT_LINES, Event};
 use lvsx_core::tick::Tick;
-use lvsx_platform::{Line, Word};
+use lvsx_platform::Line;
 
 /// The world of a program that runs on a packet: its context is needed to ask for routes.
 pub(crate) struct World {
@@ -80,8 +80,8 @@ impl Tables for World {
     }
 
     #[inline(always)]
-    fn lock(&self, stripe: u32) -> Option<&Word> {
-        element!(maps::LOCKS, stripe / 8, Line).map(|line| &line[(stripe % 8) as usize])
+    fn stripe(&self, number: u32) -> Option<Stripe<'_>> {
+        element!(maps::STRIPES, number / 4, Line).map(|line| Stripe::in_line(line, number))
     }
 
     #[inline(always)]

@@ -11,7 +11,8 @@ use lvsx_core::env::Tables;
 use lvsx_core::event::Event;
 use lvsx_core::packet::Packet;
 use lvsx_core::wire::checksum::{add, corrected, corrected_udp};
-use lvsx_platform::{load16, load32, store16, store32};
+use lvsx_core::wire::{word16, word32};
+use lvsx_platform::{load16, store16, store32};
 
 /// Offsets beyond this are refused, so that the verifier sees a small number.
 const FARTHEST: usize = 511;
@@ -106,12 +107,8 @@ impl Packet for Frame {
             return false;
         }
         let Some(link) = self.bytes::<14>(20) else { return false };
-        let words = [
-            load32(&[link[0], link[1], link[2], link[3]]),
-            load32(&[link[4], link[5], link[6], link[7]]),
-            load32(&[link[8], link[9], link[10], link[11]]),
-        ];
-        let kind = load16(&[link[12], link[13]]);
+        let words = [word32(link, 0), word32(link, 4), word32(link, 8)];
+        let kind = word16(link, 12);
         let mut word = 0;
         while word < 3 {
             let Some(bytes) = self.bytes_mut::<4>(word * 4) else { return false };

@@ -1,7 +1,7 @@
 //! An IPv4 entry: eight words, one cache line.
 
 use crate::conn::Control;
-use crate::env::Geometry;
+use crate::env::{Geometry, STRIPES};
 use crate::generation::Method;
 use crate::state::State;
 use crate::tick::Tick;
@@ -67,8 +67,8 @@ pub struct Want4 {
     pub first: u32,
     /// The other candidate.
     pub second: u32,
-    /// Spreads over locks and the overflow area.
-    pub spread: u32,
+    /// Spreads over stripes and the overflow area.
+    spread: u32,
 }
 
 const LOW48: u64 = (1 << 48) - 1;
@@ -118,6 +118,13 @@ impl Want4 {
         } else {
             Peer::Server
         }
+    }
+
+    /// The stripe that the flow shares with others of its hash.
+    #[inline(always)]
+    #[must_use]
+    pub fn stripe(&self) -> u32 {
+        self.spread & (STRIPES - 1)
     }
 
     /// The tag of the flow's control word.
@@ -224,6 +231,19 @@ impl Entry4 {
         self.epochs.poke(0);
         self.mark.poke(u64::from(new.mark));
         self.controller.poke(0);
+    }
+
+    /// The stripe of its flow.
+    #[inline(always)]
+    pub(super) fn stripe(&self, geometry: Geometry) -> u32 {
+        Want4::new(
+            geometry,
+            self.protocol(),
+            self.client(),
+            (0, 0),
+            Peer::Virtual,
+        )
+        .stripe()
     }
 
     /// Protocol number.

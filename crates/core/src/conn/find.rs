@@ -1,7 +1,7 @@
 //! Finding a flow's entry.
 
 use super::{Control, Entry4, Set4, WAYS, Want4};
-use crate::env::{Tables, state};
+use crate::env::Tables;
 use lvsx_platform::{Word, bits, hide};
 
 /// A live entry, as it was when it was read.
@@ -99,20 +99,20 @@ pub fn find_in_sets<'a, T: Tables>(tables: &'a T, want: &Want4) -> Option<Hit<'a
     None
 }
 
-/// Sets of the overflow area that a look-up visits; 0 while nothing lives there.
+/// Sets of the overflow area that a look-up of this flow visits; 0 while no flow of its hash lives there.
 #[inline(always)]
-pub fn overflow_reach<T: Tables>(tables: &T) -> u32 {
-    match tables.state(state::CONNECTIONS) {
-        Some(line) => line[state::OVERFLOW].load() as u32,
+pub fn overflow_reach<T: Tables>(tables: &T, want: &Want4) -> u32 {
+    match tables.stripe(want.stripe()) {
+        Some(stripe) => stripe.overflow.load() as u32,
         None => 0,
     }
 }
 
-/// The flow's entry in the overflow area: one set after another, as far as the area's reach. Cost: a cache line a set,
-/// and nothing while the area is empty.
+/// The flow's entry in the overflow area: one set after another, as far as its hash's reach. Cost: a cache line a set, and
+/// nothing while no flow of its hash lives there.
 #[inline(always)]
 pub fn find_in_overflow<'a, T: Tables>(tables: &'a T, want: &Want4) -> Option<Hit<'a>> {
-    let reach = overflow_reach(tables);
+    let reach = overflow_reach(tables, want);
     if reach == 0 {
         return None;
     }

@@ -3,7 +3,7 @@
 use super::find::find;
 use super::sweep::{leave_overflow, unbind};
 use super::{Control, NewEntry4, Set4, WAYS, Want4};
-use crate::env::{LOCKS, Tables, state};
+use crate::env::{Stripe, Tables, state};
 use crate::event::Event;
 use crate::generation::live;
 use crate::tick::Tick;
@@ -69,7 +69,7 @@ pub fn is_known<T: Tables>(tables: &T, want: &Want4, reopens: bool, now: Tick) -
 /// numbers, for which one register suffices.
 #[inline(always)]
 pub fn open<T: Tables>(tables: &T, want: &Want4, new: &NewEntry4, now: Tick) -> Opened {
-    let Some(lock) = tables.lock(want.spread & (LOCKS - 1)) else {
+    let Some(Stripe { lock, .. }) = tables.stripe(want.stripe()) else {
         return Opened::Contended;
     };
     let Some(held) = take(tables, lock, now) else {
@@ -125,11 +125,14 @@ fn settle<T: Tables>(tables: &T, slot: u64, want: &Want4, new: &NewEntry4, now: 
     // Others may have changed it since it was chosen: it is judged again by the word that is claimed.
     let old = Control(set.control[way].load());
     let claim = old.claimed(now);
-    let id = set.entry[way].id();
+    let (id, stripe) = (
+        set.entry[way].id(),
+        set.entry[way].stripe(tables.geometry4()),
+    );
     if !old.is_free() && rank(old, now) == KEPT
         || set.control[way].compare_exchange(old.0, claim.0).is_err()
     {
-        leave_overflow(tables, index);
+        leave_overflow(tables, index, want.stripe());
         return Opened::Contended;
     }
     if old.is_live() {
@@ -139,7 +142,7 @@ fn settle<T: Tables>(tables: &T, slot: u64, want: &Want4, new: &NewEntry4, now: 
             Event::EvictedEmbryonic
         });
         unbind(tables, id, old);
-        leave_overflow(tables, index);
+        leave_overflow(tables, index, stripe);
     }
     fence();
     set.entry[way].write(want.key, new);
@@ -154,7 +157,7 @@ fn settle<T: Tables>(tables: &T, slot: u64, want: &Want4, new: &NewEntry4, now: 
     {
         // Only a sweep that took this claim for a broken one can have come between.
         unbind(tables, new.id, control);
-        leave_overflow(tables, index);
+        leave_overflow(tables, index, want.stripe());
         return Opened::Contended;
     }
     tables.count(Event::Opened);
@@ -256,7 +259,7 @@ fn choose<T: Tables>(tables: &T, want: &Want4, now: Tick) -> u64 {
     } else {
         slot(index, spare)
     };
-    if spare >> 8 == EXPIRED {
+    if spare >> 8 == EXPIRED || spare >> 8 == EMBRYONIC && overflow_is_crowded(tables) {
         return spared;
     }
     match choose_in_overflow(tables, want, now) {
@@ -290,36 +293,52 @@ fn choose_in_overflow<T: Tables>(tables: &T, want: &Want4, now: Tick) -> u64 {
         }
         chosen == NO_SLOT
     });
-    if chosen == NO_SLOT || !enter_overflow(tables, steps) {
+    if chosen == NO_SLOT || !enter_overflow(tables, want, steps) {
         return NO_SLOT;
     }
     tables.count(Event::Overflowed);
     chosen
 }
 
-/// Counts one more entry in the overflow area, `steps` sets from its start at most. Before the entry is there, so that no
-/// look-up stops short of it.
+/// Counts one more entry of the flow's hash in the overflow area, `steps` sets from its start at most. Before the entry is
+/// there, so that no look-up stops short of it.
 #[inline(always)]
-fn enter_overflow<T: Tables>(tables: &T, steps: u32) -> bool {
-    let Some(line) = tables.state(state::CONNECTIONS) else {
+fn enter_overflow<T: Tables>(tables: &T, want: &Want4, steps: u32) -> bool {
+    let (Some(stripe), Some(line)) = (
+        tables.stripe(want.stripe()),
+        tables.state(state::CONNECTIONS),
+    ) else {
         return false;
     };
     let mut tries = 0;
     while hide(tries) < SLOT_TRIES {
-        let word = line[state::OVERFLOW].load();
+        let word = stripe.overflow.load();
         let reach = if (word as u32) < steps {
             steps
         } else {
             word as u32
         };
         let entered = (word >> 32).wrapping_add(1) << 32 | u64::from(reach);
-        if line[state::OVERFLOW]
-            .compare_exchange(word, entered)
-            .is_ok()
-        {
+        if stripe.overflow.compare_exchange(word, entered).is_ok() {
+            line[state::OVERFLOW].add(1);
             return true;
         }
         tries += 1;
     }
     false
 }
+
+/// Whether so much of the overflow area is in use that unanswered flows are given up before more of it is taken: then the
+/// table is beyond its rating, and a flood must not make look-ups long.
+#[inline(always)]
+fn overflow_is_crowded<T: Tables>(tables: &T) -> bool {
+    match tables.state(state::CONNECTIONS) {
+        Some(line) => {
+            line[state::OVERFLOW].load() > u64::from(tables.geometry4().overflow) * CROWDED
+        }
+        None => true,
+    }
+}
+
+/// Ways in use of a set of the overflow area, on average, from which it counts as crowded.
+const CROWDED: u64 = 7;

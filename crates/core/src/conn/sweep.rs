@@ -16,6 +16,7 @@ const STALE_CLAIM: i32 = 32;
 pub fn remove<T: Tables>(tables: &T, set: &Set4, index: u32, way: usize, control: Control) -> bool {
     let way = way & (WAYS - 1);
     let id = set.entry[way].id();
+    let stripe = set.entry[way].stripe(tables.geometry4());
     if !control.is_live()
         || set.control[way]
             .compare_exchange(control.0, control.freed().0)
@@ -24,7 +25,7 @@ pub fn remove<T: Tables>(tables: &T, set: &Set4, index: u32, way: usize, control
         return false;
     }
     unbind(tables, id, control);
-    leave_overflow(tables, index);
+    leave_overflow(tables, index, stripe);
     true
 }
 
@@ -37,24 +38,29 @@ pub(super) fn unbind<T: Tables>(tables: &T, id: u32, control: Control) {
     }
 }
 
-/// Tries to count an entry out of the overflow area when others count too; failing leaves the area's look-ups on, no more.
+/// Tries to count an entry out of the overflow area when others count too; failing leaves look-ups of its hash longer, no
+/// more.
 const LEAVE_TRIES: u64 = 4;
 
-/// Counts an entry of set `index` out of the overflow area, if that is where it was; with the last one nobody looks there.
+/// Counts an entry of set `index` out of the overflow area, if that is where it was; with the last of its stripe nobody of
+/// that hash looks there.
 #[inline(always)]
-pub(super) fn leave_overflow<T: Tables>(tables: &T, index: u32) {
+pub(super) fn leave_overflow<T: Tables>(tables: &T, index: u32, stripe: u32) {
     if index < tables.geometry4().sets {
         return;
     }
-    let Some(line) = tables.state(state::CONNECTIONS) else {
+    if let Some(line) = tables.state(state::CONNECTIONS) {
+        line[state::OVERFLOW].add(1u64.wrapping_neg());
+    }
+    let Some(stripe) = tables.stripe(stripe) else {
         return;
     };
     let mut tries = 0;
     while hide(tries) < LEAVE_TRIES {
-        let word = line[state::OVERFLOW].load();
+        let word = stripe.overflow.load();
         let left = word.wrapping_sub(1 << 32);
         let left = bits::pick(bits::is_zero(left >> 32), 0, left);
-        if line[state::OVERFLOW].compare_exchange(word, left).is_ok() {
+        if stripe.overflow.compare_exchange(word, left).is_ok() {
             return;
         }
         tries += 1;

@@ -5,14 +5,14 @@ pub mod masquerade;
 pub mod tunnel;
 
 use crate::packet::Packet;
-use crate::wire::checksum::{change16, corrected};
-use lvsx_platform::{load16, store16, store32};
+use crate::wire::checksum::{add, change16, corrected};
+use crate::wire::word16;
+use lvsx_platform::store32;
 
 /// Offsets in an IPv4 frame without options before them.
 mod at {
     use crate::wire::ETHERNET;
     pub(super) const TTL: usize = ETHERNET + 8;
-    pub(super) const CHECKSUM: usize = ETHERNET + 10;
     pub(super) const SOURCE: usize = ETHERNET + 12;
     pub(super) const DESTINATION: usize = ETHERNET + 16;
 }
@@ -21,15 +21,17 @@ mod at {
 /// seen that it is above 1.
 #[inline(always)]
 fn age<P: Packet>(packet: &mut P, change: u32) -> Option<()> {
-    let word = packet.bytes_mut::<4>(at::TTL)?;
-    // Time to live and protocol share a 16-bit word.
-    let old = load16(&[word[0], word[1]]);
-    let new = load16(&[word[0].wrapping_sub(1), word[1]]);
-    let checksum = load16(&[word[2], word[3]]);
-    let change = crate::wire::checksum::add(change16(old, new), change);
-    word[0] = word[0].wrapping_sub(1);
-    let checksum = corrected(checksum, change);
-    store16(packet.bytes_mut::<2>(at::CHECKSUM)?, checksum);
+    let word = packet.bytes::<4>(at::TTL)?;
+    // Time to live and protocol share a 16-bit word; the time to live is its first byte on the wire.
+    let old = word16(word, 0);
+    let new = u16::from_be(old).wrapping_sub(0x0100).to_be();
+    let checksum = corrected(word16(word, 2), add(change16(old, new), change));
+    let aged = if cfg!(target_endian = "little") {
+        u32::from(new) | u32::from(checksum) << 16
+    } else {
+        u32::from(new) << 16 | u32::from(checksum)
+    };
+    store32(packet.bytes_mut::<4>(at::TTL)?, aged);
     Some(())
 }
 

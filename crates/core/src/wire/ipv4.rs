@@ -1,9 +1,8 @@
 //! The IPv4 header (RFC 791).
 
-use super::ETHERNET;
 use super::checksum::fold;
+use super::{ETHERNET, word16, word32};
 use crate::packet::Packet;
-use lvsx_platform::{load16, load32};
 
 /// Length of the IPv4 header that a tunnel puts in front.
 pub const OUTER4: usize = 20;
@@ -79,22 +78,6 @@ impl Header4 {
             return Err(Malformed4);
         }
         Ok(parsed)
-    }
-}
-
-#[inline(always)]
-fn word16(bytes: &[u8; 20], at: usize) -> u16 {
-    match bytes.get(at..).and_then(|rest| rest.first_chunk::<2>()) {
-        Some(word) => load16(word),
-        None => 0,
-    }
-}
-
-#[inline(always)]
-fn word32(bytes: &[u8; 20], at: usize) -> u32 {
-    match bytes.get(at..).and_then(|rest| rest.first_chunk::<4>()) {
-        Some(word) => load32(word),
-        None => 0,
     }
 }
 

@@ -1,8 +1,7 @@
 //! The IPv6 header (RFC 8200).
 
-use super::ETHERNET;
+use super::{ETHERNET, word16, word64};
 use crate::packet::Packet;
-use lvsx_platform::{load16, load64};
 
 /// Extension headers followed before the transport header; more than these is malformed for the director.
 const EXTENSIONS: usize = 4;
@@ -50,7 +49,7 @@ impl Header6 {
         if bytes[0] >> 4 != 6 {
             return Err(Malformed6);
         }
-        let total = u32::from(u16::from_be(load16(&[bytes[4], bytes[5]]))) + 40;
+        let total = u32::from(u16::from_be(word16(bytes, 4))) + 40;
         if total + ETHERNET as u32 > packet.len() {
             return Err(Malformed6);
         }
@@ -95,13 +94,5 @@ impl Header6 {
         } else {
             Ok(self)
         }
-    }
-}
-
-#[inline(always)]
-fn word64(bytes: &[u8; 40], at: usize) -> u64 {
-    match bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        Some(word) => load64(word),
-        None => 0,
     }
 }

@@ -4,6 +4,8 @@ pub mod checksum;
 mod ipv4;
 mod ipv6;
 
+use lvsx_platform::{load16, load32, load64};
+
 pub use ipv4::{Header4, Malformed4, OUTER4, outer4};
 pub use ipv6::{Header6, Malformed6};
 
@@ -72,13 +74,12 @@ impl Ports {
         offset: usize,
         length: u32,
     ) -> Option<Self> {
-        use lvsx_platform::{load16, load32};
         if protocol == crate::state::TCP {
             if length < 20 {
                 return None;
             }
             let bytes = packet.bytes::<20>(offset)?;
-            let ports = load32(sub(bytes));
+            let ports = word32(bytes, 0);
             let data_offset = u32::from(bytes[12] >> 4) * 4;
             if data_offset < 20 || data_offset > length {
                 return None;
@@ -93,8 +94,8 @@ impl Ports {
             return None;
         }
         let bytes = packet.bytes::<8>(offset)?;
-        let ports = load32(sub(bytes));
-        let claimed = u32::from(u16::from_be(load16(&[bytes[4], bytes[5]])));
+        let ports = word32(bytes, 0);
+        let claimed = u32::from(u16::from_be(word16(bytes, 4)));
         if claimed < 8 || claimed > length {
             return None;
         }
@@ -126,11 +127,33 @@ pub(crate) fn high(word: u32) -> u16 {
     }
 }
 
-/// The first four bytes of a longer array.
+/// Two raw bytes at `at` of an array; 0 beyond it. Loaded as one word: bytes put together on the stack and loaded from
+/// there would stall the processor's store buffer.
 #[inline(always)]
-fn sub<const N: usize>(bytes: &[u8; N]) -> &[u8; 4] {
-    match bytes.first_chunk::<4>() {
-        Some(chunk) => chunk,
-        None => &[0; 4],
+#[must_use]
+pub fn word16<const N: usize>(bytes: &[u8; N], at: usize) -> u16 {
+    match bytes.get(at..).and_then(|rest| rest.first_chunk::<2>()) {
+        Some(word) => load16(word),
+        None => 0,
+    }
+}
+
+/// Four raw bytes at `at` of an array; 0 beyond it.
+#[inline(always)]
+#[must_use]
+pub fn word32<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
+    match bytes.get(at..).and_then(|rest| rest.first_chunk::<4>()) {
+        Some(word) => load32(word),
+        None => 0,
+    }
+}
+
+/// Eight raw bytes at `at` of an array; 0 beyond it.
+#[inline(always)]
+#[must_use]
+pub fn word64<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
+    match bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        Some(word) => load64(word),
+        None => 0,
     }
 }
