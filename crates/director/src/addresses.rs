@@ -24,6 +24,8 @@ pub struct LocalRoute {
     pub length: u8,
     /// Local or broadcast.
     pub kind: AddressKind,
+    /// Index of the interface that carries it; 0 for none.
+    pub interface: u32,
 }
 
 /// The local routing table of the network namespace.
@@ -40,12 +42,18 @@ impl LocalTable {
         if address.is_multicast() {
             return AddressKind::Multicast;
         }
+        self.route(address).map_or(AddressKind::Unicast, |route| route.kind)
+    }
+
+    /// The route that says what `address` is. `None`: it lies elsewhere.
+    #[must_use]
+    pub fn route(&self, address: Ipv4Addr) -> Option<&LocalRoute> {
         let covers = |route: &&LocalRoute| {
             let host_bits = 32u32.saturating_sub(route.length.into());
             let network = |address: Ipv4Addr| address.to_bits().checked_shr(host_bits);
             network(address) == network(route.prefix)
         };
-        self.0.iter().filter(covers).max_by_key(|route| route.length).map_or(AddressKind::Unicast, |route| route.kind)
+        self.0.iter().filter(covers).max_by_key(|route| route.length)
     }
 
     /// Whether packets to `address` are this host's.
@@ -61,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_says_what_an_address_is() {
-        let route = |prefix: [u8; 4], length, kind| LocalRoute { prefix: prefix.into(), length, kind };
+        let route = |prefix: [u8; 4], length, kind| LocalRoute { prefix: prefix.into(), length, kind, interface: 0 };
         let table = LocalTable(vec![
             route([127, 0, 0, 0], 8, AddressKind::Local),
             route([127, 255, 255, 255], 32, AddressKind::Broadcast),
@@ -86,8 +94,9 @@ mod tests {
 
     #[test]
     fn a_prefix_of_no_bits_covers_everything() {
-        let table =
-            LocalTable(vec![LocalRoute { prefix: Ipv4Addr::UNSPECIFIED, length: 0, kind: AddressKind::Local }]);
+        let everything =
+            LocalRoute { prefix: Ipv4Addr::UNSPECIFIED, length: 0, kind: AddressKind::Local, interface: 1 };
+        let table = LocalTable(vec![everything]);
         assert!(table.is_local(Ipv4Addr::new(8, 8, 8, 8)));
     }
 }

@@ -14,6 +14,8 @@ pub struct Serving {
     pub mode: &'static str,
     /// The interfaces whose packets are looked at.
     pub interfaces: Vec<Interface>,
+    /// Why interfaces that should be served are not.
+    pub problems: Vec<String>,
 }
 
 /// A served interface.
@@ -50,7 +52,7 @@ pub fn text(control: &Control, serving: &Serving) -> String {
         "connections": {
             "live": live,
             "rated": tables.capacity.connections,
-            "overflow": overflow >> 32,
+            "overflow": overflow,
         },
         "tables": { "bytes": tables.bytes(), "connection_bytes": size_of_val(&*tables.sets) },
         "total": counters(&control.total()),

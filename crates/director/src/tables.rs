@@ -98,7 +98,7 @@ pub struct Tables {
     /// Events, by CPU.
     pub events: Shared<Line>,
     /// Words that openers of one flow share.
-    pub locks: Shared<Line>,
+    pub stripes: Shared<Line>,
     /// Network interfaces.
     pub ports: Shared<Line>,
 }
@@ -116,7 +116,7 @@ impl Tables {
             services: Shared::plain(capacity.services),
             tallies: Shared::plain(capacity.tallies()),
             events: Shared::plain(capacity.events()),
-            locks: Shared::plain(env::LOCKS / 8),
+            stripes: Shared::plain(env::STRIPE_LINES),
             ports: Shared::plain(env::PORTS),
         }
     }
@@ -137,7 +137,7 @@ impl Tables {
             &self.services,
             &self.tallies,
             &self.events,
-            &self.locks,
+            &self.stripes,
             &self.ports,
         ];
         lines.iter().map(|lines| size_of_val(&***lines) as u64).sum::<u64>() + size_of_val(&*self.sets) as u64
@@ -186,9 +186,9 @@ impl env::Tables for Tables {
         }
     }
 
-    fn lock(&self, stripe: u32) -> Option<&Word> {
-        let stripe = stripe % env::LOCKS;
-        self.locks.get(stripe as usize / 8)?.get(stripe as usize % 8)
+    fn stripe(&self, number: u32) -> Option<env::Stripe<'_>> {
+        let line = self.stripes.get(number as usize / 4)?;
+        Some(env::Stripe::in_line(line, number))
     }
 
     fn scan(&self, count: u32, mut look: impl FnMut(u32) -> bool) {

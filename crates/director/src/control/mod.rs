@@ -15,17 +15,18 @@ use crate::addresses::LocalTable;
 use crate::clock::Clock;
 use crate::concerns;
 use crate::config::{Config, ServiceConfig};
-use crate::generation::Generations;
+use crate::generation::{Generations, raw_address};
 use crate::stats::{Counters, Ledger, Rate};
 use crate::status::Serving;
 use crate::tables::Tables;
-use lvsx_core::generation::live::destination::{COUNTS, FLAGS, PLACE, TEMPLATES, THRESHOLDS};
+use lvsx_core::generation::live::destination::{COUNTS, FLAGS, PLACE, SOURCE, TEMPLATES, THRESHOLDS};
 use lvsx_core::generation::{SchedulerKind, TIMEOUT_UDP, live};
 use lvsx_core::sched::wrr;
 use lvsx_core::state::tcp;
 use lvsx_ipvs::{Errno, ServiceKey};
 use lvsx_platform::{Line, Word};
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -140,6 +141,16 @@ impl Control {
             return Ok(());
         }
         self.put_in_force(config)
+    }
+
+    /// Tells each destination's live line the address that this host sends tunnelled packets to it from.
+    pub fn set_sources(&self, source: impl Fn(Ipv4Addr) -> Option<Ipv4Addr>) {
+        for destination in self.config().services.values().flat_map(|service| &service.destinations) {
+            if let IpAddr::V4(server) = destination.key.addr {
+                let source = source(server).map_or(0, raw_address);
+                self.live(destination.id)[SOURCE].store(source.into());
+            }
+        }
     }
 
     /// One run of the estimators, due every two seconds.

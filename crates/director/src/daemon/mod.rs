@@ -1,0 +1,271 @@
+//! The daemon: one thread, one task that owns the director, one task a client.
+//!
+//! | task | does | is told to end by |
+//! |---|---|---|
+//! | [`Daemon::run`] | answers requests one after another, follows the network, estimates rates | a signal |
+//! | [`unix`], one a client | reads a request, waits for the answers, sends them | its client, or patience |
+//! | [`netlink`], and one a slow receiver | the same on the netlink port | patience |
+//!
+//! A change is answered when it is in force and its interfaces are attached, so a client's next packet meets it.
+
+mod folder;
+mod netlink;
+mod notify;
+mod request;
+mod topology;
+mod unix;
+mod watch;
+
+use crate::control::Control;
+use crate::links::facts::Hop;
+use crate::links::{Change, Links};
+use crate::loader::{Pins, Plane, detach_filters};
+use crate::options::{self, Command, Options};
+use crate::stats::Ledger;
+use anyhow::{Context, Result, bail};
+use aya::maps::{MapData, RingBuf};
+use folder::Folder;
+use futures_util::{Stream, StreamExt};
+use lvsx_ipvs::transport::{PORT_NAME, SOCKET_NAME};
+use nix::unistd::Uid;
+use request::{Desk, Request};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use topology::Topology;
+
+/// Between two runs of the estimators.
+const ESTIMATOR: Duration = Duration::from_secs(2);
+/// Estimator runs between two looks at the trash: a minute.
+const TRASH_EVERY: u64 = 30;
+/// Events of the network come in bursts; this long after the first, everything is looked at again.
+const BURST: Duration = Duration::from_millis(20);
+/// Unresolved next hops taken in one go.
+const ASKED_AT_ONCE: usize = 64;
+
+/// lvsd. `arguments`: those after the program's name.
+#[must_use]
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let done = match options::parse(arguments) {
+        Ok(Command::Help) => print(options::USAGE),
+        Ok(Command::Version) => print(&format!("lvsd {}\n", env!("CARGO_PKG_VERSION"))),
+        Ok(Command::StopForwarding) => start_log().and_then(|()| stop_forwarding()),
+        Ok(Command::Run(options)) => start_log().and_then(|()| run(options)),
+        Err(error) => Err(anyhow::anyhow!("{error}; `lvsd --help` shows what there is")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "lvsd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print(text: &str) -> Result<()> {
+    // A reader that went away is no failure.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(())
+}
+
+fn start_log() -> Result<()> {
+    let filter = std::env::var("LVSX_LOG").unwrap_or_else(|_| "info".to_owned());
+    let filter = filter.parse::<tracing_subscriber::filter::Targets>().context("LVSX_LOG")?;
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::util::SubscriberInitExt;
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
+    // Somebody else's log, where this runs inside another program, is as good.
+    let _ = tracing_subscriber::registry().with(lines).with(filter).try_init();
+    Ok(())
+}
+
+/// The pins of the calling thread's network namespace, and its lock.
+fn own_folder() -> Result<(Pins, Folder)> {
+    if !Uid::effective().is_root() {
+        bail!("must be run by root: it loads BPF programs and attaches them to interfaces");
+    }
+    let run_dir = lvsx_ipvs::run_dir();
+    let cookie = lvsx_ipvs::cookie().context("the cookie of this network namespace (Linux 5.14 or newer)")?;
+    let pins = Pins::of(&run_dir, cookie);
+    pins.prepare(&run_dir)?;
+    let folder = Folder::take(&run_dir, cookie)?;
+    Ok((pins, folder))
+}
+
+/// Ends the forwarding of this network namespace.
+fn stop_forwarding() -> Result<()> {
+    let (pins, folder) = own_folder()?;
+    pins.remove().context("removing the pins")?;
+    let interfaces = nix::net::if_::if_nameindex().context("listing interfaces")?;
+    let names: Vec<String> =
+        interfaces.iter().map(|interface| interface.name().to_string_lossy().into_owned()).collect();
+    detach_filters(names.iter().map(String::as_str));
+    folder.remove().context("removing the folder of this network namespace")?;
+    tracing::info!("forwarding has ended");
+    Ok(())
+}
+
+fn run(options: Options) -> Result<()> {
+    let (pins, folder) = own_folder()?;
+    pins.make()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (mut daemon, mut inputs) = Daemon::start(options, pins, folder).await?;
+        tracing::info!("ready");
+        if let Err(error) = notify::notify("READY=1") {
+            tracing::warn!("telling the service manager: {error}");
+        }
+        daemon.run(&mut inputs).await;
+        let _ = notify::notify("STOPPING=1");
+        tracing::info!("ends; forwarding goes on without it (`lvsd --stop-forwarding` ends that, too)");
+        Ok(())
+    })
+}
+
+/// The director with its data plane and the network.
+struct Daemon {
+    plane: Plane,
+    control: Control,
+    topology: Topology,
+    /// Runs of the estimators.
+    runs: u64,
+    _folder: Folder,
+}
+
+/// What reaches the daemon.
+struct Inputs {
+    requests: mpsc::Receiver<Request>,
+    changes: Box<dyn Stream<Item = Change> + Unpin>,
+    unresolved: AsyncFd<RingBuf<MapData>>,
+}
+
+impl Daemon {
+    async fn start(options: Options, pins: Pins, folder: Folder) -> Result<(Self, Inputs)> {
+        let connections = options.connections.unwrap_or(options::CONNECTIONS);
+        let mut plane = Plane::load(pins, connections, options.connections.is_some())?;
+        let generations = plane.generations()?;
+        let path = folder.file("ledger");
+        let ledger = Ledger::open(&path, &plane.tables.capacity).with_context(|| path.display().to_string())?;
+        let tables = plane.tables.clone();
+        let mut control = Control::new(tables, generations, ledger, plane.clock, options.any_vip)
+            .context("the first generation")?;
+        if plane.was_there {
+            let services = control.config().services.len();
+            tracing::info!("took over the data plane in force, with {services} services");
+        }
+
+        let (links, changes) = Links::listen()?;
+        let topology = Topology::begin(links, options, &mut plane, &mut control).await?;
+        if let Some(problem) = topology.problems().first() {
+            bail!("{problem}");
+        }
+
+        let unresolved = watch::watch(plane.unresolved()?, Interest::READABLE)?;
+        let (desk, requests) = Desk::open();
+        let listener = unix::Listener::bind(&folder.file(SOCKET_NAME))?;
+        let port = netlink::Port::bind()?;
+        folder.write(PORT_NAME, &format!("{}\n", port.id)).context("publishing the netlink port")?;
+        tokio::spawn(listener.serve(desk.clone()));
+        tokio::spawn(port.serve(desk));
+        let daemon = Self { plane, control, topology, runs: 0, _folder: folder };
+        Ok((daemon, Inputs { requests, changes: Box::new(changes), unresolved }))
+    }
+
+    /// Directs until a signal says to end.
+    async fn run(&mut self, inputs: &mut Inputs) {
+        let (Ok(mut terminate), Ok(mut interrupt)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            tracing::error!("signals cannot be waited for");
+            return;
+        };
+        let mut estimator = interval(ESTIMATOR);
+        estimator.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first tick is due at once; the first run two seconds later.
+        estimator.tick().await;
+        let mut look_at: Option<tokio::time::Instant> = None;
+        loop {
+            let look = async {
+                match look_at {
+                    Some(moment) => tokio::time::sleep_until(moment).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                Some(request) = inputs.requests.recv() => self.answer(request).await,
+                change = inputs.changes.next() => match change {
+                    Some(Change::Network) => {
+                        look_at.get_or_insert_with(|| tokio::time::Instant::now() + BURST);
+                    }
+                    Some(change) => self.topology.neighbour_changed(&change, &self.plane.tables).await,
+                    None => {
+                        tracing::error!("the kernel's network events have ended");
+                        return;
+                    }
+                },
+                () = look => {
+                    look_at = None;
+                    self.topology.look_again(&mut self.plane, &mut self.control).await;
+                }
+                hops = asked(&mut inputs.unresolved) => for hop in hops {
+                    self.topology.packet_asks(hop).await;
+                },
+                _ = estimator.tick() => self.tick().await,
+            }
+        }
+    }
+
+    async fn answer(&mut self, request: Request) {
+        let before = self.control.generation();
+        let answers = lvsx_ipvs::answer_port(&request.datagram, request.port, &mut self.control);
+        if self.control.generation() != before {
+            self.topology.services_changed(&mut self.plane, &mut self.control).await;
+        }
+        // A client that has gone does not want them any more.
+        let _ = request.answers.send(answers);
+    }
+
+    async fn tick(&mut self) {
+        self.runs += 1;
+        self.control.estimate();
+        match self.plane.read_clock() {
+            Ok(clock) => self.control.set_clock(clock),
+            Err(error) => tracing::warn!("reading the clock: {error:#}"),
+        }
+        if self.runs.is_multiple_of(TRASH_EVERY) {
+            self.control.empty_trash(Instant::now());
+        }
+        self.topology.resolve_again().await;
+    }
+}
+
+/// Next hops that packets met unresolved, when there are some.
+async fn asked(records: &mut AsyncFd<RingBuf<MapData>>) -> BTreeSet<Hop> {
+    let mut hops = BTreeSet::new();
+    let Ok(mut guard) = records.readable_mut().await else { return hops };
+    let ring = guard.get_inner_mut();
+    while hops.len() < ASKED_AT_ONCE {
+        let Some(record) = ring.next() else {
+            guard.clear_ready();
+            break;
+        };
+        if let (Some(interface), Some(gateway)) = (record.first_chunk(), record.get(4..).and_then(<[u8]>::first_chunk)) {
+            let interface = u32::from_ne_bytes(*interface);
+            let address = crate::generation::address(u32::from_ne_bytes(*gateway));
+            hops.insert(Hop { interface, address });
+        }
+    }
+    hops
+}

@@ -1,0 +1,217 @@
+//! What follows for the director from the network, and for the network from the director's services: local addresses,
+//! ports, attachments, resolved next hops, the route epoch.
+
+use crate::control::Control;
+use crate::links::facts::{Facts, Hop, Way};
+use crate::links::neighbours::Neighbours;
+use crate::links::{Change, Links, ports, served};
+use crate::loader::{Attachments, Hook, Plane};
+use crate::options::Options;
+use crate::status::Serving;
+use crate::tables::Tables;
+use anyhow::{Result, bail};
+use lvsx_core::env::state;
+use lvsx_ipvs::ServiceKey;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+/// A next hop that packets ask for is not asked for again within this time.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Next hops remembered as asked for; more than that and all are forgotten.
+const ASKED: usize = 4096;
+
+/// The network, as far as the director has to do with it.
+pub(super) struct Topology {
+    links: Links,
+    facts: Facts,
+    neighbours: Neighbours,
+    /// Ways to destinations, as far as they were looked up.
+    ways: BTreeMap<Ipv4Addr, Option<Way>>,
+    /// Services when the network was last looked at.
+    services: BTreeSet<ServiceKey>,
+    /// Next hops that packets asked for, and when.
+    asked: BTreeMap<Hop, Instant>,
+    attachments: Attachments,
+    options: Options,
+    problems: Vec<String>,
+}
+
+impl Topology {
+    /// Looks at the network for the first time.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell; an interface named by the operator is not there, or not one that can be served.
+    pub(super) async fn begin(links: Links, options: Options, plane: &mut Plane, control: &mut Control) -> Result<Self> {
+        let mut neighbours = Neighbours::default();
+        for neighbour in links.neighbours().await? {
+            neighbours.heard(&neighbour, false, Instant::now());
+        }
+        let mut topology = Self {
+            links,
+            facts: Facts::default(),
+            neighbours,
+            ways: BTreeMap::new(),
+            services: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            attachments: Attachments::default(),
+            options,
+            problems: Vec::new(),
+        };
+        topology.facts = topology.links.facts().await?;
+        topology.check_named()?;
+        topology.network_changed(plane, control).await;
+        Ok(topology)
+    }
+
+    fn check_named(&self) -> Result<()> {
+        for name in &self.options.interfaces {
+            let Some(interface) = self.facts.interfaces.values().find(|interface| interface.name == *name) else {
+                let names: Vec<&str> = self.facts.interfaces.values().map(|interface| &*interface.name).collect();
+                bail!("--iface {name}: there is no such interface; there are {}", names.join(", "));
+            };
+            if interface.is_up && !served::can_be_served(interface) {
+                bail!("--iface {name}: packets for others do not come in there (it carries no Ethernet frames)");
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the whole network again.
+    pub(super) async fn look_again(&mut self, plane: &mut Plane, control: &mut Control) {
+        match self.links.facts().await {
+            Ok(facts) if facts == self.facts => {}
+            Ok(facts) => {
+                self.facts = facts;
+                self.network_changed(plane, control).await;
+            }
+            Err(error) => tracing::error!("{error:#}"),
+        }
+    }
+
+    async fn network_changed(&mut self, plane: &mut Plane, control: &mut Control) {
+        self.ways.clear();
+        ports::update(&plane.tables, &self.facts);
+        if control.set_locals(self.facts.locals.clone()).is_err() {
+            tracing::error!("the address filter is older than the network");
+        }
+        self.settle(plane, control).await;
+        move_epoch(&plane.tables);
+    }
+
+    /// After a change of services or destinations: interfaces, next hops.
+    pub(super) async fn services_changed(&mut self, plane: &mut Plane, control: &mut Control) {
+        let services: BTreeSet<ServiceKey> = control.config().services.values().map(|service| service.key).collect();
+        if services != self.services {
+            self.services = services;
+            // What was configured a moment ago may not have been heard of yet, such as the service's address.
+            self.look_again(plane, control).await;
+        }
+        self.settle(plane, control).await;
+    }
+
+    async fn settle(&mut self, plane: &mut Plane, control: &mut Control) {
+        let config = control.config();
+        let is_serving = !config.services.is_empty();
+        let ipv4 = |address: IpAddr| match address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        };
+        let virtuals: BTreeSet<Ipv4Addr> = config.virtual_addresses().filter_map(ipv4).collect();
+        let destinations = config.services.values().flat_map(|service| &service.destinations);
+        let servers: BTreeSet<Ipv4Addr> = destinations.filter_map(|it| ipv4(it.key.addr)).collect();
+
+        self.ways.retain(|server, _| servers.contains(server));
+        for server in servers {
+            if !self.ways.contains_key(&server) {
+                let way = self.links.way(server).await;
+                self.ways.insert(server, way);
+            }
+        }
+        control.set_sources(|server| self.ways.get(&server).copied().flatten()?.source);
+        let to_servers: BTreeSet<Hop> = self.ways.values().flatten().map(|way| way.hop).collect();
+        let managed = if is_serving { &to_servers | &self.facts.gateways } else { BTreeSet::new() };
+        let managed = managed.into_iter().filter(|hop| self.has_neighbours(*hop)).collect();
+        for hop in self.neighbours.manage(&managed, Instant::now()) {
+            self.links.keep_resolved(hop).await;
+        }
+
+        let wanted = if is_serving {
+            served::interfaces(&self.facts, virtuals.into_iter(), to_servers.into_iter(), &self.options.interfaces)
+        } else {
+            BTreeMap::new()
+        };
+        self.attach(plane, &wanted);
+        control.set_serving(Serving {
+            mode: self.options.mode.name(),
+            interfaces: self.attachments.listed(),
+            problems: self.problems.clone(),
+        });
+    }
+
+    fn has_neighbours(&self, hop: Hop) -> bool {
+        self.facts.interfaces.get(&hop.interface).is_some_and(served::can_be_served)
+    }
+
+    fn attach(&mut self, plane: &mut Plane, wanted: &BTreeMap<u32, String>) {
+        let hook = match self.options.mode.name() {
+            "xdp" => Hook::Xdp,
+            _ => Hook::tc(),
+        };
+        let errors = self.attachments.become_these(plane, hook, wanted);
+        let problems: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
+            tracing::error!("{problem}");
+        }
+        self.problems = problems;
+    }
+
+    /// What keeps interfaces from being served.
+    #[must_use]
+    pub(super) fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    /// News of a neighbour.
+    pub(super) async fn neighbour_changed(&mut self, change: &Change, tables: &Tables) {
+        let (message, is_gone) = match change {
+            Change::Neighbour(message) => (message, false),
+            Change::NeighbourGone(message) => (message, true),
+            Change::Network => return,
+        };
+        let consequence = self.neighbours.heard(message, is_gone, Instant::now());
+        if consequence.is_elsewhere {
+            move_epoch(tables);
+        }
+        if let Some(hop) = consequence.resolve {
+            self.links.keep_resolved(hop).await;
+        }
+    }
+
+    /// Managed next hops that nobody answered for are asked for again.
+    pub(super) async fn resolve_again(&mut self) {
+        for hop in self.neighbours.unresolved(Instant::now()) {
+            self.links.keep_resolved(hop).await;
+        }
+    }
+
+    /// A packet met `hop` unresolved.
+    pub(super) async fn packet_asks(&mut self, hop: Hop) {
+        let now = Instant::now();
+        if self.asked.len() >= ASKED {
+            self.asked.clear();
+        }
+        let is_new = self.asked.get(&hop).is_none_or(|last| now - *last >= ASK_AGAIN);
+        if is_new && self.neighbours.may_resolve(hop) {
+            self.asked.insert(hop, now);
+            self.links.resolve(hop).await;
+        }
+    }
+}
+
+/// Moves the route epoch: the next packet of each connection looks for its next hop again. Never 0.
+fn move_epoch(tables: &Tables) {
+    let word = &tables.state[state::READ as usize][state::EPOCH];
+    let next = (word.load() as u16).wrapping_add(1).max(1);
+    word.store(next.into());
+}

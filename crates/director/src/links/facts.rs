@@ -1,0 +1,191 @@
+//! What is the case in the network namespace, as plain data.
+
+use crate::addresses::{AddressKind, LocalRoute, LocalTable};
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its link-layer address, 48 bits as they lie in memory; 0 for none.
+    pub address: u64,
+    /// Its MTU.
+    pub mtu: u32,
+    /// What it is.
+    pub kind: InterfaceKind,
+    /// Whether it is switched on.
+    pub is_up: bool,
+    /// Index of the interface it is a member of; 0 for none.
+    pub master: u32,
+}
+
+/// What an interface is, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterfaceKind {
+    /// Carries Ethernet frames to others: a card, a VLAN, veth, macvlan.
+    Ethernet,
+    /// Carries those of its members: a bridge, a bond, a team.
+    Aggregate,
+    /// `lo`.
+    Loopback,
+    /// Carries no Ethernet frames to anybody: a tunnel, dummy, VRF.
+    Other,
+}
+
+/// A next hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hop {
+    /// Index of the interface it is reached by.
+    pub interface: u32,
+    /// Its address.
+    pub address: Ipv4Addr,
+}
+
+/// The way to a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The next hop.
+    pub hop: Hop,
+    /// The address that this host would send from.
+    pub source: Option<Ipv4Addr>,
+}
+
+/// Everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Interfaces by index.
+    pub interfaces: BTreeMap<u32, Interface>,
+    /// What addresses are.
+    pub locals: LocalTable,
+    /// Next hops of routes.
+    pub gateways: BTreeSet<Hop>,
+    /// Indices of the interfaces that default routes leave by.
+    pub default_interfaces: BTreeSet<u32>,
+}
+
+impl Facts {
+    /// The facts in these messages; IPv4 routes only.
+    #[must_use]
+    pub fn of(links: &[LinkMessage], routes: &[RouteMessage]) -> Self {
+        let mut facts = Self {
+            interfaces: links.iter().map(|link| (link.header.index, interface(link))).collect(),
+            ..Self::default()
+        };
+        routes.iter().for_each(|route| facts.take(route));
+        facts.locals.0.sort_by_key(|route| (route.prefix, route.length, route.interface));
+        facts
+    }
+
+    fn take(&mut self, route: &RouteMessage) {
+        let length = route.header.destination_prefix_length;
+        let kind = match route.header.kind {
+            RouteType::Local => AddressKind::Local,
+            RouteType::Broadcast => AddressKind::Broadcast,
+            RouteType::Unicast => {
+                let hops = hops(&route.attributes);
+                if length == 0 {
+                    self.default_interfaces.extend(interfaces(&route.attributes));
+                }
+                self.gateways.extend(hops);
+                return;
+            }
+            _ => return,
+        };
+        let prefix = route.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(*address),
+            _ => None,
+        });
+        let interface = interfaces(&route.attributes).next().unwrap_or(0);
+        self.locals.0.push(LocalRoute { prefix: prefix.unwrap_or(Ipv4Addr::UNSPECIFIED), length, kind, interface });
+    }
+}
+
+/// The interfaces that a route leaves by.
+fn interfaces(attributes: &[RouteAttribute]) -> impl Iterator<Item = u32> {
+    attributes.iter().flat_map(|attribute| match attribute {
+        RouteAttribute::Oif(interface) => vec![*interface],
+        RouteAttribute::MultiPath(hops) => hops.iter().map(|hop| hop.interface_index).collect(),
+        _ => Vec::new(),
+    })
+}
+
+/// The gateways of a route.
+fn hops(attributes: &[RouteAttribute]) -> impl Iterator<Item = Hop> {
+    let several = attributes.iter().flat_map(|attribute| match attribute {
+        RouteAttribute::MultiPath(hops) => hops
+            .iter()
+            .filter_map(|path| Some(Hop { interface: path.interface_index, address: gateway(&path.attributes)? }))
+            .collect(),
+        _ => Vec::new(),
+    });
+    hop(attributes, None).into_iter().chain(several)
+}
+
+/// The next hop that a route's attributes name: its gateway, else `address` itself.
+#[must_use]
+pub fn hop(attributes: &[RouteAttribute], address: Option<Ipv4Addr>) -> Option<Hop> {
+    let interface = attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(interface) => Some(*interface),
+        _ => None,
+    })?;
+    Some(Hop { interface, address: gateway(attributes).or(address)? })
+}
+
+/// The address that the kernel would send from along a route.
+#[must_use]
+pub fn source(attributes: &[RouteAttribute]) -> Option<Ipv4Addr> {
+    attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::PrefSource(RouteAddress::Inet(address)) => Some(*address),
+        _ => None,
+    })
+}
+
+fn gateway(attributes: &[RouteAttribute]) -> Option<Ipv4Addr> {
+    attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(address)) => Some(*address),
+        _ => None,
+    })
+}
+
+fn interface(link: &LinkMessage) -> Interface {
+    let mut interface = Interface {
+        name: String::new(),
+        address: 0,
+        mtu: 0,
+        kind: match link.header.link_layer_type {
+            LinkLayerType::Ether => InterfaceKind::Ethernet,
+            LinkLayerType::Loopback => InterfaceKind::Loopback,
+            _ => InterfaceKind::Other,
+        },
+        is_up: link.header.flags.contains(LinkFlags::Up),
+        master: 0,
+    };
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => interface.name.clone_from(name),
+            LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
+            LinkAttribute::Controller(master) => interface.master = *master,
+            LinkAttribute::Address(bytes) => {
+                if let Some(address) = bytes.first_chunk::<6>().filter(|_| bytes.len() == 6) {
+                    let [a, b, c, d, e, f] = *address;
+                    interface.address = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+                }
+            }
+            LinkAttribute::LinkInfo(infos) => infos.iter().for_each(|info| match info {
+                LinkInfo::Kind(InfoKind::Bridge | InfoKind::Bond | InfoKind::Team) => {
+                    interface.kind = InterfaceKind::Aggregate;
+                }
+                LinkInfo::Kind(InfoKind::Dummy | InfoKind::Ifb | InfoKind::Vrf) => {
+                    interface.kind = InterfaceKind::Other;
+                }
+                _ => {}
+            }),
+            _ => {}
+        }
+    }
+    interface
+}

@@ -1,0 +1,107 @@
+//! The network namespace as rtnetlink tells it: interfaces, local addresses, routes, neighbours; and what follows for the
+//! director.
+//!
+//! Files: [`facts`] what is the case, as plain data; [`served`] which interfaces are served; [`ports`] interfaces as the
+//! data plane numbers them; [`neighbours`] keeping next hops resolved.
+
+pub mod facts;
+pub mod neighbours;
+pub mod ports;
+pub mod served;
+
+use anyhow::{Context, Result};
+use facts::{Facts, Way};
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::neighbour::NeighbourMessage;
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder};
+use std::net::Ipv4Addr;
+
+/// What is listened to.
+const GROUPS: [MulticastGroup; 5] = [
+    MulticastGroup::Link,
+    MulticastGroup::Neigh,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv4Rule,
+];
+
+/// Something changed.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Interfaces, addresses, routes or rules: look at all of it again.
+    Network,
+    /// A neighbour appeared or changed.
+    Neighbour(NeighbourMessage),
+    /// A neighbour is gone.
+    NeighbourGone(NeighbourMessage),
+}
+
+/// The way to ask the kernel.
+#[derive(Clone)]
+pub struct Links {
+    handle: Handle,
+}
+
+impl Links {
+    /// Begins to listen in the calling thread's network namespace: the way to ask, and what changes from now on. To be
+    /// called inside a tokio runtime, which carries the connection.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn listen() -> Result<(Self, impl Stream<Item = Change> + Unpin + use<>)> {
+        let (connection, handle, messages) =
+            rtnetlink::new_multicast_connection(&GROUPS).context("listening to the kernel's network events")?;
+        tokio::spawn(connection);
+        let changes = messages.filter_map(|(message, _)| std::future::ready(change(message)));
+        Ok((Self { handle }, Box::pin(changes)))
+    }
+
+    /// All facts, as they are now.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    pub async fn facts(&self) -> Result<Facts> {
+        let links: Vec<_> = self.handle.link().get().execute().try_collect().await.context("listing interfaces")?;
+        let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let routes: Vec<_> = self.handle.route().get(all).execute().try_collect().await.context("listing routes")?;
+        Ok(Facts::of(&links, &routes))
+    }
+
+    /// All neighbours, as they are now.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    pub async fn neighbours(&self) -> Result<Vec<NeighbourMessage>> {
+        let request = self.handle.neighbours().get().set_address_family(AddressFamily::Inet);
+        request.execute().try_collect().await.context("listing neighbours")
+    }
+
+    /// The way to `address`. `None`: no route, or it is this host's own.
+    pub async fn way(&self, address: Ipv4Addr) -> Option<Way> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        message.header.destination_prefix_length = 32;
+        message.attributes.push(RouteAttribute::Destination(address.into()));
+        let mut answers = Box::pin(self.handle.route().get(message).execute());
+        let route = answers.next().await?.ok()?;
+        if route.header.kind != RouteType::Unicast {
+            return None;
+        }
+        let hop = facts::hop(&route.attributes, Some(address))?;
+        Some(Way { hop, source: facts::source(&route.attributes) })
+    }
+}
+
+fn change(message: NetlinkMessage<RouteNetlinkMessage>) -> Option<Change> {
+    match message.payload {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(neighbour)) => Some(Change::Neighbour(neighbour)),
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelNeighbour(neighbour)) => {
+            Some(Change::NeighbourGone(neighbour))
+        }
+        // Also an overrun: events were lost, so everything is looked at again.
+        _ => Some(Change::Network),
+    }
+}
