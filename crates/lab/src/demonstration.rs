@@ -12,7 +12,7 @@ use crate::expectation::Expectation;
 use crate::host::until;
 use crate::listing::{Counters, ServiceCounters, exact_counters};
 use crate::topology::{CLIENT, DIRECTOR, SERVERS};
-use crate::{Blueprint, Lab, Narrator, tutorial};
+use crate::{Blueprint, Lab, Narrator, interrupt, tutorial};
 
 /// How often the page is fetched.
 const FETCHES: usize = 10;
@@ -41,39 +41,53 @@ impl Findings {
     fn add(&mut self, holds: bool, text: impl Into<String>) {
         self.points.push((holds, text.into()));
     }
+
+    fn hold(&self) -> bool {
+        self.points.iter().all(|(holds, _)| *holds)
+    }
 }
 
 impl Demonstration {
-    /// Shows it all; whether everything was as it must be.
+    /// Shows it all; whether everything was as it must be. A lab that is to be kept stays up after
+    /// a failure too, unless it was interrupted.
     ///
     /// # Errors
-    /// What could not be built, started or read. The lab is gone then.
+    /// What could not be built, started or read.
     pub fn run(&self, narrator: &Narrator) -> Result<bool> {
-        narrator.heading("The machines: a network namespace each, cabled to one switch");
         let mut lab = Lab::build(self.blueprint.clone(), narrator)?;
-        narrator.heading(&format!("{}: {}", lab.name(), lab.title()));
+        let findings = self.show(&mut lab, narrator);
+        if let Ok(findings) = &findings {
+            conclude(lab.title(), findings, narrator);
+        }
+        if self.keep && !interrupt::requested() {
+            keep(lab, narrator)?;
+        }
+        Ok(findings?.hold())
+    }
+
+    fn show(&self, lab: &mut Lab, narrator: &Narrator) -> Result<Findings> {
         lab.start_everything(narrator)?;
 
         narrator.heading("The tutorial's script");
         for line in tutorial::script(self.method) {
             let line = tutorial::with_scheduler(line, &self.scheduler);
-            run_and_show(&lab, &line, narrator)?;
+            run_and_show(lab, &line, narrator)?;
         }
 
         let capture = Capture::start(&lab.client()?, lab.service_address()?)?;
-        let pages = self.fetch_pages(&lab, narrator)?;
+        let pages = self.fetch_pages(lab, narrator)?;
 
         narrator.heading("The tutorial's test");
         for line in tutorial::TEST {
-            run_and_show(&lab, line, narrator)?;
+            run_and_show(lab, line, narrator)?;
         }
         let mut findings = Findings { points: Vec::new() };
-        self.judge_pages(&lab, &pages, &mut findings)?;
-        self.judge_counters(&lab, &pages, &capture, &mut findings)?;
+        self.judge_pages(lab, &pages, &mut findings)?;
+        self.judge_counters(lab, &pages, &capture, &mut findings)?;
         drop(capture);
 
         self.service_file(narrator, &mut findings)?;
-        self.conclude(lab, &findings, narrator)
+        Ok(findings)
     }
 
     fn fetch_pages(&self, lab: &Lab, narrator: &Narrator) -> Result<Vec<String>> {
@@ -248,32 +262,32 @@ impl Demonstration {
         );
         Ok(())
     }
+}
 
-    fn conclude(&self, lab: Lab, findings: &Findings, narrator: &Narrator) -> Result<bool> {
-        narrator.heading("Verdict");
-        for (holds, text) in &findings.points {
-            narrator.verdict(*holds, text);
-        }
-        let holds = findings.points.iter().all(|(holds, _)| *holds);
-        let verdict = if holds {
-            "works"
-        } else {
-            "does NOT work as it must"
-        };
-        narrator.heading(&format!("{} {verdict}.", lab.title()));
-        if self.keep {
-            let service = lab.service()?;
-            let name = lab.keep()?;
-            narrator.output(&format!(
-                "The lab {name} stays up. Enter it and take it down with\n  \
-                 lvsx lab exec {CLIENT} -- curl http://{address}/\n  \
-                 lvsx lab exec {DIRECTOR} -- ipvsadm -L\n  \
-                 lvsx lab down {name}",
-                address = service.address,
-            ));
-        }
-        Ok(holds)
+fn conclude(title: &str, findings: &Findings, narrator: &Narrator) {
+    narrator.heading("Verdict");
+    for (holds, text) in &findings.points {
+        narrator.verdict(*holds, text);
     }
+    let verdict = if findings.hold() {
+        "works"
+    } else {
+        "does NOT work as it must"
+    };
+    narrator.heading(&format!("{title} {verdict}."));
+}
+
+fn keep(lab: Lab, narrator: &Narrator) -> Result<()> {
+    let service = lab.service()?;
+    let name = lab.keep()?;
+    narrator.output(&format!(
+        "The lab {name} stays up. Enter it and take it down with\n  \
+         lvsx lab exec {CLIENT} -- curl http://{address}/\n  \
+         lvsx lab exec {DIRECTOR} -- ipvsadm -L\n  \
+         lvsx lab down {name}",
+        address = service.address,
+    ));
+    Ok(())
 }
 
 /// Runs a line on the director and shows it with what it prints.

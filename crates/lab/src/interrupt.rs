@@ -19,12 +19,16 @@ pub(crate) fn catch() -> Result<()> {
     Ok(())
 }
 
-/// Fails once a signal came.
-pub(crate) fn check() -> Result<()> {
-    if REQUESTED
+/// Whether a signal came.
+pub(crate) fn requested() -> bool {
+    REQUESTED
         .get()
         .is_some_and(|requested| requested.load(Ordering::Relaxed))
-    {
+}
+
+/// Fails once a signal came.
+pub(crate) fn check() -> Result<()> {
+    if requested() {
         bail!("interrupted");
     }
     Ok(())

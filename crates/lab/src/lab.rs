@@ -138,6 +138,9 @@ impl Lab {
             web_servers: Vec::new(),
             director: None,
         };
+        narrator.heading(&format!("{}: {}", lab.name(), lab.title()));
+        narrator.output(&lab.topology.picture());
+        narrator.heading("The machines: a network namespace each, cabled to one switch");
         for name in [SWITCH].iter().chain(&names) {
             interrupt::check()?;
             let namespace = lab.record.namespace(name);
@@ -161,8 +164,10 @@ impl Lab {
     /// What could not be set up or started.
     pub fn start_everything(&mut self, narrator: &Narrator) -> Result<()> {
         if let Some(method) = self.blueprint.method {
+            narrator.heading("The real servers");
             self.start_web_servers(narrator)?;
             self.set_up_servers(method, narrator)?;
+            narrator.heading("The director");
             self.set_up_director(method, narrator)?;
         }
         if self.blueprint.mode == Mode::Xdp {

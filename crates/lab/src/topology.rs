@@ -99,6 +99,29 @@ impl Topology {
         }
     }
 
+    /// The machines by the network they stand on, for a person.
+    #[must_use]
+    pub fn picture(&self) -> String {
+        let mut text = String::new();
+        for segment in self.segments() {
+            let on_it = self
+                .hosts
+                .iter()
+                .flat_map(|host| host.cards.iter().map(move |card| (host, card)));
+            let on_it = on_it
+                .filter(|(_, card)| card.segment == segment)
+                .map(|(host, card)| {
+                    let address = card.address.unwrap_or(self.virtual_address).address;
+                    format!("{} {address}", host.name)
+                });
+            text += &format!(
+                "{segment:<8} ---- {}\n",
+                on_it.collect::<Vec<_>>().join(" ---- ")
+            );
+        }
+        text + &format!("virtual address {}\n", self.virtual_address.address)
+    }
+
     /// The bridges that the cards need, each once.
     #[must_use]
     pub fn segments(&self) -> Vec<&'static str> {
