@@ -15,10 +15,11 @@ use nix::sys::socket::{
     sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
+use nix::unistd::geteuid;
 
 use crate::consts::{FAMILY_ID, control};
 use crate::errno::Errno;
-use crate::message::Messages;
+use crate::message::{self, Messages};
 use crate::namespace;
 use crate::nlctrl;
 
@@ -195,28 +196,28 @@ impl Transport {
     pub fn kernel() -> Result<Self, ConnectError> {
         let netlink = || ConnectError::system("netlink");
         let socket = generic_socket().map_err(netlink())?;
-        let mut transport = Self::Kernel { socket, family: 0 };
-        transport.send(&nlctrl::lookup(1)).map_err(netlink())?;
+        send_netlink(&socket, 0, &nlctrl::lookup(1)).map_err(netlink())?;
+        let mut family = None;
+        // The acknowledgement comes behind the answer, in a datagram of its own.
         loop {
-            let datagram = transport.receive().map_err(netlink())?;
+            let datagram = receive_netlink(&socket, 0, Trust::Kernel).map_err(netlink())?;
             for message in Messages(&datagram) {
-                if message.header.kind == control::ERROR {
-                    match crate::message::error_number(&message) {
-                        None => {}
-                        Some(Errno::ENOENT) => return Err(ConnectError::NoIpvs),
-                        Some(errno) => {
-                            return Err(netlink()(io::Error::from_raw_os_error(errno.number())));
-                        }
-                    }
-                } else if let Some((_, attributes)) = message.generic()
-                    && let Some(found) = nlctrl::family_id(attributes)
-                    && let Self::Kernel { socket, .. } = transport
-                {
-                    return Ok(Self::Kernel {
-                        socket,
-                        family: found,
-                    });
+                if message.header.kind != control::ERROR {
+                    let attributes = message.generic().map(|(_, attributes)| attributes);
+                    family = attributes.and_then(nlctrl::family_id).or(family);
+                    continue;
                 }
+                return match (message::error_number(&message), family) {
+                    (None, Some(family)) => Ok(Self::Kernel { socket, family }),
+                    // Nobody but root could load the module.
+                    (Some(Errno::ENOENT), _) if !geteuid().is_root() => {
+                        Err(ConnectError::PermissionDenied)
+                    }
+                    (None, None) | (Some(Errno::ENOENT), _) => Err(ConnectError::NoIpvs),
+                    (Some(errno), _) => {
+                        Err(netlink()(io::Error::from_raw_os_error(errno.number())))
+                    }
+                };
             }
         }
     }
@@ -338,7 +339,7 @@ fn receive_netlink(socket: &OwnedFd, port: u32, trust: Trust) -> io::Result<Vec<
             let mut controls = received.cmsgs()?;
             controls.any(|control| match control {
                 ControlMessageOwned::ScmCredentials(who) => {
-                    who.uid() == 0 || who.uid() == nix::unistd::geteuid().as_raw()
+                    who.uid() == 0 || who.uid() == geteuid().as_raw()
                 }
                 _ => false,
             })
