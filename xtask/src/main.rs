@@ -25,7 +25,8 @@ usage: cargo xtask COMMAND
 
   setup [test|ebpf|vm]...     install what is missing: for the tests, for the BPF build, for the old kernel (default: all)
   ebpf [--check]              rebuild crates/ebpf/lvsx.bpf.o; --check: say whether the committed one is up to date
-  test [STAGE]...             run all tests, or some of: setup fmt clippy doc ebpf test figures labs vm
+  test [STAGE]...             run all tests, or some of: setup fmt clippy doc ebpf test
+                              interleavings figures labs vm
   vm VERSION [--seconds N] [-- COMMAND...]
                               boot Debian's kernel VERSION (6.1) and run COMMAND there (default: labs, kill and restart)
   figures [--vm VERSION] [OBJECT]

@@ -41,6 +41,8 @@ pub(crate) enum Stage {
     Ebpf,
     /// Unit, property and integration tests, and the examples in the documentation.
     Test,
+    /// The connection table under many orders of its steps.
+    Interleavings,
     /// The BPF programs load on this kernel within their limits.
     Figures,
     /// The tutorial's labs, in both modes.
@@ -51,13 +53,14 @@ pub(crate) enum Stage {
 
 impl Stage {
     /// All stages in their order.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Setup,
         Self::Fmt,
         Self::Clippy,
         Self::Doc,
         Self::Ebpf,
         Self::Test,
+        Self::Interleavings,
         Self::Figures,
         Self::Labs,
         Self::Vm,
@@ -71,6 +74,7 @@ impl Stage {
             Self::Doc => "doc",
             Self::Ebpf => "ebpf",
             Self::Test => "test",
+            Self::Interleavings => "interleavings",
             Self::Figures => "figures",
             Self::Labs => "labs",
             Self::Vm => "vm",
@@ -99,6 +103,7 @@ impl Stage {
             ),
             Self::Ebpf => ebpf::check(repository),
             Self::Test => tests(repository),
+            Self::Interleavings => interleavings(repository),
             Self::Figures => figures::print(&repository.bpf_object()),
             Self::Labs => labs(repository),
             Self::Vm => old_kernel(repository),
@@ -127,7 +132,7 @@ pub(crate) fn run(repository: &Repository, stages: &[Stage]) -> anyhow::Result<(
     println!("== summary");
     for (stage, passed, took) in &results {
         println!(
-            "{:<8} {} {:>9}",
+            "{:<13} {} {:>9}",
             stage.word(),
             if *passed { "passed" } else { "FAILED" },
             seconds(*took)
@@ -165,6 +170,19 @@ fn tests(repository: &Repository) -> anyhow::Result<()> {
     } else {
         run_command(&mut repository.cargo(["test", "--no-fail-fast"]))
     }
+}
+
+/// The same tables with the words of a checker that schedules the threads itself, in a folder of their own since every
+/// crate is compiled anew; optimised, which repays the compilation many times.
+fn interleavings(repository: &Repository) -> anyhow::Result<()> {
+    run_command(
+        repository
+            .cargo(["test", "--quiet", "--package", "lvsx-core"])
+            .args(["--test", "interleavings", "--target-dir"])
+            .arg(repository.target().join("interleavings"))
+            .env("RUSTFLAGS", "--cfg shuttle")
+            .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1"),
+    )
 }
 
 fn labs(repository: &Repository) -> anyhow::Result<()> {
