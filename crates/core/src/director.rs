@@ -427,7 +427,7 @@ fn established<P: Packet, E: Env>(
     };
     let hop = match hop {
         Some(hop) => hop,
-        None => match find_hop(packet, env, next)? {
+        None => match find_hop(packet, env, flow.want.side(), id, next)? {
             Found::Hop(hop) => {
                 entry.keep_hop(flow.want.side(), hop, epoch, generation);
                 hop
@@ -573,9 +573,16 @@ enum Found {
     Unresolved(Out),
 }
 
-/// Asks the kernel for the next hop towards raw address `to`.
+/// Asks the kernel for the next hop towards raw address `to`. A kernel that does not forward does not answer; towards a
+/// destination the director's own knowledge serves then, as IPVS needs no forwarding for direct routing and tunnels.
 #[inline(always)]
-fn find_hop<P: Packet, E: Env>(packet: &P, env: &E, to: u32) -> Result<Found, Stop> {
+fn find_hop<P: Packet, E: Env>(
+    packet: &P,
+    env: &E,
+    side: Peer,
+    id: u32,
+    to: u32,
+) -> Result<Found, Stop> {
     match env.route4(packet.interface(), to) {
         Route::To { interface, address } => {
             let (number, _) = port_of(env, interface).ok_or(Drop(Event::DropUnknownPort))?;
@@ -584,7 +591,15 @@ fn find_hop<P: Packet, E: Env>(packet: &P, env: &E, to: u32) -> Result<Found, St
         Route::Unresolved { interface, gateway } => {
             Ok(Found::Unresolved(Out { interface, gateway }))
         }
-        Route::ForwardingOff => Err(Drop(Event::DropForwardingOff)),
+        Route::ForwardingOff => {
+            let known = env
+                .destination(id)
+                .map_or(0, |line| line[live::destination::HOP].peek());
+            if side == Peer::Virtual && known != 0 {
+                return Ok(Found::Hop(Hop(known)));
+            }
+            Err(Drop(Event::DropForwardingOff))
+        }
         Route::None => Err(Drop(Event::DropNoRoute)),
     }
 }

@@ -428,3 +428,24 @@ fn in_a_crowded_table_every_opened_connection_is_found_by_its_next_packet() {
     assert_eq!(world.memory.counted(Event::DropTailCall), 0);
     assert!(world.memory.counted(Event::Overflowed) > 0);
 }
+
+#[test]
+fn where_the_kernel_does_not_forward_the_directors_own_knowledge_of_servers_serves() {
+    use lvsx_core::conn::Hop;
+    use lvsx_core::env::Route;
+    use lvsx_core::host::raw4;
+    let mut world = world(
+        RoundRobin,
+        &[Server {
+            method: 3,
+            ..server(46, 1)
+        }],
+    );
+    world.routes = vec![(raw4([192, 168, 1, 46]), Route::ForwardingOff)];
+    assert_eq!(to_vip(1, SYN).run(&world).0.event, Event::DropForwardingOff);
+    let hop = Hop::new(raw_mac(mac(46)), INTERFACE);
+    world.memory.destinations[0][live::destination::HOP].store(hop.0);
+    let (verdict, bytes) = to_vip(1, SYN).run(&world);
+    assert_eq!(verdict.action, Action::Out);
+    assert_eq!(bytes[..6], mac(46));
+}

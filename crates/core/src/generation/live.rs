@@ -2,7 +2,7 @@
 //!
 //! | line | words |
 //! |---|---|
-//! | destination | 0 active << 32 + inactive; 1 persistence templates; 2 upper threshold + lower << 32; 3 flags (bit 0 overloaded); 4 place in its service's list; 5 the director's own address towards it (raw IPv4) |
+//! | destination | 0 active << 32 + inactive; 1 persistence templates; 2 upper threshold + lower << 32; 3 flags (bit 0 overloaded); 4 place in its service's list; 5 the director's own address towards it (raw IPv4); 6 the next hop to it, as the director knows it |
 //! | service | 0 scheduler's cursor |
 //! | tally (a CPU and a destination) | 0 connections, 1 packets in, 2 bytes in, 3 packets out, 4 bytes out |
 //! | port (a network interface) | 0 interface index + MTU << 32; 1 link-layer address (48 bits, raw) |
@@ -26,6 +26,9 @@ pub mod destination {
     pub const PLACE: usize = 4;
     /// The director's own raw IPv4 address towards it: source of tunnel headers. 0 while unknown.
     pub const SOURCE: usize = 5;
+    /// The next hop to it as the director knows it (`conn::Hop`), 0 while unknown: for hosts that do not forward, where
+    /// programs get no answer about routes.
+    pub const HOP: usize = 6;
 }
 
 /// Words of a port.

@@ -19,7 +19,8 @@ use crate::generation::{Generations, raw_address};
 use crate::stats::{Counters, Ledger, Rate};
 use crate::status::Serving;
 use crate::tables::Tables;
-use lvsx_core::generation::live::destination::{COUNTS, FLAGS, PLACE, SOURCE, TEMPLATES, THRESHOLDS};
+use lvsx_core::conn;
+use lvsx_core::generation::live::destination::{COUNTS, FLAGS, HOP, PLACE, SOURCE, TEMPLATES, THRESHOLDS};
 use lvsx_core::generation::{SchedulerKind, TIMEOUT_UDP, live};
 use lvsx_core::sched::wrr;
 use lvsx_core::state::tcp;
@@ -149,6 +150,15 @@ impl Control {
             if let IpAddr::V4(server) = destination.key.addr {
                 let source = source(server).map_or(0, raw_address);
                 self.live(destination.id)[SOURCE].store(source.into());
+            }
+        }
+    }
+
+    /// Tells each destination's live line the next hop to it (0 for unknown), for hosts that do not forward.
+    pub fn set_hops(&self, hop: impl Fn(Ipv4Addr) -> Option<conn::Hop>) {
+        for destination in self.config().services.values().flat_map(|service| &service.destinations) {
+            if let IpAddr::V4(server) = destination.key.addr {
+                self.live(destination.id)[HOP].store(hop(server).map_or(0, |hop| hop.0));
             }
         }
     }

@@ -209,7 +209,7 @@ impl Daemon {
                     Some(Change::Network) => {
                         look_at.get_or_insert_with(|| tokio::time::Instant::now() + BURST);
                     }
-                    Some(change) => self.topology.neighbour_changed(&change, &self.plane.tables).await,
+                    Some(change) => self.topology.neighbour_changed(&change, &self.plane.tables, &self.control).await,
                     None => {
                         tracing::error!("the kernel's network events have ended");
                         return;

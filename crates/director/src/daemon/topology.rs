@@ -10,6 +10,7 @@ use crate::options::Options;
 use crate::status::Serving;
 use crate::tables::Tables;
 use anyhow::{Result, bail};
+use lvsx_core::conn;
 use lvsx_core::env::state;
 use lvsx_ipvs::ServiceKey;
 use std::collections::{BTreeMap, BTreeSet};
@@ -129,6 +130,7 @@ impl Topology {
             }
         }
         control.set_sources(|server| self.ways.get(&server).copied().flatten()?.source);
+        self.publish_hops(control, &plane.tables);
         let to_servers: BTreeSet<Hop> = self.ways.values().flatten().map(|way| way.hop).collect();
         let managed = if is_serving { &to_servers | &self.facts.gateways } else { BTreeSet::new() };
         let managed = managed.into_iter().filter(|hop| self.has_neighbours(*hop)).collect();
@@ -146,6 +148,15 @@ impl Topology {
             mode: self.options.mode.name(),
             interfaces: self.attachments.listed(),
             problems: self.problems.clone(),
+        });
+    }
+
+    /// Tells the data plane the next hops to servers, as far as their link-layer addresses are known.
+    fn publish_hops(&self, control: &Control, tables: &Tables) {
+        control.set_hops(|server| {
+            let hop = self.ways.get(&server).copied().flatten()?.hop;
+            let address = self.neighbours.address(hop)?;
+            Some(conn::Hop::new(address, ports::number(tables, hop.interface)?))
         });
     }
 
@@ -173,7 +184,7 @@ impl Topology {
     }
 
     /// News of a neighbour.
-    pub(super) async fn neighbour_changed(&mut self, change: &Change, tables: &Tables) {
+    pub(super) async fn neighbour_changed(&mut self, change: &Change, tables: &Tables, control: &Control) {
         let (message, is_gone) = match change {
             Change::Neighbour(message) => (message, false),
             Change::NeighbourGone(message) => (message, true),
@@ -183,6 +194,7 @@ impl Topology {
         if consequence.is_elsewhere {
             move_epoch(tables);
         }
+        self.publish_hops(control, tables);
         if let Some(hop) = consequence.resolve {
             self.links.keep_resolved(hop).await;
         }

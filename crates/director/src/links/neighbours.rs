@@ -87,6 +87,15 @@ impl Neighbours {
         .collect()
     }
 
+    /// The Ethernet address of `hop`, raw, if it is known.
+    #[must_use]
+    pub fn address(&self, hop: Hop) -> Option<u64> {
+        let bytes: &[u8; 6] = self.known.get(&hop)?.as_slice().try_into().ok()?;
+        let mut word = [0; 8];
+        word[..6].copy_from_slice(bytes);
+        Some(u64::from_ne_bytes(word))
+    }
+
     /// Whether `hop` may be resolved by us: its link-layer address was not set by hand.
     #[must_use]
     pub fn may_resolve(&self, hop: Hop) -> bool {

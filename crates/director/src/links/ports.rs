@@ -34,6 +34,13 @@ pub fn update(tables: &Tables, facts: &Facts) -> bool {
     is_changed
 }
 
+/// The number of interface `index`, if it has a place.
+#[must_use]
+pub fn number(tables: &Tables, index: u32) -> Option<u32> {
+    let numbers = (0..PORT_PROBES).map(|probe| index.wrapping_add(probe) % PORTS);
+    numbers.into_iter().find(|number| tables.ports[*number as usize][0].peek() as u32 == index)
+}
+
 /// The line of interface `index`, or a free one for it.
 fn place(tables: &Tables, index: u32) -> Option<&Line> {
     let places = || (0..PORT_PROBES).map(|probe| &tables.ports[(index.wrapping_add(probe) % PORTS) as usize]);
