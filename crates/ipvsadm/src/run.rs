@@ -31,8 +31,10 @@ impl<Input: BufRead, Out: Write, Err: Write> Session<'_, Input, Out, Err> {
                 .map_err(|failure| self.report(failure)),
             Err(failure) => Err(self.report(failure)),
         };
-        self.out.flush()?;
-        result
+        match self.out.flush() {
+            Ok(()) => result,
+            Err(error) => Err(self.report(error.into())),
+        }
     }
 
     fn report(&mut self, failure: Failure) -> Failure {
@@ -189,3 +191,6 @@ impl<Input: BufRead, Out: Write, Err: Write> Session<'_, Input, Out, Err> {
         result
     }
 }
+
+#[cfg(test)]
+mod tests;
