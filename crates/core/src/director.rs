@@ -606,7 +606,7 @@ fn find_hop<P: Packet, E: Env>(
 
 /// The port of interface `index`, and its number.
 #[inline(always)]
-fn port_of<E: Env>(env: &E, index: u32) -> Option<(u32, &Line)> {
+pub fn port_of<E: Env>(env: &E, index: u32) -> Option<(u32, &Line)> {
     let mut probe = 0;
     while hide(probe) < u64::from(PORT_PROBES) {
         let number = index.wrapping_add(probe as u32) & (PORTS - 1);

@@ -42,7 +42,8 @@ impl LocalTable {
         if address.is_multicast() {
             return AddressKind::Multicast;
         }
-        self.route(address).map_or(AddressKind::Unicast, |route| route.kind)
+        self.route(address)
+            .map_or(AddressKind::Unicast, |route| route.kind)
     }
 
     /// The route that says what `address` is. `None`: it lies elsewhere.
@@ -53,7 +54,10 @@ impl LocalTable {
             let network = |address: Ipv4Addr| address.to_bits().checked_shr(host_bits);
             network(address) == network(route.prefix)
         };
-        self.0.iter().filter(covers).max_by_key(|route| route.length)
+        self.0
+            .iter()
+            .filter(covers)
+            .max_by_key(|route| route.length)
     }
 
     /// Whether packets to `address` are this host's.
@@ -69,7 +73,12 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_says_what_an_address_is() {
-        let route = |prefix: [u8; 4], length, kind| LocalRoute { prefix: prefix.into(), length, kind, interface: 0 };
+        let route = |prefix: [u8; 4], length, kind| LocalRoute {
+            prefix: prefix.into(),
+            length,
+            kind,
+            interface: 0,
+        };
         let table = LocalTable(vec![
             route([127, 0, 0, 0], 8, AddressKind::Local),
             route([127, 255, 255, 255], 32, AddressKind::Broadcast),
@@ -94,8 +103,12 @@ mod tests {
 
     #[test]
     fn a_prefix_of_no_bits_covers_everything() {
-        let everything =
-            LocalRoute { prefix: Ipv4Addr::UNSPECIFIED, length: 0, kind: AddressKind::Local, interface: 1 };
+        let everything = LocalRoute {
+            prefix: Ipv4Addr::UNSPECIFIED,
+            length: 0,
+            kind: AddressKind::Local,
+            interface: 1,
+        };
         let table = LocalTable(vec![everything]);
         assert!(table.is_local(Ipv4Addr::new(8, 8, 8, 8)));
     }

@@ -26,7 +26,9 @@ impl Clock {
     /// The tick when `CLOCK_MONOTONIC` shows `monotonic`.
     #[must_use]
     pub fn at(&self, monotonic: u64) -> Tick {
-        let passed = u128::from(monotonic.saturating_sub(self.monotonic)) * u128::from(self.rate.hz) / u128::from(SECOND);
+        let passed = u128::from(monotonic.saturating_sub(self.monotonic))
+            * u128::from(self.rate.hz)
+            / u128::from(SECOND);
         Tick((self.jiffies.wrapping_add(passed as u64) >> self.rate.shift) as u32)
     }
 }
@@ -34,7 +36,10 @@ impl Clock {
 /// `CLOCK_MONOTONIC` in nanoseconds.
 #[must_use]
 pub fn monotonic() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the pointer is to a timespec of our own; this clock is always there.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
     time.tv_sec as u64 * SECOND + time.tv_nsec as u64
@@ -47,7 +52,10 @@ pub fn nearest_hz(earlier: (u64, u64), later: (u64, u64)) -> u32 {
     let nanoseconds = later.1.saturating_sub(earlier.1).max(1);
     let measured = u128::from(jiffies) * u128::from(SECOND) / u128::from(nanoseconds);
     let usual = [100u32, 250, 300, 1000];
-    usual.into_iter().min_by_key(|hz| measured.abs_diff(u128::from(*hz))).unwrap_or(250)
+    usual
+        .into_iter()
+        .min_by_key(|hz| measured.abs_diff(u128::from(*hz)))
+        .unwrap_or(250)
 }
 
 #[cfg(test)]
@@ -59,14 +67,21 @@ mod tests {
         for hz in [100u64, 250, 300, 1000] {
             for error in [-1i64, 0, 1] {
                 let jiffies = (hz / 10).checked_add_signed(error).expect("positive");
-                assert_eq!(u64::from(nearest_hz((1000, 5), (1000 + jiffies, 5 + SECOND / 10))), hz);
+                assert_eq!(
+                    u64::from(nearest_hz((1000, 5), (1000 + jiffies, 5 + SECOND / 10))),
+                    hz
+                );
             }
         }
     }
 
     #[test]
     fn ticks_pass_with_time() {
-        let clock = Clock { rate: TickRate::of_hz(250), jiffies: 1600, monotonic: 7 * SECOND };
+        let clock = Clock {
+            rate: TickRate::of_hz(250),
+            jiffies: 1600,
+            monotonic: 7 * SECOND,
+        };
         assert_eq!(clock.at(7 * SECOND), Tick(100));
         assert_eq!(clock.at(8 * SECOND), Tick(115));
     }

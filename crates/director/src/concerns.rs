@@ -13,7 +13,11 @@ pub fn of(config: &Config, is_ours: impl Fn(Ipv4Addr) -> bool) -> Concerns {
     if config.services.is_empty() {
         return concerns;
     }
-    for addr in config.virtual_addresses().filter_map(ipv4).filter(|addr| is_ours(*addr)) {
+    for addr in config
+        .virtual_addresses()
+        .filter_map(ipv4)
+        .filter(|addr| is_ours(*addr))
+    {
         concerns.entry(raw_address(addr)).or_default().is_virtual = true;
     }
     for addr in config.masqueraded().filter_map(ipv4) {

@@ -4,7 +4,9 @@
 //! what has to be written anew shows by comparing pointers.
 
 use lvsx_core::generation::{SchedulerKind, Settings, TIMEOUTS};
-use lvsx_ipvs::{DestinationKey, DestinationSettings, ForwardingMethod, Netmask, ServiceFlags, ServiceKey};
+use lvsx_ipvs::{
+    DestinationKey, DestinationSettings, ForwardingMethod, Netmask, ServiceFlags, ServiceKey,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -67,23 +69,36 @@ impl Config {
     /// Id and configuration of the service called `key`.
     #[must_use]
     pub fn service(&self, key: &ServiceKey) -> Option<(u32, &Arc<ServiceConfig>)> {
-        self.services.iter().find(|(_, service)| service.key == *key).map(|(id, service)| (*id, service))
+        self.services
+            .iter()
+            .find(|(_, service)| service.key == *key)
+            .map(|(id, service)| (*id, service))
     }
 
     /// Ids of destinations that belong to a service.
     pub fn available(&self) -> impl Iterator<Item = u32> {
-        self.services.values().flat_map(|service| service.destinations.iter().map(|destination| destination.id))
+        self.services.values().flat_map(|service| {
+            service
+                .destinations
+                .iter()
+                .map(|destination| destination.id)
+        })
     }
 
     /// Ids of destinations that are in use: those of services and those in the trash.
     #[must_use]
     pub fn used_destinations(&self) -> BTreeSet<u32> {
-        self.available().chain(self.trash.iter().map(|removed| removed.destination.id)).collect()
+        self.available()
+            .chain(self.trash.iter().map(|removed| removed.destination.id))
+            .collect()
     }
 
     /// The address of each masqueraded destination, those in the trash too: packets from it may be replies.
     pub fn masqueraded(&self) -> impl Iterator<Item = IpAddr> {
-        let present = self.services.values().flat_map(|service| &service.destinations);
+        let present = self
+            .services
+            .values()
+            .flat_map(|service| &service.destinations);
         let removed = self.trash.iter().map(|removed| &removed.destination);
         present
             .chain(removed)
@@ -106,12 +121,19 @@ impl ServiceConfig {
     /// Place and configuration of the destination called `key`.
     #[must_use]
     pub fn destination(&self, key: &DestinationKey) -> Option<(usize, &DestinationConfig)> {
-        self.destinations.iter().enumerate().find(|(_, destination)| destination.key == *key)
+        self.destinations
+            .iter()
+            .enumerate()
+            .find(|(_, destination)| destination.key == *key)
     }
 
     /// For wrr: the highest level and the step of the weights.
     #[must_use]
     pub fn weight_steps(&self) -> (u32, u32) {
-        lvsx_core::sched::wrr::steps(self.destinations.iter().map(|destination| destination.settings.weight))
+        lvsx_core::sched::wrr::steps(
+            self.destinations
+                .iter()
+                .map(|destination| destination.settings.weight),
+        )
     }
 }

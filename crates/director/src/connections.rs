@@ -28,7 +28,10 @@ pub struct Connection {
 
 /// All connections that live at `now`, in the order of the table. One that comes or goes meanwhile may be missed.
 pub fn live(tables: &Tables, now: Tick) -> impl Iterator<Item = Connection> {
-    let entries = tables.sets.iter().flat_map(|set| (0..WAYS).map(move |way| (set, way)));
+    let entries = tables
+        .sets
+        .iter()
+        .flat_map(|set| (0..WAYS).map(move |way| (set, way)));
     entries.filter_map(move |(set, way)| {
         let control = Control(set.control[way].load());
         if !control.is_live() || control.is_expired(now) {
@@ -46,7 +49,9 @@ pub fn live(tables: &Tables, now: Tick) -> impl Iterator<Item = Connection> {
             left: control.deadline().left(now).max(0) as u32,
         };
         lvsx_platform::fence();
-        Control(set.control[way].load()).is_same_life(control).then_some(connection)
+        Control(set.control[way].load())
+            .is_same_life(control)
+            .then_some(connection)
     })
 }
 
@@ -54,5 +59,8 @@ pub fn live(tables: &Tables, now: Tick) -> impl Iterator<Item = Connection> {
 #[must_use]
 pub fn count(tables: &Tables, now: Tick) -> usize {
     let words = tables.sets.iter().flat_map(|set| &set.control);
-    words.map(|word| Control(word.load())).filter(|control| control.is_live() && !control.is_expired(now)).count()
+    words
+        .map(|word| Control(word.load()))
+        .filter(|control| control.is_live() && !control.is_expired(now))
+        .count()
 }

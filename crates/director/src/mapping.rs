@@ -80,8 +80,16 @@ impl<T: Words> Mapping<T> {
         let length = Self::length(count);
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: the kernel chooses the place, so nothing mapped before is touched; it refuses a length beyond the map.
-        let start =
-            unsafe { libc::mmap(std::ptr::null_mut(), length, protection, libc::MAP_SHARED, fd.as_raw_fd(), 0) };
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                protection,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                0,
+            )
+        };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -125,7 +133,12 @@ mod tests {
     #[test]
     fn two_mappings_of_a_file_are_one_memory() -> io::Result<()> {
         let path = std::env::temp_dir().join(format!("lvsx-mapping-{}", std::process::id()));
-        let file = std::fs::File::options().create(true).truncate(true).read(true).write(true).open(&path)?;
+        let file = std::fs::File::options()
+            .create(true)
+            .truncate(true)
+            .read(true)
+            .write(true)
+            .open(&path)?;
         std::fs::remove_file(&path)?;
         file.set_len(3 * 64)?;
         let one: Shared<Line> = Shared::map(file.as_fd(), 3)?;

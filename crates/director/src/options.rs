@@ -90,14 +90,19 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Command, lexopt::Error> {
                     "auto" => Mode::Auto,
                     "tc" => Mode::Tc,
                     "xdp" => Mode::Xdp,
-                    other => return Err(format!("--mode {other}: there is auto, tc and xdp").into()),
+                    other => {
+                        return Err(format!("--mode {other}: there is auto, tc and xdp").into());
+                    }
                 }
             }
             Long("iface") => options.interfaces.push(parser.value()?.string()?),
             Long("connections") => {
                 let connections = parser.value()?.parse()?;
                 if !(1..=MOST_CONNECTIONS).contains(&connections) {
-                    return Err(format!("--connections {connections}: from 1 to {MOST_CONNECTIONS}").into());
+                    return Err(format!(
+                        "--connections {connections}: from 1 to {MOST_CONNECTIONS}"
+                    )
+                    .into());
                 }
                 options.connections = Some(connections);
             }
@@ -116,7 +121,8 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Result<Command, String> {
-        parse(line.split_whitespace().map(OsString::from).collect()).map_err(|error| error.to_string())
+        parse(line.split_whitespace().map(OsString::from).collect())
+            .map_err(|error| error.to_string())
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use crate::connections::{self, Connection};
 use crate::control::Control;
 use lvsx_core::state::{TCP, UDP};
-use lvsx_ipvs::{Destination, Director, ForwardingMethod, Netmask, Service, ServiceFlags, ServiceKey, Stats};
+use lvsx_ipvs::{
+    Destination, Director, ForwardingMethod, Netmask, Service, ServiceFlags, ServiceKey, Stats,
+};
 use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV4};
 
@@ -28,7 +30,10 @@ fn services(control: &Control, text: &mut String) -> fmt::Result {
     let size = control.info().connection_table_size;
     writeln!(text, "IP Virtual Server version 1.2.1 (size={size})")?;
     writeln!(text, "Prot LocalAddress:Port Scheduler Flags")?;
-    writeln!(text, "  -> RemoteAddress:Port Forward Weight ActiveConn InActConn")?;
+    writeln!(
+        text,
+        "  -> RemoteAddress:Port Forward Weight ActiveConn InActConn"
+    )?;
     for service in control.services() {
         service_line(control, &service, text)?;
         for destination in control.destinations(&service.key).unwrap_or_default() {
@@ -40,13 +45,29 @@ fn services(control: &Control, text: &mut String) -> fmt::Result {
 
 fn service_line(control: &Control, service: &Service, text: &mut String) -> fmt::Result {
     let scheduler = service.scheduler.as_deref().unwrap_or("none");
-    let ops = if service.flags.contains(ServiceFlags::ONE_PACKET) { "ops " } else { "" };
+    let ops = if service.flags.contains(ServiceFlags::ONE_PACKET) {
+        "ops "
+    } else {
+        ""
+    };
     match &service.key {
-        ServiceKey::Address { protocol, addr: IpAddr::V4(addr), port } => {
+        ServiceKey::Address {
+            protocol,
+            addr: IpAddr::V4(addr),
+            port,
+        } => {
             let protocol = protocol_name(*protocol);
-            write!(text, "{protocol}  {:08X}:{port:04X} {scheduler} {ops} ", addr.to_bits())?;
+            write!(
+                text,
+                "{protocol}  {:08X}:{port:04X} {scheduler} {ops} ",
+                addr.to_bits()
+            )?;
         }
-        ServiceKey::Address { protocol, addr: IpAddr::V6(addr), port } => {
+        ServiceKey::Address {
+            protocol,
+            addr: IpAddr::V6(addr),
+            port,
+        } => {
             let (protocol, addr) = (protocol_name(*protocol), Groups(*addr));
             write!(text, "{protocol}  [{addr}]:{port:04X} {scheduler} ")?;
         }
@@ -68,18 +89,31 @@ fn destination_line(destination: &Destination, text: &mut String) -> fmt::Result
         ForwardingMethod::Local => "Local",
         ForwardingMethod::Tunnel => "Tunnel",
         ForwardingMethod::DirectRouting => "Route",
-        ForwardingMethod::Masquerade | ForwardingMethod::Bypass | ForwardingMethod::Other(_) => "Masq",
+        ForwardingMethod::Masquerade | ForwardingMethod::Bypass | ForwardingMethod::Other(_) => {
+            "Masq"
+        }
     };
     match destination.key.addr {
         IpAddr::V4(addr) => write!(text, "  -> {:08X}", addr.to_bits())?,
         IpAddr::V6(addr) => write!(text, "  -> [{}]", Groups(addr))?,
     }
-    let (weight, active, inactive) = (destination.settings.weight, destination.active, destination.inactive);
-    writeln!(text, ":{:04X}      {method:<7} {weight:<6} {active:<10} {inactive:<10}", destination.key.port)
+    let (weight, active, inactive) = (
+        destination.settings.weight,
+        destination.active,
+        destination.inactive,
+    );
+    writeln!(
+        text,
+        ":{:04X}      {method:<7} {weight:<6} {active:<10} {inactive:<10}",
+        destination.key.port
+    )
 }
 
 fn conn(control: &Control, text: &mut String) -> fmt::Result {
-    writeln!(text, "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName PEData")?;
+    writeln!(
+        text,
+        "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName PEData"
+    )?;
     let clock = control.clock();
     connections::live(control.tables(), clock.now()).try_for_each(|connection| {
         ends(&connection, text)?;
@@ -88,11 +122,19 @@ fn conn(control: &Control, text: &mut String) -> fmt::Result {
 }
 
 fn conn_sync(control: &Control, text: &mut String) -> fmt::Result {
-    writeln!(text, "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Origin Expires")?;
+    writeln!(
+        text,
+        "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Origin Expires"
+    )?;
     let clock = control.clock();
     connections::live(control.tables(), clock.now()).try_for_each(|connection| {
         ends(&connection, text)?;
-        writeln!(text, " {:<6} {:>7}", "LOCAL", clock.rate.seconds(connection.left))
+        writeln!(
+            text,
+            " {:<6} {:>7}",
+            "LOCAL",
+            clock.rate.seconds(connection.left)
+        )
     })
 }
 
@@ -106,27 +148,55 @@ fn ends(connection: &Connection, text: &mut String) -> fmt::Result {
 }
 
 fn stats(total: &Stats, text: &mut String) -> fmt::Result {
-    writeln!(text, "   Total Incoming Outgoing         Incoming         Outgoing")?;
-    writeln!(text, "   Conns  Packets  Packets            Bytes            Bytes")?;
+    writeln!(
+        text,
+        "   Total Incoming Outgoing         Incoming         Outgoing"
+    )?;
+    writeln!(
+        text,
+        "   Conns  Packets  Packets            Bytes            Bytes"
+    )?;
     writeln!(text, "{}\n", Row(counters(total)))?;
-    writeln!(text, " Conns/s   Pkts/s   Pkts/s          Bytes/s          Bytes/s")?;
+    writeln!(
+        text,
+        " Conns/s   Pkts/s   Pkts/s          Bytes/s          Bytes/s"
+    )?;
     writeln!(text, "{}", Row(rates(total)))
 }
 
 fn stats_percpu(control: &Control, text: &mut String) -> fmt::Result {
     let total = control.total();
-    writeln!(text, "       Total Incoming Outgoing         Incoming         Outgoing")?;
-    writeln!(text, "CPU    Conns  Packets  Packets            Bytes            Bytes")?;
+    writeln!(
+        text,
+        "       Total Incoming Outgoing         Incoming         Outgoing"
+    )?;
+    writeln!(
+        text,
+        "CPU    Conns  Packets  Packets            Bytes            Bytes"
+    )?;
     for cpu in 0..control.tables().capacity.cpus {
-        writeln!(text, "{cpu:>3X} {}", Row(counters(&control.total_of_cpu(cpu))))?;
+        writeln!(
+            text,
+            "{cpu:>3X} {}",
+            Row(counters(&control.total_of_cpu(cpu)))
+        )?;
     }
     writeln!(text, "  ~ {}\n", Row(counters(&total)))?;
-    writeln!(text, "     Conns/s   Pkts/s   Pkts/s          Bytes/s          Bytes/s")?;
+    writeln!(
+        text,
+        "     Conns/s   Pkts/s   Pkts/s          Bytes/s          Bytes/s"
+    )?;
     writeln!(text, "    {}", Row(rates(&total)))
 }
 
 fn counters(stats: &Stats) -> [u64; 5] {
-    [stats.connections, stats.in_packets, stats.out_packets, stats.in_bytes, stats.out_bytes]
+    [
+        stats.connections,
+        stats.in_packets,
+        stats.out_packets,
+        stats.in_bytes,
+        stats.out_bytes,
+    ]
 }
 
 fn rates(stats: &Stats) -> [u64; 5] {

@@ -34,9 +34,13 @@ pub struct Interface {
 pub fn text(control: &Control, serving: &Serving) -> String {
     let (tables, clock) = (control.tables(), control.clock());
     let live = connections::count(tables, clock.now());
-    let overflow = tables.state[lvsx_core::env::state::CONNECTIONS as usize][lvsx_core::env::state::OVERFLOW].load();
-    let events: Map<String, Value> =
-        Event::ALL.iter().map(|event| (event.name().to_owned(), tables.counted(*event).into())).collect();
+    let overflow = tables.state[lvsx_core::env::state::CONNECTIONS as usize]
+        [lvsx_core::env::state::OVERFLOW]
+        .load();
+    let events: Map<String, Value> = Event::ALL
+        .iter()
+        .map(|event| (event.name().to_owned(), tables.counted(*event).into()))
+        .collect();
     let state = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "layout": lvsx_core::LAYOUT,
@@ -81,7 +85,11 @@ fn services(control: &Control) -> Vec<Value> {
             })
             .collect();
         let identity = match service.key {
-            ServiceKey::Address { protocol, addr, port } => {
+            ServiceKey::Address {
+                protocol,
+                addr,
+                port,
+            } => {
                 json!({ "protocol": protocol, "address": addr, "port": port })
             }
             ServiceKey::Mark { mark, .. } => json!({ "mark": mark }),

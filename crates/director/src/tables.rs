@@ -74,9 +74,14 @@ impl Capacity {
 
 /// The layout of a table rated for `connections`.
 fn geometry(connections: u32, seed: u64) -> Geometry {
-    let slots = (u64::from(connections) * u64::from(RATED_OF_SLOTS.1)).div_ceil(u64::from(RATED_OF_SLOTS.0));
+    let slots = (u64::from(connections) * u64::from(RATED_OF_SLOTS.1))
+        .div_ceil(u64::from(RATED_OF_SLOTS.0));
     let sets = slots.div_ceil(u64::from(WAYS)).max(1) as u32;
-    Geometry { sets, overflow: (sets / SETS_FOR_AN_OVERFLOW).max(OVERFLOW_AT_LEAST), seed }
+    Geometry {
+        sets,
+        overflow: (sets / SETS_FOR_AN_OVERFLOW).max(OVERFLOW_AT_LEAST),
+        seed,
+    }
 }
 
 /// The tables.
@@ -124,7 +129,10 @@ impl Tables {
     /// How often `event` happened, on all CPUs and by the director's own hand.
     #[must_use]
     pub fn counted(&self, event: Event) -> u64 {
-        (0..=self.capacity.cpus).filter_map(|cpu| self.event(cpu, event)).map(Word::peek).fold(0, u64::wrapping_add)
+        (0..=self.capacity.cpus)
+            .filter_map(|cpu| self.event(cpu, event))
+            .map(Word::peek)
+            .fold(0, u64::wrapping_add)
     }
 
     /// All bytes that the tables take.
@@ -140,12 +148,18 @@ impl Tables {
             &self.stripes,
             &self.ports,
         ];
-        lines.iter().map(|lines| size_of_val(&***lines) as u64).sum::<u64>() + size_of_val(&*self.sets) as u64
+        lines
+            .iter()
+            .map(|lines| size_of_val(&***lines) as u64)
+            .sum::<u64>()
+            + size_of_val(&*self.sets) as u64
     }
 
     fn event(&self, cpu: u32, event: Event) -> Option<&Word> {
         let number = event as u32;
-        self.events.get((cpu * EVENT_LINES + number / 8) as usize)?.get(number as usize % 8)
+        self.events
+            .get((cpu * EVENT_LINES + number / 8) as usize)?
+            .get(number as usize % 8)
     }
 }
 
@@ -205,14 +219,20 @@ mod tests {
         for connections in [1, 8, 1000, 262_144, 1_000_000, 4_000_000] {
             let capacity = Capacity::rated(connections, 0, 2);
             let slots = u64::from(capacity.geometry.sets) * u64::from(WAYS);
-            assert!(u64::from(connections) * 100 <= slots * 85, "{connections} in {slots} slots");
+            assert!(
+                u64::from(connections) * 100 <= slots * 85,
+                "{connections} in {slots} slots"
+            );
             assert!(capacity.geometry.overflow >= OVERFLOW_AT_LEAST);
         }
     }
 
     #[test]
     fn events_of_cpus_and_director_add_up() {
-        let tables = Tables::plain(Capacity { config: 2, ..Capacity::rated(8, 0, 2) });
+        let tables = Tables::plain(Capacity {
+            config: 2,
+            ..Capacity::rated(8, 0, 2)
+        });
         let number = Event::Expired as usize;
         tables.events[number / 8][number % 8].add(3);
         env::Tables::count(&tables, Event::Expired);

@@ -6,9 +6,10 @@ use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_csum_diff, bpf_tail_call, bpf_xdp_adjust_head, bpf_xdp_load_bytes};
 use aya_ebpf::programs::XdpContext;
-use lvsx_core::director::{Action, Verdict};
+use lvsx_core::director::{Action, Verdict, port_of};
 use lvsx_core::env::Tables;
 use lvsx_core::event::Event;
+use lvsx_core::generation::live::port;
 use lvsx_core::packet::Packet;
 use lvsx_core::wire::checksum::{add, corrected, corrected_udp};
 use lvsx_core::wire::{word16, word32};
@@ -37,7 +38,7 @@ pub(crate) fn carry_out(frame: &Frame, world: &World, verdict: Verdict) -> u32 {
     match verdict.action {
         Action::Pass => XDP_PASS,
         Action::Drop => XDP_DROP,
-        Action::Out if verdict.interface == frame.interface => XDP_TX,
+        Action::Out if verdict.interface == frame.interface && sends_back(world, frame.interface) => XDP_TX,
         Action::Out => redirect(verdict.interface) as u32,
         Action::OutUnresolved => {
             world.count(Event::DropNoNeighbour);
@@ -53,6 +54,12 @@ pub(crate) fn carry_out(frame: &Frame, world: &World, verdict: Verdict) -> u32 {
             XDP_DROP
         }
     }
+}
+
+/// Whether frames sent back by the interface they came in by leave at once.
+#[inline(always)]
+fn sends_back(world: &World, interface: u32) -> bool {
+    port_of(world, interface).is_some_and(|(_, port)| port[port::FLAGS].peek() & port::HOLDS_BACK == 0)
 }
 
 impl Frame {

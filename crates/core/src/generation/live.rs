@@ -5,7 +5,7 @@
 //! | destination | 0 active << 32 + inactive; 1 persistence templates; 2 upper threshold + lower << 32; 3 flags (bit 0 overloaded); 4 place in its service's list; 5 the director's own address towards it (raw IPv4); 6 the next hop to it, as the director knows it |
 //! | service | 0 scheduler's cursor |
 //! | tally (a CPU and a destination) | 0 connections, 1 packets in, 2 bytes in, 3 packets out, 4 bytes out |
-//! | port (a network interface) | 0 interface index + MTU << 32; 1 link-layer address (48 bits, raw) |
+//! | port (a network interface) | 0 interface index + MTU << 32; 1 link-layer address (48 bits, raw); 2 flags |
 
 use lvsx_platform::{Line, bits, hide};
 
@@ -37,6 +37,12 @@ pub mod port {
     pub const INTERFACE: usize = 0;
     /// Link-layer address: 48 bits, raw.
     pub const ADDRESS: usize = 1;
+    /// Flags.
+    pub const FLAGS: usize = 2;
+    /// Flag: it is `lo`.
+    pub const LOOPBACK: u64 = 1;
+    /// Flag: frames sent back by `XDP_TX` are held back until others follow; a redirect sends them at once.
+    pub const HOLDS_BACK: u64 = 2;
 }
 
 /// Words of a tally.

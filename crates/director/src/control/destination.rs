@@ -22,7 +22,11 @@ impl Control {
             return Err(Errno::EEXIST);
         }
         self.check_address(key.addr)?;
-        let returned = self.config().trash.iter().find(|old| old.service == *service && old.destination.key == *key);
+        let returned = self
+            .config()
+            .trash
+            .iter()
+            .find(|old| old.service == *service && old.destination.key == *key);
         let returned = returned.copied();
         let destination = DestinationConfig {
             id: returned.map_or_else(|| self.free_destination(), |old| Ok(old.destination.id))?,
@@ -42,7 +46,8 @@ impl Control {
         Arc::make_mut(&mut next).destinations.insert(0, destination);
         config.services.insert(id, next.clone());
         let is_counted_anew = returned.is_none_or(|old| old.service_id != id);
-        self.ledger.join(&self.tables, destination.id, is_counted_anew);
+        self.ledger
+            .join(&self.tables, destination.id, is_counted_anew);
         let rate = Rate::from(self.ledger.destination(&self.tables, destination.id));
         self.rates.destinations.insert(destination.id, rate);
         if let Err(full) = self.put_in_force(config) {
@@ -65,7 +70,11 @@ impl Control {
         let (place, old) = next.destination(key).ok_or(Errno::ENOENT)?;
         let destination = DestinationConfig {
             settings: *settings,
-            last_weight: if settings.weight == 0 { old.last_weight } else { settings.weight },
+            last_weight: if settings.weight == 0 {
+                old.last_weight
+            } else {
+                settings.weight
+            },
             ..*old
         };
         refusal::of_destination(&destination)?;
@@ -79,12 +88,20 @@ impl Control {
         Ok(())
     }
 
-    pub(super) fn remove_destination(&mut self, service: &ServiceKey, key: &DestinationKey) -> Result<(), Errno> {
+    pub(super) fn remove_destination(
+        &mut self,
+        service: &ServiceKey,
+        key: &DestinationKey,
+    ) -> Result<(), Errno> {
         let (id, mut next) = self.find(service)?;
         let (place, _) = next.destination(key).ok_or(Errno::ENOENT)?;
         let before = next.clone();
         let destination = Arc::make_mut(&mut next).destinations.remove(place);
-        let removed = Removed { destination, service: *service, service_id: id };
+        let removed = Removed {
+            destination,
+            service: *service,
+            service_id: id,
+        };
 
         let mut config = self.config().clone();
         config.services.insert(id, next.clone());
@@ -106,7 +123,9 @@ impl Control {
         }
         let on = |destination: &DestinationConfig| u64::from(destination.id) + 1;
         let gone = on(&service.destinations[place]);
-        let before = place.checked_sub(1).map_or(0, |place| on(&service.destinations[place]));
+        let before = place
+            .checked_sub(1)
+            .map_or(0, |place| on(&service.destinations[place]));
         self.move_cursor(id, |cursor| if cursor == gone { before } else { cursor });
     }
 
@@ -119,10 +138,15 @@ impl Control {
     fn check_address(&self, address: IpAddr) -> Result<(), Errno> {
         let is_host = match address {
             IpAddr::V4(address) => {
-                matches!(self.locals.kind(address), AddressKind::Local | AddressKind::Unicast)
+                matches!(
+                    self.locals.kind(address),
+                    AddressKind::Local | AddressKind::Unicast
+                )
             }
             IpAddr::V6(address) => {
-                !address.is_multicast() && !address.is_unspecified() && !address.is_unicast_link_local()
+                !address.is_multicast()
+                    && !address.is_unspecified()
+                    && !address.is_unicast_link_local()
             }
         };
         if is_host { Ok(()) } else { Err(Errno::EINVAL) }

@@ -8,8 +8,8 @@ use lvsx_core::generation::TIMEOUT_UDP;
 use lvsx_core::generation::live::destination::{COUNTS, TEMPLATES};
 use lvsx_core::state::State;
 use lvsx_ipvs::{
-    Destination, DestinationKey, DestinationSettings, Director, Errno, Info, Service, ServiceKey, ServiceSettings,
-    SyncDaemon, SyncRole, Timeouts,
+    Destination, DestinationKey, DestinationSettings, Director, Errno, Info, Service, ServiceKey,
+    ServiceSettings, SyncDaemon, SyncRole, Timeouts,
 };
 
 impl Director for Control {
@@ -26,7 +26,11 @@ impl Director for Control {
     }
 
     fn services(&self) -> Vec<Service> {
-        self.config().services.iter().map(|(id, service)| self.listed_service(*id, service)).collect()
+        self.config()
+            .services
+            .iter()
+            .map(|(id, service)| self.listed_service(*id, service))
+            .collect()
     }
 
     fn service(&self, key: &ServiceKey) -> Result<Service, Errno> {
@@ -52,19 +56,32 @@ impl Director for Control {
         self.change_destination(service, key, settings)
     }
 
-    fn delete_destination(&mut self, service: &ServiceKey, key: &DestinationKey) -> Result<(), Errno> {
+    fn delete_destination(
+        &mut self,
+        service: &ServiceKey,
+        key: &DestinationKey,
+    ) -> Result<(), Errno> {
         self.remove_destination(service, key)
     }
 
     fn destinations(&self, service: &ServiceKey) -> Result<Vec<Destination>, Errno> {
         let (_, service) = self.find(service)?;
-        Ok(service.destinations.iter().map(|destination| self.listed_destination(destination)).collect())
+        Ok(service
+            .destinations
+            .iter()
+            .map(|destination| self.listed_destination(destination))
+            .collect())
     }
 
     fn zero(&mut self, key: Option<&ServiceKey>) -> Result<(), Errno> {
         let chosen = match key {
             Some(key) => vec![self.find(key)?],
-            None => self.config().services.iter().map(|(id, service)| (*id, service.clone())).collect(),
+            None => self
+                .config()
+                .services
+                .iter()
+                .map(|(id, service)| (*id, service.clone()))
+                .collect(),
         };
         for (id, service) in chosen {
             self.ledger.zero_service(&self.tables, id, &service);
@@ -86,12 +103,20 @@ impl Director for Control {
 
     fn timeouts(&self) -> Timeouts {
         let seconds = |number: usize| self.clock.rate.seconds(self.config().timeouts[number]);
-        Timeouts { tcp: seconds(ESTABLISHED), tcp_fin: seconds(FIN_WAIT), udp: seconds(TIMEOUT_UDP) }
+        Timeouts {
+            tcp: seconds(ESTABLISHED),
+            tcp_fin: seconds(FIN_WAIT),
+            udp: seconds(TIMEOUT_UDP),
+        }
     }
 
     fn set_timeouts(&mut self, timeouts: &Timeouts) -> Result<(), Errno> {
         let most = i32::MAX as u32 / self.clock.rate.hz;
-        let wanted = [(ESTABLISHED, timeouts.tcp), (FIN_WAIT, timeouts.tcp_fin), (TIMEOUT_UDP, timeouts.udp)];
+        let wanted = [
+            (ESTABLISHED, timeouts.tcp),
+            (FIN_WAIT, timeouts.tcp_fin),
+            (TIMEOUT_UDP, timeouts.udp),
+        ];
         if wanted.iter().any(|(_, seconds)| *seconds > most) {
             return Err(Errno::EINVAL);
         }
@@ -103,7 +128,10 @@ impl Director for Control {
     }
 
     fn info(&self) -> Info {
-        Info { version: Info::VERSION, connection_table_size: self.tables.capacity.connections }
+        Info {
+            version: Info::VERSION,
+            connection_table_size: self.tables.capacity.connections,
+        }
     }
 
     fn daemons(&self) -> Vec<SyncDaemon> {
@@ -171,6 +199,8 @@ impl Control {
     /// What one CPU counted since the tables were made.
     #[must_use]
     pub fn total_of_cpu(&self, cpu: u32) -> lvsx_ipvs::Stats {
-        self.ledger.total_of_cpu(&self.tables, cpu).with(&Rate::default())
+        self.ledger
+            .total_of_cpu(&self.tables, cpu)
+            .with(&Rate::default())
     }
 }

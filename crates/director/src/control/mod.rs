@@ -20,7 +20,9 @@ use crate::stats::{Counters, Ledger, Rate};
 use crate::status::Serving;
 use crate::tables::Tables;
 use lvsx_core::conn;
-use lvsx_core::generation::live::destination::{COUNTS, FLAGS, HOP, PLACE, SOURCE, TEMPLATES, THRESHOLDS};
+use lvsx_core::generation::live::destination::{
+    COUNTS, FLAGS, HOP, PLACE, SOURCE, TEMPLATES, THRESHOLDS,
+};
 use lvsx_core::generation::{SchedulerKind, TIMEOUT_UDP, live};
 use lvsx_core::sched::wrr;
 use lvsx_core::state::tcp;
@@ -146,7 +148,12 @@ impl Control {
 
     /// Tells each destination's live line the address that this host sends tunnelled packets to it from.
     pub fn set_sources(&self, source: impl Fn(Ipv4Addr) -> Option<Ipv4Addr>) {
-        for destination in self.config().services.values().flat_map(|service| &service.destinations) {
+        for destination in self
+            .config()
+            .services
+            .values()
+            .flat_map(|service| &service.destinations)
+        {
             if let IpAddr::V4(server) = destination.key.addr {
                 let source = source(server).map_or(0, raw_address);
                 self.live(destination.id)[SOURCE].store(source.into());
@@ -156,7 +163,12 @@ impl Control {
 
     /// Tells each destination's live line the next hop to it (0 for unknown), for hosts that do not forward.
     pub fn set_hops(&self, hop: impl Fn(Ipv4Addr) -> Option<conn::Hop>) {
-        for destination in self.config().services.values().flat_map(|service| &service.destinations) {
+        for destination in self
+            .config()
+            .services
+            .values()
+            .flat_map(|service| &service.destinations)
+        {
             if let IpAddr::V4(server) = destination.key.addr {
                 self.live(destination.id)[HOP].store(hop(server).map_or(0, |hop| hop.0));
             }
@@ -167,10 +179,18 @@ impl Control {
     pub fn estimate(&mut self) {
         let (tables, ledger) = (&self.tables, &self.ledger);
         for (id, service) in &self.generations.config().services {
-            self.rates.services.entry(*id).or_default().run(ledger.service(tables, *id, service));
+            self.rates
+                .services
+                .entry(*id)
+                .or_default()
+                .run(ledger.service(tables, *id, service));
             for destination in &service.destinations {
                 let now = ledger.destination(tables, destination.id);
-                self.rates.destinations.entry(destination.id).or_default().run(now);
+                self.rates
+                    .destinations
+                    .entry(destination.id)
+                    .or_default()
+                    .run(now);
             }
         }
         self.rates.total.run(ledger.total(tables));
@@ -185,11 +205,15 @@ impl Control {
                 idle.insert(id, self.idle.get(&id).copied().unwrap_or(now));
             }
         }
-        let is_over = |id: &u32| idle.get(id).is_some_and(|since| now.duration_since(*since) >= TRASH_IDLE);
+        let is_over = |id: &u32| {
+            idle.get(id)
+                .is_some_and(|since| now.duration_since(*since) >= TRASH_IDLE)
+        };
         let over: Vec<u32> = idle.keys().copied().filter(is_over).collect();
         if !over.is_empty() {
             let mut config = self.config().clone();
-            Arc::make_mut(&mut config.trash).retain(|removed| !over.contains(&removed.destination.id));
+            Arc::make_mut(&mut config.trash)
+                .retain(|removed| !over.contains(&removed.destination.id));
             if self.put_in_force(config).is_ok() {
                 idle.retain(|id, _| !over.contains(id));
             }
@@ -200,14 +224,18 @@ impl Control {
     /// Writes the next generation and moves packets to it.
     fn put_in_force(&mut self, config: Config) -> Result<(), Errno> {
         let concerns = self.concerns(&config);
-        self.generations.publish(&self.tables, config, concerns).map_err(|full| {
-            tracing::error!("{full}; the request is refused");
-            Errno::ENOMEM
-        })
+        self.generations
+            .publish(&self.tables, config, concerns)
+            .map_err(|full| {
+                tracing::error!("{full}; the request is refused");
+                Errno::ENOMEM
+            })
     }
 
     fn concerns(&self, config: &Config) -> crate::generation::Concerns {
-        concerns::of(config, |address| self.any_vip || self.locals.is_local(address))
+        concerns::of(config, |address| {
+            self.any_vip || self.locals.is_local(address)
+        })
     }
 
     /// What a director killed in the middle of a change may have left undone: hints and thresholds of live lines, the
@@ -220,9 +248,15 @@ impl Control {
             }
         }
         for removed in self.config().trash.iter() {
-            self.ledger.leave(&self.tables, removed.service_id, removed.destination.id);
+            self.ledger
+                .leave(&self.tables, removed.service_id, removed.destination.id);
         }
-        self.next_service = self.config().services.keys().next_back().map_or(0, |id| id + 1);
+        self.next_service = self
+            .config()
+            .services
+            .keys()
+            .next_back()
+            .map_or(0, |id| id + 1);
         self.begin_rates();
     }
 
@@ -230,16 +264,24 @@ impl Control {
     fn begin_rates(&mut self) {
         let (tables, ledger) = (&self.tables, &self.ledger);
         for (id, service) in &self.generations.config().services {
-            self.rates.services.insert(*id, Rate::from(ledger.service(tables, *id, service)));
+            self.rates
+                .services
+                .insert(*id, Rate::from(ledger.service(tables, *id, service)));
             for destination in &service.destinations {
-                self.rates.destinations.insert(destination.id, Rate::from(ledger.destination(tables, destination.id)));
+                self.rates.destinations.insert(
+                    destination.id,
+                    Rate::from(ledger.destination(tables, destination.id)),
+                );
             }
         }
         self.rates.total = Rate::from(ledger.total(tables));
     }
 
     fn find(&self, key: &ServiceKey) -> Result<(u32, Arc<ServiceConfig>), Errno> {
-        self.config().service(key).map(|(id, service)| (id, service.clone())).ok_or(Errno::ESRCH)
+        self.config()
+            .service(key)
+            .map(|(id, service)| (id, service.clone()))
+            .ok_or(Errno::ESRCH)
     }
 
     fn live(&self, id: u32) -> &Line {
@@ -296,7 +338,12 @@ impl Control {
     }
 
     fn destination_counters(&self, id: u32) -> (Counters, Rate) {
-        let rate = self.rates.destinations.get(&id).copied().unwrap_or_default();
+        let rate = self
+            .rates
+            .destinations
+            .get(&id)
+            .copied()
+            .unwrap_or_default();
         (self.ledger.destination(&self.tables, id), rate)
     }
 }

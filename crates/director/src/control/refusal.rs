@@ -16,7 +16,9 @@ fn refuse(what: &str) -> Result<(), Errno> {
 pub(super) fn of_service(service: &ServiceConfig) -> Result<(), Errno> {
     match service.key {
         ServiceKey::Mark { .. } => refuse("services by firewall mark are")?,
-        ServiceKey::Address { protocol, .. } if protocol > 255 => refuse("protocol numbers above 255 are")?,
+        ServiceKey::Address { protocol, .. } if protocol > 255 => {
+            refuse("protocol numbers above 255 are")?
+        }
         ServiceKey::Address { .. } => {}
     }
     if service.key.family() == Family::V6 {

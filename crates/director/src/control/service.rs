@@ -10,7 +10,11 @@ use std::sync::Arc;
 const PREFIX_BITS: u32 = 128;
 
 impl Control {
-    pub(super) fn add_service(&mut self, key: &ServiceKey, settings: &ServiceSettings) -> Result<(), Errno> {
+    pub(super) fn add_service(
+        &mut self,
+        key: &ServiceKey,
+        settings: &ServiceSettings,
+    ) -> Result<(), Errno> {
         if self.config().service(key).is_some() {
             return Err(Errno::EEXIST);
         }
@@ -26,7 +30,11 @@ impl Control {
         Ok(())
     }
 
-    pub(super) fn change_service(&mut self, key: &ServiceKey, settings: &ServiceSettings) -> Result<(), Errno> {
+    pub(super) fn change_service(
+        &mut self,
+        key: &ServiceKey,
+        settings: &ServiceSettings,
+    ) -> Result<(), Errno> {
         let (id, old) = self.find(key)?;
         let service = configured(*key, settings, old.flags, old.destinations.clone())?;
         let level = match service.scheduler {
@@ -55,7 +63,10 @@ impl Control {
     pub(super) fn remove_all_services(&mut self) -> Result<(), Errno> {
         let mut config = self.config().clone();
         let ids: Vec<u32> = config.services.keys().copied().collect();
-        let removed: Vec<Removed> = ids.into_iter().flat_map(|id| take_service(&mut config, id)).collect();
+        let removed: Vec<Removed> = ids
+            .into_iter()
+            .flat_map(|id| take_service(&mut config, id))
+            .collect();
         self.put_in_force(config)?;
         self.settle_removed(&removed);
         Ok(())
@@ -64,11 +75,16 @@ impl Control {
     /// Closes the accounts of removed destinations.
     pub(super) fn settle_removed(&mut self, removed: &[Removed]) {
         for entry in removed {
-            self.ledger.leave(&self.tables, entry.service_id, entry.destination.id);
+            self.ledger
+                .leave(&self.tables, entry.service_id, entry.destination.id);
             self.rates.destinations.remove(&entry.destination.id);
         }
-        let Self { rates, generations, .. } = self;
-        rates.services.retain(|id, _| generations.config().services.contains_key(id));
+        let Self {
+            rates, generations, ..
+        } = self;
+        rates
+            .services
+            .retain(|id, _| generations.config().services.contains_key(id));
     }
 
     /// An id that no service and nothing in the trash bears. Ids go round, so that one which packets on their way may
@@ -76,11 +92,16 @@ impl Control {
     fn free_service(&self) -> Result<u32, Errno> {
         let config = self.config();
         let all = self.tables.capacity.services;
-        let start = if self.next_service < all { self.next_service } else { 0 };
+        let start = if self.next_service < all {
+            self.next_service
+        } else {
+            0
+        };
         (start..all)
             .chain(0..start)
             .find(|id| {
-                !config.services.contains_key(id) && !config.trash.iter().any(|removed| removed.service_id == *id)
+                !config.services.contains_key(id)
+                    && !config.trash.iter().any(|removed| removed.service_id == *id)
             })
             .ok_or_else(|| {
                 tracing::error!("all {all} service ids are in use");
@@ -122,11 +143,17 @@ fn configured(
 
 /// Takes a service out of `config`, its destinations to the trash; what went there.
 fn take_service(config: &mut Config, id: u32) -> Vec<Removed> {
-    let Some(service) = config.services.remove(&id) else { return Vec::new() };
+    let Some(service) = config.services.remove(&id) else {
+        return Vec::new();
+    };
     let removed: Vec<Removed> = service
         .destinations
         .iter()
-        .map(|destination| Removed { destination: *destination, service: service.key, service_id: id })
+        .map(|destination| Removed {
+            destination: *destination,
+            service: service.key,
+            service_id: id,
+        })
         .collect();
     if !removed.is_empty() {
         Arc::make_mut(&mut config.trash).extend(&removed);

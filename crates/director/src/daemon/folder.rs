@@ -30,14 +30,24 @@ impl Folder {
         }
         let found = fs::symlink_metadata(&path)?;
         if !found.is_dir() || found.uid() != Uid::effective().as_raw() {
-            bail!("{}: not a folder of this user; remove it and start again", path.display());
+            bail!(
+                "{}: not a folder of this user; remove it and start again",
+                path.display()
+            );
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700))?;
-        let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock"))?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join("lock"))?;
         match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Self { path, _lock: lock }),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
-                bail!("another lvsd runs in this network namespace ({} is locked)", path.join("lock").display())
+                bail!(
+                    "another lvsd runs in this network namespace ({} is locked)",
+                    path.join("lock").display()
+                )
             }
             Err((_, error)) => Err(error).with_context(|| path.join("lock").display().to_string()),
         }

@@ -58,7 +58,9 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Ok(Command::Version) => print(&format!("lvsd {}\n", env!("CARGO_PKG_VERSION"))),
         Ok(Command::StopForwarding) => start_log().and_then(|()| stop_forwarding()),
         Ok(Command::Run(options)) => start_log().and_then(|()| run(options)),
-        Err(error) => Err(anyhow::anyhow!("{error}; `lvsd --help` shows what there is")),
+        Err(error) => Err(anyhow::anyhow!(
+            "{error}; `lvsd --help` shows what there is"
+        )),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -77,7 +79,9 @@ fn print(text: &str) -> Result<()> {
 
 fn start_log() -> Result<()> {
     let filter = std::env::var("LVSX_LOG").unwrap_or_else(|_| "info".to_owned());
-    let filter = filter.parse::<tracing_subscriber::filter::Targets>().context("LVSX_LOG")?;
+    let filter = filter
+        .parse::<tracing_subscriber::filter::Targets>()
+        .context("LVSX_LOG")?;
     use tracing_subscriber::layer::SubscriberExt;
     use tracing_subscriber::util::SubscriberInitExt;
     let lines = tracing_subscriber::fmt::layer()
@@ -85,7 +89,10 @@ fn start_log() -> Result<()> {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     // Somebody else's log, where this runs inside another program, is as good.
-    let _ = tracing_subscriber::registry().with(lines).with(filter).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(lines)
+        .with(filter)
+        .try_init();
     Ok(())
 }
 
@@ -95,7 +102,8 @@ fn own_folder() -> Result<(Pins, Folder)> {
         bail!("must be run by root: it loads BPF programs and attaches them to interfaces");
     }
     let run_dir = lvsx_ipvs::run_dir();
-    let cookie = lvsx_ipvs::cookie().context("the cookie of this network namespace (Linux 5.14 or newer)")?;
+    let cookie = lvsx_ipvs::cookie()
+        .context("the cookie of this network namespace (Linux 5.14 or newer)")?;
     let pins = Pins::of(&run_dir, cookie);
     pins.prepare(&run_dir)?;
     let folder = Folder::take(&run_dir, cookie)?;
@@ -107,10 +115,14 @@ fn stop_forwarding() -> Result<()> {
     let (pins, folder) = own_folder()?;
     pins.remove().context("removing the pins")?;
     let interfaces = nix::net::if_::if_nameindex().context("listing interfaces")?;
-    let names: Vec<String> =
-        interfaces.iter().map(|interface| interface.name().to_string_lossy().into_owned()).collect();
+    let names: Vec<String> = interfaces
+        .iter()
+        .map(|interface| interface.name().to_string_lossy().into_owned())
+        .collect();
     detach_filters(names.iter().map(String::as_str));
-    folder.remove().context("removing the folder of this network namespace")?;
+    folder
+        .remove()
+        .context("removing the folder of this network namespace")?;
     tracing::info!("forwarding has ended");
     Ok(())
 }
@@ -118,7 +130,9 @@ fn stop_forwarding() -> Result<()> {
 fn run(options: Options) -> Result<()> {
     let (pins, folder) = own_folder()?;
     pins.make()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let (mut daemon, mut inputs) = Daemon::start(options, pins, folder).await?;
         tracing::info!("ready");
@@ -127,7 +141,9 @@ fn run(options: Options) -> Result<()> {
         }
         daemon.run(&mut inputs).await;
         let _ = notify::notify("STOPPING=1");
-        tracing::info!("ends; forwarding goes on without it (`lvsd --stop-forwarding` ends that, too)");
+        tracing::info!(
+            "ends; forwarding goes on without it (`lvsd --stop-forwarding` ends that, too)"
+        );
         Ok(())
     })
 }
@@ -155,7 +171,8 @@ impl Daemon {
         let mut plane = Plane::load(pins, connections, options.connections.is_some())?;
         let generations = plane.generations()?;
         let path = folder.file("ledger");
-        let ledger = Ledger::open(&path, &plane.tables.capacity).with_context(|| path.display().to_string())?;
+        let ledger = Ledger::open(&path, &plane.tables.capacity)
+            .with_context(|| path.display().to_string())?;
         let tables = plane.tables.clone();
         let mut control = Control::new(tables, generations, ledger, plane.clock, options.any_vip)
             .context("the first generation")?;
@@ -174,18 +191,34 @@ impl Daemon {
         let (desk, requests) = Desk::open();
         let listener = unix::Listener::bind(&folder.file(SOCKET_NAME))?;
         let port = netlink::Port::bind()?;
-        folder.write(PORT_NAME, &format!("{}\n", port.id)).context("publishing the netlink port")?;
+        folder
+            .write(PORT_NAME, &format!("{}\n", port.id))
+            .context("publishing the netlink port")?;
         tokio::spawn(listener.serve(desk.clone()));
         tokio::spawn(port.serve(desk));
-        let daemon = Self { plane, control, topology, runs: 0, _folder: folder };
-        Ok((daemon, Inputs { requests, changes: Box::new(changes), unresolved }))
+        let daemon = Self {
+            plane,
+            control,
+            topology,
+            runs: 0,
+            _folder: folder,
+        };
+        Ok((
+            daemon,
+            Inputs {
+                requests,
+                changes: Box::new(changes),
+                unresolved,
+            },
+        ))
     }
 
     /// Directs until a signal says to end.
     async fn run(&mut self, inputs: &mut Inputs) {
-        let (Ok(mut terminate), Ok(mut interrupt)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-        else {
+        let (Ok(mut terminate), Ok(mut interrupt)) = (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::interrupt()),
+        ) else {
             tracing::error!("signals cannot be waited for");
             return;
         };
@@ -231,7 +264,9 @@ impl Daemon {
         let before = self.control.generation();
         let answers = lvsx_ipvs::answer_port(&request.datagram, request.port, &mut self.control);
         if self.control.generation() != before {
-            self.topology.services_changed(&mut self.plane, &mut self.control).await;
+            self.topology
+                .services_changed(&mut self.plane, &mut self.control)
+                .await;
         }
         // A client that has gone does not want them any more.
         let _ = request.answers.send(answers);
@@ -254,14 +289,19 @@ impl Daemon {
 /// Next hops that packets met unresolved, when there are some.
 async fn asked(records: &mut AsyncFd<RingBuf<MapData>>) -> BTreeSet<Hop> {
     let mut hops = BTreeSet::new();
-    let Ok(mut guard) = records.readable_mut().await else { return hops };
+    let Ok(mut guard) = records.readable_mut().await else {
+        return hops;
+    };
     let ring = guard.get_inner_mut();
     while hops.len() < ASKED_AT_ONCE {
         let Some(record) = ring.next() else {
             guard.clear_ready();
             break;
         };
-        if let (Some(interface), Some(gateway)) = (record.first_chunk(), record.get(4..).and_then(<[u8]>::first_chunk)) {
+        if let (Some(interface), Some(gateway)) = (
+            record.first_chunk(),
+            record.get(4..).and_then(<[u8]>::first_chunk),
+        ) {
             let interface = u32::from_ne_bytes(*interface);
             let address = crate::generation::address(u32::from_ne_bytes(*gateway));
             hops.insert(Hop { interface, address });

@@ -9,7 +9,8 @@ use super::watch::watch;
 use anyhow::{Result, bail};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, sendto, socket,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, sendto,
+    socket,
 };
 use std::collections::VecDeque;
 use std::io;
@@ -48,11 +49,21 @@ impl Port {
     /// Those of the socket; all our ports are somebody else's.
     pub(super) fn bind() -> Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkGeneric)?;
+        let fd = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            flags,
+            SockProtocol::NetlinkGeneric,
+        )?;
         for number in PORTS {
             let id = number << PORT_SHIFT;
             match bind(fd.as_raw_fd(), &NetlinkAddr::new(id, 0)) {
-                Ok(()) => return Ok(Self { fd: watch(fd, Interest::READABLE)?, id }),
+                Ok(()) => {
+                    return Ok(Self {
+                        fd: watch(fd, Interest::READABLE)?,
+                        id,
+                    });
+                }
                 Err(Errno::EADDRINUSE) => tracing::warn!(
                     "somebody else has taken the netlink port {id:#x}, perhaps to answer in our place; trying the next \
                      (/proc/net/netlink tells who)"
@@ -77,7 +88,9 @@ impl Port {
                     continue;
                 }
             };
-            let Some(answers) = desk.ask(datagram, Some(client)).await else { return };
+            let Some(answers) = desk.ask(datagram, Some(client)).await else {
+                return;
+            };
             let mut answers = VecDeque::from(answers);
             if port.send(&mut answers, client) {
                 continue;
@@ -90,7 +103,9 @@ impl Port {
                         drop(place);
                     });
                 }
-                Err(_) => tracing::warn!("netlink client {client} does not read; its answers are dropped"),
+                Err(_) => {
+                    tracing::warn!("netlink client {client} does not read; its answers are dropped")
+                }
             }
         }
     }
@@ -98,10 +113,15 @@ impl Port {
     /// The next request and its sender's port id, which the kernel vouches for.
     async fn receive(&self, buffer: &mut [u8]) -> io::Result<(Vec<u8>, u32)> {
         loop {
-            let received = self.fd.async_io(Interest::READABLE, |fd| Ok(recvfrom::<NetlinkAddr>(fd.as_raw_fd(), buffer)?));
+            let received = self.fd.async_io(Interest::READABLE, |fd| {
+                Ok(recvfrom::<NetlinkAddr>(fd.as_raw_fd(), buffer)?)
+            });
             let (length, from) = received.await?;
             // Port 0 is the kernel, which asks nothing.
-            if let (Some(client), Some(datagram)) = (from.map(|from| from.pid()).filter(|id| *id != 0), buffer.get(..length)) {
+            if let (Some(client), Some(datagram)) = (
+                from.map(|from| from.pid()).filter(|id| *id != 0),
+                buffer.get(..length),
+            ) {
                 return Ok((datagram.to_vec(), client));
             }
         }
@@ -127,7 +147,10 @@ impl Port {
         let begin = Instant::now();
         while !self.send(&mut answers, client) {
             if begin.elapsed() > PATIENCE {
-                tracing::warn!("netlink client {client} does not read; {} answers are dropped", answers.len());
+                tracing::warn!(
+                    "netlink client {client} does not read; {} answers are dropped",
+                    answers.len()
+                );
                 return;
             }
             tokio::time::sleep(AGAIN).await;

@@ -11,10 +11,14 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 /// # Errors
 /// Those of the socket.
 pub(super) fn notify(state: &str) -> io::Result<()> {
-    let Some(name) = env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let Some(name) = env::var_os("NOTIFY_SOCKET") else {
+        return Ok(());
+    };
     let address = match name.as_bytes().strip_prefix(b"@") {
         Some(abstract_name) => SocketAddr::from_abstract_name(abstract_name)?,
         None => SocketAddr::from_pathname(&name)?,
     };
-    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
+    UnixDatagram::unbound()?
+        .send_to_addr(state.as_bytes(), &address)
+        .map(drop)
 }

@@ -30,7 +30,14 @@ impl Desk {
     /// The answers to a datagram. `None`: the director is ending.
     pub(super) async fn ask(&self, datagram: Vec<u8>, port: Option<u32>) -> Option<Vec<Vec<u8>>> {
         let (answers, receiver) = oneshot::channel();
-        self.0.send(Request { datagram, port, answers }).await.ok()?;
+        self.0
+            .send(Request {
+                datagram,
+                port,
+                answers,
+            })
+            .await
+            .ok()?;
         receiver.await.ok()
     }
 }

@@ -43,7 +43,12 @@ impl Topology {
     ///
     /// # Errors
     /// The kernel refuses to tell; an interface named by the operator is not there, or not one that can be served.
-    pub(super) async fn begin(links: Links, options: Options, plane: &mut Plane, control: &mut Control) -> Result<Self> {
+    pub(super) async fn begin(
+        links: Links,
+        options: Options,
+        plane: &mut Plane,
+        control: &mut Control,
+    ) -> Result<Self> {
         let mut neighbours = Neighbours::default();
         for neighbour in links.neighbours().await? {
             neighbours.heard(&neighbour, false, Instant::now());
@@ -67,12 +72,27 @@ impl Topology {
 
     fn check_named(&self) -> Result<()> {
         for name in &self.options.interfaces {
-            let Some(interface) = self.facts.interfaces.values().find(|interface| interface.name == *name) else {
-                let names: Vec<&str> = self.facts.interfaces.values().map(|interface| &*interface.name).collect();
-                bail!("--iface {name}: there is no such interface; there are {}", names.join(", "));
+            let Some(interface) = self
+                .facts
+                .interfaces
+                .values()
+                .find(|interface| interface.name == *name)
+            else {
+                let names: Vec<&str> = self
+                    .facts
+                    .interfaces
+                    .values()
+                    .map(|interface| &*interface.name)
+                    .collect();
+                bail!(
+                    "--iface {name}: there is no such interface; there are {}",
+                    names.join(", ")
+                );
             };
             if interface.is_up && !served::can_be_served(interface) {
-                bail!("--iface {name}: packets for others do not come in there (it carries no Ethernet frames)");
+                bail!(
+                    "--iface {name}: packets for others do not come in there (it carries no Ethernet frames)"
+                );
             }
         }
         Ok(())
@@ -102,7 +122,12 @@ impl Topology {
 
     /// After a change of services or destinations: interfaces, next hops.
     pub(super) async fn services_changed(&mut self, plane: &mut Plane, control: &mut Control) {
-        let services: BTreeSet<ServiceKey> = control.config().services.values().map(|service| service.key).collect();
+        let services: BTreeSet<ServiceKey> = control
+            .config()
+            .services
+            .values()
+            .map(|service| service.key)
+            .collect();
         if services != self.services {
             self.services = services;
             // What was configured a moment ago may not have been heard of yet, such as the service's address.
@@ -119,7 +144,10 @@ impl Topology {
             IpAddr::V6(_) => None,
         };
         let virtuals: BTreeSet<Ipv4Addr> = config.virtual_addresses().filter_map(ipv4).collect();
-        let destinations = config.services.values().flat_map(|service| &service.destinations);
+        let destinations = config
+            .services
+            .values()
+            .flat_map(|service| &service.destinations);
         let servers: BTreeSet<Ipv4Addr> = destinations.filter_map(|it| ipv4(it.key.addr)).collect();
 
         self.ways.retain(|server, _| servers.contains(server));
@@ -132,14 +160,26 @@ impl Topology {
         control.set_sources(|server| self.ways.get(&server).copied().flatten()?.source);
         self.publish_hops(control, &plane.tables);
         let to_servers: BTreeSet<Hop> = self.ways.values().flatten().map(|way| way.hop).collect();
-        let managed = if is_serving { &to_servers | &self.facts.gateways } else { BTreeSet::new() };
-        let managed = managed.into_iter().filter(|hop| self.has_neighbours(*hop)).collect();
+        let managed = if is_serving {
+            &to_servers | &self.facts.gateways
+        } else {
+            BTreeSet::new()
+        };
+        let managed = managed
+            .into_iter()
+            .filter(|hop| self.has_neighbours(*hop))
+            .collect();
         for hop in self.neighbours.manage(&managed, Instant::now()) {
             self.links.keep_resolved(hop).await;
         }
 
         let wanted = if is_serving {
-            served::interfaces(&self.facts, virtuals.into_iter(), to_servers.into_iter(), &self.options.interfaces)
+            served::interfaces(
+                &self.facts,
+                virtuals.into_iter(),
+                to_servers.into_iter(),
+                &self.options.interfaces,
+            )
         } else {
             BTreeMap::new()
         };
@@ -156,12 +196,18 @@ impl Topology {
         control.set_hops(|server| {
             let hop = self.ways.get(&server).copied().flatten()?.hop;
             let address = self.neighbours.address(hop)?;
-            Some(conn::Hop::new(address, ports::number(tables, hop.interface)?))
+            Some(conn::Hop::new(
+                address,
+                ports::number(tables, hop.interface)?,
+            ))
         });
     }
 
     fn has_neighbours(&self, hop: Hop) -> bool {
-        self.facts.interfaces.get(&hop.interface).is_some_and(served::can_be_served)
+        self.facts
+            .interfaces
+            .get(&hop.interface)
+            .is_some_and(served::can_be_served)
     }
 
     fn attach(&mut self, plane: &mut Plane, wanted: &BTreeMap<u32, String>) {
@@ -171,7 +217,10 @@ impl Topology {
         };
         let errors = self.attachments.become_these(plane, hook, wanted);
         let problems: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
+        for problem in problems
+            .iter()
+            .filter(|problem| !self.problems.contains(problem))
+        {
             tracing::error!("{problem}");
         }
         self.problems = problems;
@@ -184,7 +233,12 @@ impl Topology {
     }
 
     /// News of a neighbour.
-    pub(super) async fn neighbour_changed(&mut self, change: &Change, tables: &Tables, control: &Control) {
+    pub(super) async fn neighbour_changed(
+        &mut self,
+        change: &Change,
+        tables: &Tables,
+        control: &Control,
+    ) {
         let (message, is_gone) = match change {
             Change::Neighbour(message) => (message, false),
             Change::NeighbourGone(message) => (message, true),
@@ -213,7 +267,10 @@ impl Topology {
         if self.asked.len() >= ASKED {
             self.asked.clear();
         }
-        let is_new = self.asked.get(&hop).is_none_or(|last| now - *last >= ASK_AGAIN);
+        let is_new = self
+            .asked
+            .get(&hop)
+            .is_none_or(|last| now - *last >= ASK_AGAIN);
         if is_new && self.neighbours.may_resolve(hop) {
             self.asked.insert(hop, now);
             self.links.resolve(hop).await;

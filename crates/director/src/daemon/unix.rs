@@ -8,8 +8,8 @@ use super::watch::watch;
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt, listen, recv, send,
-    socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt,
+    listen, recv, send, socket, sockopt,
 };
 use nix::unistd::Uid;
 use std::fs;
@@ -42,7 +42,9 @@ impl Listener {
     pub(super) fn bind(path: &Path) -> Result<Self> {
         let at = || path.display().to_string();
         match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).with_context(at),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(at);
+            }
             _ => {}
         }
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -57,7 +59,9 @@ impl Listener {
     pub(super) async fn serve(self, desk: Desk) {
         let places = Arc::new(Semaphore::new(CLIENTS));
         loop {
-            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let Ok(place) = places.clone().acquire_owned().await else {
+                return;
+            };
             match self.accept().await {
                 Ok(client) => {
                     let desk = desk.clone();
@@ -84,7 +88,10 @@ impl Listener {
             .async_io(Interest::READABLE, |fd| Ok(accept4(fd.as_raw_fd(), flags)?))
             .await?;
         // SAFETY: the descriptor is new and nobody else's.
-        watch(unsafe { OwnedFd::from_raw_fd(accepted) }, Interest::READABLE | Interest::WRITABLE)
+        watch(
+            unsafe { OwnedFd::from_raw_fd(accepted) },
+            Interest::READABLE | Interest::WRITABLE,
+        )
     }
 }
 
@@ -97,7 +104,9 @@ async fn attend(client: AsyncFd<OwnedFd>, desk: Desk) -> io::Result<()> {
     let mut buffer = vec![0; DATAGRAM_MAX];
     loop {
         let length = client
-            .async_io(Interest::READABLE, |fd| Ok(recv(fd.as_raw_fd(), &mut buffer, MsgFlags::MSG_TRUNC)?))
+            .async_io(Interest::READABLE, |fd| {
+                Ok(recv(fd.as_raw_fd(), &mut buffer, MsgFlags::MSG_TRUNC)?)
+            })
             .await?;
         if length == 0 {
             return Ok(());
@@ -106,7 +115,9 @@ async fn attend(client: AsyncFd<OwnedFd>, desk: Desk) -> io::Result<()> {
             tracing::warn!("a request of {length} bytes is too long; its sender is dropped");
             return Ok(());
         };
-        let Some(answers) = desk.ask(datagram.to_vec(), None).await else { return Ok(()) };
+        let Some(answers) = desk.ask(datagram.to_vec(), None).await else {
+            return Ok(());
+        };
         for answer in answers {
             let sending = client.async_io(Interest::WRITABLE, |fd| {
                 match send(fd.as_raw_fd(), &answer, MsgFlags::MSG_NOSIGNAL) {

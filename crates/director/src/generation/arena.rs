@@ -35,7 +35,11 @@ impl Arena {
         if lines > 1 {
             free.insert(1, lines - 1);
         }
-        Self { free, retired: Vec::new(), retired_lines: 0 }
+        Self {
+            free,
+            retired: Vec::new(),
+            retired_lines: 0,
+        }
     }
 
     /// Takes the first run of `lines` free lines. `None`: there is none so long.
@@ -53,8 +57,12 @@ impl Arena {
     /// Takes exactly these lines. `false`, and nothing taken: not all of them are free.
     #[must_use]
     pub fn claim(&mut self, extent: Extent) -> bool {
-        let Some((&first, &length)) = self.free.range(..=extent.first).next_back() else { return false };
-        let Some(end) = extent.first.checked_add(extent.lines) else { return false };
+        let Some((&first, &length)) = self.free.range(..=extent.first).next_back() else {
+            return false;
+        };
+        let Some(end) = extent.first.checked_add(extent.lines) else {
+            return false;
+        };
         if end > first + length {
             return false;
         }
@@ -81,7 +89,10 @@ impl Arena {
             && first + length == extent.first
         {
             self.free.remove(&first);
-            run = Extent { first, lines: length + run.lines };
+            run = Extent {
+                first,
+                lines: length + run.lines,
+            };
         }
         if let Some(length) = self.free.remove(&run.end()) {
             run.lines += length;

@@ -23,5 +23,8 @@ pub(super) fn lay_out<K: Copy>(
 
 /// Buckets for `keys` keys at half load: a power of two, at least 1.
 pub(super) fn buckets_for(keys: usize, slots: usize) -> u32 {
-    (keys as u32).div_ceil((slots / 2).max(1) as u32).max(1).next_power_of_two()
+    (keys as u32)
+        .div_ceil((slots / 2).max(1) as u32)
+        .max(1)
+        .next_power_of_two()
 }

@@ -3,7 +3,8 @@
 use crate::config::{DestinationConfig, Removed, ServiceConfig};
 use lvsx_core::generation::{self, DestinationLine, ServiceLine};
 use lvsx_ipvs::{
-    DestinationKey, DestinationSettings, ForwardingMethod, Netmask, ServiceFlags, ServiceKey, Tunnel, TunnelType,
+    DestinationKey, DestinationSettings, ForwardingMethod, Netmask, ServiceFlags, ServiceKey,
+    Tunnel, TunnelType,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -29,9 +30,17 @@ pub fn address(raw: u32) -> Ipv4Addr {
 #[must_use]
 pub fn table_key(key: &ServiceKey) -> Option<generation::ServiceKey> {
     match key {
-        ServiceKey::Address { protocol, addr: IpAddr::V4(addr), port } => {
+        ServiceKey::Address {
+            protocol,
+            addr: IpAddr::V4(addr),
+            port,
+        } => {
             let protocol = u8::try_from(*protocol).ok()?;
-            Some(generation::ServiceKey::ipv4(protocol, raw_address(*addr), port.to_be()))
+            Some(generation::ServiceKey::ipv4(
+                protocol,
+                raw_address(*addr),
+                port.to_be(),
+            ))
         }
         _ => None,
     }
@@ -55,7 +64,9 @@ fn family_and_words(addr: IpAddr) -> (u8, [u64; 2]) {
 
 /// Eight bytes as they lie in memory, as everywhere in the lines.
 fn native_word(bytes: &[u8]) -> u64 {
-    bytes.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+    bytes
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }
 
 fn address_of(family: u8, words: [u64; 2]) -> Option<IpAddr> {
@@ -122,8 +133,15 @@ pub(super) fn identity_line(id: u32, key: &ServiceKey) -> ServiceLine {
 pub(super) fn service_key(line: &ServiceLine) -> Option<ServiceKey> {
     let addr = address_of(line.family, line.address)?;
     Some(match line.mark {
-        0 => ServiceKey::Address { protocol: line.protocol.into(), addr, port: u16::from_be(line.port) },
-        mark => ServiceKey::Mark { family: lvsx_ipvs::Family::of(&addr), mark },
+        0 => ServiceKey::Address {
+            protocol: line.protocol.into(),
+            addr,
+            port: u16::from_be(line.port),
+        },
+        mark => ServiceKey::Mark {
+            family: lvsx_ipvs::Family::of(&addr),
+            mark,
+        },
     })
 }
 
@@ -169,7 +187,10 @@ pub(super) fn destination_line(service: u32, destination: &DestinationConfig) ->
 pub(super) fn destination_config(line: &DestinationLine) -> Option<DestinationConfig> {
     Some(DestinationConfig {
         id: line.id,
-        key: DestinationKey { addr: address_of(line.family, line.address)?, port: u16::from_be(line.port) },
+        key: DestinationKey {
+            addr: address_of(line.family, line.address)?,
+            port: u16::from_be(line.port),
+        },
         settings: DestinationSettings {
             method: ForwardingMethod::from_bits(line.method.into()),
             weight: line.weight,

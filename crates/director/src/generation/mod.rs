@@ -73,38 +73,61 @@ impl Generation {
     }
 
     fn available(&self) -> Extent {
-        Extent { first: self.root.available, lines: self.root.available_lines }
+        Extent {
+            first: self.root.available,
+            lines: self.root.available_lines,
+        }
     }
 
     /// All lines that this root reaches.
     fn extents(&self) -> impl Iterator<Item = Extent> {
-        [self.line, self.filter(), self.services(), self.available(), self.trash]
-            .into_iter()
-            .chain(self.blocks.values().copied())
+        [
+            self.line,
+            self.filter(),
+            self.services(),
+            self.available(),
+            self.trash,
+        ]
+        .into_iter()
+        .chain(self.blocks.values().copied())
     }
 
     /// The block of a service that is still as it was.
     fn block_of(&self, id: u32, service: &Arc<ServiceConfig>) -> Option<Extent> {
         let written = self.config.services.get(&id)?;
-        if Arc::ptr_eq(written, service) { self.blocks.get(&id).copied() } else { None }
+        if Arc::ptr_eq(written, service) {
+            self.blocks.get(&id).copied()
+        } else {
+            None
+        }
     }
 }
 
 fn extent(table: Table) -> Extent {
-    Extent { first: table.base, lines: table.mask.saturating_add(1) }
+    Extent {
+        first: table.base,
+        lines: table.mask.saturating_add(1),
+    }
 }
 
 impl Generations {
     /// The book of an arena in which nothing is in force.
     #[must_use]
     pub fn none(tables: &Tables, readers: Readers) -> Self {
-        Self { arena: Arena::new(tables.capacity.config), readers, present: None, nothing: Config::default() }
+        Self {
+            arena: Arena::new(tables.capacity.config),
+            readers,
+            present: None,
+            nothing: Config::default(),
+        }
     }
 
     /// The configuration in force.
     #[must_use]
     pub fn config(&self) -> &Config {
-        self.present.as_ref().map_or(&self.nothing, |present| &present.config)
+        self.present
+            .as_ref()
+            .map_or(&self.nothing, |present| &present.config)
     }
 
     /// The addresses that concern the director.
@@ -123,19 +146,28 @@ impl Generations {
     ///
     /// # Errors
     /// The arena cannot hold it; the generation before stays in force.
-    pub fn publish(&mut self, tables: &Tables, config: Config, concerns: Concerns) -> Result<(), ArenaFull> {
+    pub fn publish(
+        &mut self,
+        tables: &Tables,
+        config: Config,
+        concerns: Concerns,
+    ) -> Result<(), ArenaFull> {
         let next = match self.write(tables, &config, &concerns) {
             Some(next) => next,
             None => {
                 self.wait_for_readers();
-                self.write(tables, &config, &concerns).ok_or(ArenaFull { lines: tables.capacity.config })?
+                self.write(tables, &config, &concerns).ok_or(ArenaFull {
+                    lines: tables.capacity.config,
+                })?
             }
         };
         let word = u64::from(next.number) << 32 | u64::from(next.line.first);
         tables.state[state::READ as usize][state::ROOT].store(word);
         let kept: std::collections::BTreeSet<Extent> = next.extents().collect();
         if let Some(past) = self.present.replace(next) {
-            past.extents().filter(|extent| !kept.contains(extent)).for_each(|extent| self.arena.retire(extent));
+            past.extents()
+                .filter(|extent| !kept.contains(extent))
+                .for_each(|extent| self.arena.retire(extent));
         }
         if self.arena.retired() > tables.capacity.config / 4 {
             self.wait_for_readers();

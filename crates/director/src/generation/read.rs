@@ -7,7 +7,8 @@ use crate::config::{Config, DestinationConfig, Removed, ServiceConfig};
 use crate::tables::Tables;
 use lvsx_core::env::state;
 use lvsx_core::generation::{
-    Concern, DestinationLine, NO_GENERATION, ROOT_LINES, RootLine, SERVICE_SLOTS, ServiceLine, TIMEOUTS, filter_word,
+    Concern, DestinationLine, NO_GENERATION, ROOT_LINES, RootLine, SERVICE_SLOTS, ServiceLine,
+    TIMEOUTS, filter_word,
 };
 use lvsx_platform::Line;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +30,11 @@ impl Generations {
         if word == NO_GENERATION {
             return Ok(generations);
         }
-        let present = Reader { tables, arena: &mut generations.arena }.generation(word)?;
+        let present = Reader {
+            tables,
+            arena: &mut generations.arena,
+        }
+        .generation(word)?;
         generations.present = Some(present);
         Ok(generations)
     }
@@ -47,47 +52,91 @@ impl<'a> Reader<'a> {
             return Err(Damaged(what));
         }
         let first = extent.first as usize;
-        self.tables.config.get(first..first + extent.lines as usize).ok_or(Damaged(what))
+        self.tables
+            .config
+            .get(first..first + extent.lines as usize)
+            .ok_or(Damaged(what))
     }
 
     fn generation(mut self, word: u64) -> Result<Generation, Damaged> {
-        let line = Extent { first: word as u32, lines: ROOT_LINES };
+        let line = Extent {
+            first: word as u32,
+            lines: ROOT_LINES,
+        };
         let lines = self.claim(line, "its root lies outside the arena")?;
         let root = RootLine::decode(&lines[0]);
         if root.timeouts != line.first + 1 {
             return Err(Damaged("its timeouts are not with its root"));
         }
-        let filter = self.claim(extent(root.filter), "its filter lies outside the arena, or on other lines")?;
-        let available = Extent { first: root.available, lines: root.available_lines };
+        let filter = self.claim(
+            extent(root.filter),
+            "its filter lies outside the arena, or on other lines",
+        )?;
+        let available = Extent {
+            first: root.available,
+            lines: root.available_lines,
+        };
         if available.lines > 0 {
-            self.claim(available, "its availability bits lie outside the arena, or on other lines")?;
+            self.claim(
+                available,
+                "its availability bits lie outside the arena, or on other lines",
+            )?;
         }
         let (services, blocks) = self.services(&root)?;
         let (removed, trash) = self.trash(root.trash)?;
-        let config =
-            Config { services, trash: Arc::new(removed), settings: root.settings, timeouts: timeouts(&lines[1]) };
+        let config = Config {
+            services,
+            trash: Arc::new(removed),
+            settings: root.settings,
+            timeouts: timeouts(&lines[1]),
+        };
         let ids: BTreeSet<u32> = config.used_destinations();
         let count = config.available().count() + config.trash.len();
-        if ids.len() != count || ids.last().is_some_and(|id| *id >= self.tables.capacity.destinations) {
-            return Err(Damaged("two destinations share an id, or one is out of range"));
+        if ids.len() != count
+            || ids
+                .last()
+                .is_some_and(|id| *id >= self.tables.capacity.destinations)
+        {
+            return Err(Damaged(
+                "two destinations share an id, or one is out of range",
+            ));
         }
         let number = (word >> 32) as u32;
-        Ok(Generation { number, root, line, config, concerns: concerns(filter), blocks, trash })
+        Ok(Generation {
+            number,
+            root,
+            line,
+            config,
+            concerns: concerns(filter),
+            blocks,
+            trash,
+        })
     }
 
-    #[allow(clippy::type_complexity, reason = "services and where they lie, both by id")]
+    #[allow(
+        clippy::type_complexity,
+        reason = "services and where they lie, both by id"
+    )]
     fn services(
         &mut self,
         root: &RootLine,
     ) -> Result<(BTreeMap<u32, Arc<ServiceConfig>>, BTreeMap<u32, Extent>), Damaged> {
-        let table = self.claim(extent(root.services), "its service table lies outside the arena, or on other lines")?;
+        let table = self.claim(
+            extent(root.services),
+            "its service table lies outside the arena, or on other lines",
+        )?;
         let (mut services, mut blocks) = (BTreeMap::new(), BTreeMap::new());
-        let slots = table.iter().flat_map(|line| (0..SERVICE_SLOTS).map(move |slot| (&line[slot * 2], &line[slot * 2 + 1])));
+        let slots = table.iter().flat_map(|line| {
+            (0..SERVICE_SLOTS).map(move |slot| (&line[slot * 2], &line[slot * 2 + 1]))
+        });
         for (_, block) in slots.filter(|(key, _)| key.peek() != 0) {
             let (head, extent) = self.block(block.peek() as u32)?;
-            let mut service = service_config(&head).ok_or(Damaged("a service of no known address family"))?;
+            let mut service =
+                service_config(&head).ok_or(Damaged("a service of no known address family"))?;
             service.destinations = self.destinations(extent.first + 1, head.destinations)?;
-            if head.id >= self.tables.capacity.services || services.insert(head.id, Arc::new(service)).is_some() {
+            if head.id >= self.tables.capacity.services
+                || services.insert(head.id, Arc::new(service)).is_some()
+            {
                 return Err(Damaged("two services share an id, or one is out of range"));
             }
             blocks.insert(head.id, extent);
@@ -97,9 +146,16 @@ impl<'a> Reader<'a> {
 
     /// The head line at `first`, and the block it begins.
     fn block(&mut self, first: u32) -> Result<(ServiceLine, Extent), Damaged> {
-        let line = self.tables.config.get(first as usize).ok_or(Damaged("a block lies outside the arena"))?;
+        let line = self
+            .tables
+            .config
+            .get(first as usize)
+            .ok_or(Damaged("a block lies outside the arena"))?;
         let head = ServiceLine::decode(line);
-        let lines = head.destinations.checked_add(1).ok_or(Damaged("a block has no end"))?;
+        let lines = head
+            .destinations
+            .checked_add(1)
+            .ok_or(Damaged("a block has no end"))?;
         let extent = Extent { first, lines };
         self.claim(extent, "a block lies outside the arena, or on other lines")?;
         Ok((head, extent))
@@ -119,15 +175,34 @@ impl<'a> Reader<'a> {
             return Ok((Vec::new(), Extent { first: 0, lines: 0 }));
         }
         let (head, block) = self.block(first)?;
-        let services = Extent { first: first + block.lines, lines: head.destinations };
-        let services = self.claim(services, "the trash lies outside the arena, or on other lines")?;
+        let services = Extent {
+            first: first + block.lines,
+            lines: head.destinations,
+        };
+        let services = self.claim(
+            services,
+            "the trash lies outside the arena, or on other lines",
+        )?;
         let destinations = &self.tables.config[first as usize + 1..];
-        let entries = destinations.iter().zip(services).map(|(destination, service)| {
-            let (destination, service) = (DestinationLine::decode(destination), ServiceLine::decode(service));
-            removed(&destination, &service).ok_or(Damaged("something in the trash of no known address family"))
-        });
+        let entries = destinations
+            .iter()
+            .zip(services)
+            .map(|(destination, service)| {
+                let (destination, service) = (
+                    DestinationLine::decode(destination),
+                    ServiceLine::decode(service),
+                );
+                removed(&destination, &service)
+                    .ok_or(Damaged("something in the trash of no known address family"))
+            });
         let entries = entries.collect::<Result<_, _>>()?;
-        Ok((entries, Extent { first, lines: block.lines + head.destinations }))
+        Ok((
+            entries,
+            Extent {
+                first,
+                lines: block.lines + head.destinations,
+            },
+        ))
     }
 }
 
@@ -142,12 +217,21 @@ fn timeouts(line: &Line) -> [u32; TIMEOUTS] {
 /// What the filter's words say.
 fn concerns(filter: &[Line]) -> Concerns {
     let kinds = [(true, true), (true, false), (false, true), (false, false)];
-    let kinds = kinds.map(|(is_virtual, is_server)| Concern { is_virtual, is_server });
-    let words = filter.iter().flatten().map(lvsx_platform::Word::peek).filter(|word| *word != 0);
+    let kinds = kinds.map(|(is_virtual, is_server)| Concern {
+        is_virtual,
+        is_server,
+    });
+    let words = filter
+        .iter()
+        .flatten()
+        .map(lvsx_platform::Word::peek)
+        .filter(|word| *word != 0);
     words
         .filter_map(|word| {
             let address = word as u32;
-            let concern = kinds.into_iter().find(|concern| filter_word(address, *concern) == word)?;
+            let concern = kinds
+                .into_iter()
+                .find(|concern| filter_word(address, *concern) == word)?;
             Some((address, concern))
         })
         .collect()

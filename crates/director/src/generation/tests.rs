@@ -5,27 +5,44 @@ use crate::config::{DestinationConfig, Removed};
 use crate::tables::Capacity;
 use lvsx_core::generation::{DestinationLine, SchedulerKind, ServiceLine};
 use lvsx_ipvs::{
-    DestinationKey, DestinationSettings, ForwardingMethod, Netmask, ServiceFlags, ServiceKey, Tunnel,
+    DestinationKey, DestinationSettings, ForwardingMethod, Netmask, ServiceFlags, ServiceKey,
+    Tunnel,
 };
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr};
 
 fn capacity(config: u32) -> Capacity {
-    Capacity { config, destinations: 4096, services: 512, ..Capacity::rated(8, 0, 1) }
+    Capacity {
+        config,
+        destinations: 4096,
+        services: 512,
+        ..Capacity::rated(8, 0, 1)
+    }
 }
 
 fn key(number: u8) -> ServiceKey {
     let protocol = if number.is_multiple_of(2) { 6 } else { 17 };
     let addr = IpAddr::V4(Ipv4Addr::new(10, 0, number / 7, number));
-    ServiceKey::Address { protocol, addr, port: 80 + u16::from(number % 5) }
+    ServiceKey::Address {
+        protocol,
+        addr,
+        port: 80 + u16::from(number % 5),
+    }
 }
 
 fn destination(id: u32, weight: u32) -> DestinationConfig {
     DestinationConfig {
         id,
-        key: DestinationKey { addr: IpAddr::V4(Ipv4Addr::from(0xc0a8_0000 + id)), port: 8080 },
+        key: DestinationKey {
+            addr: IpAddr::V4(Ipv4Addr::from(0xc0a8_0000 + id)),
+            port: 8080,
+        },
         settings: DestinationSettings {
-            method: if id.is_multiple_of(3) { ForwardingMethod::Masquerade } else { ForwardingMethod::DirectRouting },
+            method: if id.is_multiple_of(3) {
+                ForwardingMethod::Masquerade
+            } else {
+                ForwardingMethod::DirectRouting
+            },
             weight,
             upper_threshold: weight * 2,
             lower_threshold: weight,
@@ -60,17 +77,33 @@ fn assert_in_force(tables: &Tables, config: &Config, absent: impl Iterator<Item 
         let head = ServiceLine::decode(&tables.config[block as usize]);
         assert_eq!((head.id, head.scheduler), (*id, service.scheduler));
         assert_eq!((head.max_weight, head.weight_step), service.weight_steps());
-        let lines = tables.config[block as usize + 1..].iter().take(head.destinations as usize);
-        let ids: Vec<_> = lines.map(DestinationLine::decode).map(|line| (line.id, line.weight, line.service)).collect();
-        let expected: Vec<_> = service.destinations.iter().map(|it| (it.id, it.settings.weight, *id)).collect();
+        let lines = tables.config[block as usize + 1..]
+            .iter()
+            .take(head.destinations as usize);
+        let ids: Vec<_> = lines
+            .map(DestinationLine::decode)
+            .map(|line| (line.id, line.weight, line.service))
+            .collect();
+        let expected: Vec<_> = service
+            .destinations
+            .iter()
+            .map(|it| (it.id, it.settings.weight, *id))
+            .collect();
         assert_eq!(ids, expected);
     }
     for key in absent.filter(|key| config.service(key).is_none()) {
-        assert_eq!(root.service(tables, table_key(&key).expect("an IPv4 service")), None);
+        assert_eq!(
+            root.service(tables, table_key(&key).expect("an IPv4 service")),
+            None
+        );
     }
     let available: std::collections::BTreeSet<u32> = config.available().collect();
     for id in 0..tables.capacity.destinations {
-        assert_eq!(root.is_available(tables, id), available.contains(&id), "destination {id}");
+        assert_eq!(
+            root.is_available(tables, id),
+            available.contains(&id),
+            "destination {id}"
+        );
     }
     let expected = concerns(config);
     for (address, concern) in &expected {
@@ -89,8 +122,12 @@ fn assert_in_force(tables: &Tables, config: &Config, absent: impl Iterator<Item 
 fn before_the_first_generation_nothing_is_in_force() {
     let tables = Tables::plain(capacity(64));
     assert!(RootLine::current(&tables).is_none());
-    let generations = Generations::in_force(&tables, Readers::Nobody).expect("an empty arena is sound");
-    assert_eq!((generations.number(), generations.config()), (0, &Config::default()));
+    let generations =
+        Generations::in_force(&tables, Readers::Nobody).expect("an empty arena is sound");
+    assert_eq!(
+        (generations.number(), generations.config()),
+        (0, &Config::default())
+    );
 }
 
 #[test]
@@ -98,16 +135,28 @@ fn what_does_not_fit_leaves_the_generation_before_in_force() {
     let tables = Tables::plain(capacity(64));
     let mut generations = Generations::none(&tables, Readers::Nobody);
     let mut config = Config::default();
-    config.services.insert(0, Arc::new(service(key(1), vec![destination(1, 1)])));
-    generations.publish(&tables, config.clone(), concerns(&config)).expect("it fits");
+    config
+        .services
+        .insert(0, Arc::new(service(key(1), vec![destination(1, 1)])));
+    generations
+        .publish(&tables, config.clone(), concerns(&config))
+        .expect("it fits");
 
     let mut large = config.clone();
-    large.services.insert(1, Arc::new(service(key(2), (2..60).map(|id| destination(id, 1)).collect())));
+    large.services.insert(
+        1,
+        Arc::new(service(
+            key(2),
+            (2..60).map(|id| destination(id, 1)).collect(),
+        )),
+    );
     let result = generations.publish(&tables, large.clone(), concerns(&large));
     assert_eq!(result, Err(ArenaFull { lines: 64 }));
     assert_in_force(&tables, &config, [key(2)].into_iter());
     for _ in 0..100 {
-        generations.publish(&tables, config.clone(), concerns(&config)).expect("no line was lost");
+        generations
+            .publish(&tables, config.clone(), concerns(&config))
+            .expect("no line was lost");
     }
 }
 
@@ -116,15 +165,27 @@ fn an_untouched_service_keeps_its_lines() {
     let tables = Tables::plain(capacity(4096));
     let mut generations = Generations::none(&tables, Readers::Nobody);
     let mut config = Config::default();
-    config.services.insert(0, Arc::new(service(key(1), (0..100).map(|id| destination(id, 1)).collect())));
-    generations.publish(&tables, config.clone(), concerns(&config)).expect("it fits");
+    config.services.insert(
+        0,
+        Arc::new(service(
+            key(1),
+            (0..100).map(|id| destination(id, 1)).collect(),
+        )),
+    );
+    generations
+        .publish(&tables, config.clone(), concerns(&config))
+        .expect("it fits");
     let block = |tables: &Tables| {
         let root = RootLine::current(tables).expect("in force");
         root.service(tables, table_key(&key(1)).expect("IPv4"))
     };
     let before = block(&tables);
-    config.services.insert(1, Arc::new(service(key(2), vec![destination(200, 1)])));
-    generations.publish(&tables, config.clone(), concerns(&config)).expect("it fits");
+    config
+        .services
+        .insert(1, Arc::new(service(key(2), vec![destination(200, 1)])));
+    generations
+        .publish(&tables, config.clone(), concerns(&config))
+        .expect("it fits");
     assert_eq!(block(&tables), before);
 }
 
@@ -135,10 +196,19 @@ fn hundreds_of_services_on_one_address_are_all_found() {
     let mut config = Config::default();
     for number in 0..500u32 {
         let addr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-        let key = ServiceKey::Address { protocol: 6, addr, port: 1000 + number as u16 };
-        config.services.insert(number, Arc::new(service(key, vec![destination(number, number)])));
+        let key = ServiceKey::Address {
+            protocol: 6,
+            addr,
+            port: 1000 + number as u16,
+        };
+        config.services.insert(
+            number,
+            Arc::new(service(key, vec![destination(number, number)])),
+        );
     }
-    generations.publish(&tables, config.clone(), concerns(&config)).expect("it fits");
+    generations
+        .publish(&tables, config.clone(), concerns(&config))
+        .expect("it fits");
     assert_in_force(&tables, &config, std::iter::empty());
 }
 
@@ -147,10 +217,21 @@ fn overwritten_lines_are_called_damaged() {
     let tables = Tables::plain(capacity(4096));
     let mut generations = Generations::none(&tables, Readers::Nobody);
     let mut config = Config::default();
-    config.services.insert(0, Arc::new(service(key(1), (0..10).map(|id| destination(id, 1)).collect())));
-    generations.publish(&tables, config.clone(), concerns(&config)).expect("it fits");
-    let written: Vec<Vec<u64>> =
-        tables.config.iter().map(|line| line.iter().map(lvsx_platform::Word::peek).collect()).collect();
+    config.services.insert(
+        0,
+        Arc::new(service(
+            key(1),
+            (0..10).map(|id| destination(id, 1)).collect(),
+        )),
+    );
+    generations
+        .publish(&tables, config.clone(), concerns(&config))
+        .expect("it fits");
+    let written: Vec<Vec<u64>> = tables
+        .config
+        .iter()
+        .map(|line| line.iter().map(lvsx_platform::Word::peek).collect())
+        .collect();
     // Each word in turn is overwritten: an error or another configuration, never a panic.
     for line in 1..40 {
         for word in 0..8 {
@@ -194,24 +275,38 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn apply(config: &mut Config, op: &Op, next_id: &mut u32) {
-    let find = |config: &Config, number: u8| config.service(&key(number)).map(|(id, service)| (id, service.clone()));
+    let find = |config: &Config, number: u8| {
+        config
+            .service(&key(number))
+            .map(|(id, service)| (id, service.clone()))
+    };
     match *op {
         Op::Service(number) if find(config, number).is_none() => {
-            let id = (0..).find(|id| !config.services.contains_key(id)).unwrap_or(0);
-            config.services.insert(id, Arc::new(service(key(number), Vec::new())));
+            let id = (0..)
+                .find(|id| !config.services.contains_key(id))
+                .unwrap_or(0);
+            config
+                .services
+                .insert(id, Arc::new(service(key(number), Vec::new())));
         }
         Op::DeleteService(number) => {
             if let Some((id, service)) = find(config, number) {
                 config.services.remove(&id);
                 let removed = service.destinations.iter().rev();
-                let removed = removed.map(|it| Removed { destination: *it, service: service.key, service_id: id });
+                let removed = removed.map(|it| Removed {
+                    destination: *it,
+                    service: service.key,
+                    service_id: id,
+                });
                 Arc::make_mut(&mut config.trash).extend(removed);
             }
         }
         Op::Destination(number, weight) => {
             if let Some((id, service)) = find(config, number) {
                 let mut service = (*service).clone();
-                service.destinations.insert(0, destination(*next_id, weight));
+                service
+                    .destinations
+                    .insert(0, destination(*next_id, weight));
                 *next_id += 1;
                 config.services.insert(id, Arc::new(service));
             }
@@ -233,7 +328,11 @@ fn apply(config: &mut Config, op: &Op, next_id: &mut u32) {
                 let mut service = (*service).clone();
                 let place = usize::from(place) % service.destinations.len();
                 let destination = service.destinations.remove(place);
-                let removed = Removed { destination, service: service.key, service_id: id };
+                let removed = Removed {
+                    destination,
+                    service: service.key,
+                    service_id: id,
+                };
                 Arc::make_mut(&mut config.trash).push(removed);
                 config.services.insert(id, Arc::new(service));
             }

@@ -7,8 +7,8 @@ use super::{Concerns, Generation, Generations};
 use crate::config::{Config, Removed, ServiceConfig};
 use crate::tables::Tables;
 use lvsx_core::generation::{
-    FILTER_PROBES, ROOT_LINES, RootLine, SERVICE_PROBES, SERVICE_SLOTS, Table, filter_bucket, filter_word,
-    service_bucket,
+    FILTER_PROBES, ROOT_LINES, RootLine, SERVICE_PROBES, SERVICE_SLOTS, Table, filter_bucket,
+    filter_word, service_bucket,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,26 +33,45 @@ impl Draft<'_> {
     fn put(&mut self, lines: &[[u64; WORDS]]) -> Option<Extent> {
         let extent = self.arena.take(lines.len() as u32)?;
         self.taken.push(extent);
-        for (line, words) in self.tables.config[extent.first as usize..].iter().zip(lines) {
-            line.iter().zip(words).for_each(|(word, value)| word.poke(*value));
+        for (line, words) in self.tables.config[extent.first as usize..]
+            .iter()
+            .zip(lines)
+        {
+            line.iter()
+                .zip(words)
+                .for_each(|(word, value)| word.poke(*value));
         }
         Some(extent)
     }
 
     fn put_table(&mut self, lines: &[[u64; WORDS]]) -> Option<Table> {
         let extent = self.put(lines)?;
-        Some(Table { base: extent.first, mask: extent.lines - 1 })
+        Some(Table {
+            base: extent.first,
+            mask: extent.lines - 1,
+        })
     }
 }
 
 impl Generations {
     /// Writes the generation after the present one. `None`: it does not fit, and no line is taken.
-    pub(super) fn write(&mut self, tables: &Tables, config: &Config, concerns: &Concerns) -> Option<Generation> {
-        let mut draft = Draft { tables, arena: &mut self.arena, taken: Vec::new() };
+    pub(super) fn write(
+        &mut self,
+        tables: &Tables,
+        config: &Config,
+        concerns: &Concerns,
+    ) -> Option<Generation> {
+        let mut draft = Draft {
+            tables,
+            arena: &mut self.arena,
+            taken: Vec::new(),
+        };
         let next = next(&mut draft, self.present.as_ref(), config, concerns);
         if next.is_none() {
             let taken = std::mem::take(&mut draft.taken);
-            taken.into_iter().for_each(|extent| self.arena.give_back(extent));
+            taken
+                .into_iter()
+                .for_each(|extent| self.arena.give_back(extent));
         }
         next
     }
@@ -79,8 +98,11 @@ fn next(
     let (seed, filter, services) = match (keep_filter, keep_services) {
         (Some(filter), Some(services)) => (seed, filter.root.filter, services.root.services),
         (keep_filter, keep_services) => {
-            let (spread, filter_lines, service_lines) = hash_tables(config, concerns, &blocks, seed)?;
-            let kept = |kept: Option<&Generation>| kept.filter(|_| spread == seed).map(|present| present.root);
+            let (spread, filter_lines, service_lines) =
+                hash_tables(config, concerns, &blocks, seed)?;
+            let kept = |kept: Option<&Generation>| {
+                kept.filter(|_| spread == seed).map(|present| present.root)
+            };
             let filter = match kept(keep_filter) {
                 Some(root) => root.filter,
                 None => draft.put_table(&filter_lines)?,
@@ -93,7 +115,8 @@ fn next(
         }
     };
 
-    let keep_available = present.filter(|present| present.config.available().eq(config.available()));
+    let keep_available =
+        present.filter(|present| present.config.available().eq(config.available()));
     let available = match keep_available {
         Some(present) => present.available(),
         None => draft.put(&availability(config))?,
@@ -116,8 +139,13 @@ fn next(
         trash: trash.first,
         services_count: config.services.len() as u32,
     };
-    for (line, words) in draft.tables.config[line.first as usize..].iter().zip(root.encode(line.first, &config.timeouts)) {
-        line.iter().zip(words).for_each(|(word, value)| word.poke(value));
+    for (line, words) in draft.tables.config[line.first as usize..]
+        .iter()
+        .zip(root.encode(line.first, &config.timeouts))
+    {
+        line.iter()
+            .zip(words)
+            .for_each(|(word, value)| word.poke(value));
     }
     let number = present.map_or(0, |present| present.number).wrapping_add(1);
     Some(Generation {
@@ -134,19 +162,32 @@ fn next(
 /// A service's block: head, then destinations, newest first.
 fn block(id: u32, service: &ServiceConfig) -> Vec<[u64; WORDS]> {
     let head = service_line(id, service).encode();
-    let destinations = service.destinations.iter().map(|destination| destination_line(id, destination).encode());
+    let destinations = service
+        .destinations
+        .iter()
+        .map(|destination| destination_line(id, destination).encode());
     std::iter::once(head).chain(destinations).collect()
 }
 
 /// The trash: a block whose head counts the destinations, their lines, and behind them for each the identity of the
 /// service it belonged to, which is for the director alone.
 fn trash_block(trash: &[Removed]) -> Vec<[u64; WORDS]> {
-    let none = lvsx_ipvs::ServiceKey::Mark { family: lvsx_ipvs::Family::V4, mark: 0 };
+    let none = lvsx_ipvs::ServiceKey::Mark {
+        family: lvsx_ipvs::Family::V4,
+        mark: 0,
+    };
     let mut head = identity_line(0, &none);
     head.destinations = trash.len() as u32;
-    let destinations = trash.iter().map(|removed| destination_line(removed.service_id, &removed.destination).encode());
-    let services = trash.iter().map(|removed| identity_line(removed.service_id, &removed.service).encode());
-    std::iter::once(head.encode()).chain(destinations).chain(services).collect()
+    let destinations = trash
+        .iter()
+        .map(|removed| destination_line(removed.service_id, &removed.destination).encode());
+    let services = trash
+        .iter()
+        .map(|removed| identity_line(removed.service_id, &removed.service).encode());
+    std::iter::once(head.encode())
+        .chain(destinations)
+        .chain(services)
+        .collect()
 }
 
 /// One bit a destination id that belongs to a service.
@@ -163,7 +204,10 @@ fn availability(config: &Config) -> Vec<[u64; WORDS]> {
 }
 
 /// The filter and the service table for one seed: `seed` if it does, else the next one that does.
-#[allow(clippy::type_complexity, reason = "a seed and the two tables it spreads")]
+#[allow(
+    clippy::type_complexity,
+    reason = "a seed and the two tables it spreads"
+)]
 fn hash_tables(
     config: &Config,
     concerns: &Concerns,
@@ -172,23 +216,38 @@ fn hash_tables(
 ) -> Option<(u64, Vec<[u64; WORDS]>, Vec<[u64; WORDS]>)> {
     (0..SEEDS).find_map(|attempt| {
         let seed = seed.wrapping_add(attempt);
-        Some((seed, filter_table(concerns, seed)?, service_table(config, blocks, seed)?))
+        Some((
+            seed,
+            filter_table(concerns, seed)?,
+            service_table(config, blocks, seed)?,
+        ))
     })
 }
 
 fn filter_table(concerns: &Concerns, seed: u64) -> Option<Vec<[u64; WORDS]>> {
-    let words: Vec<(u32, u64)> =
-        concerns.iter().map(|(address, concern)| (*address, filter_word(*address, *concern))).collect();
+    let words: Vec<(u32, u64)> = concerns
+        .iter()
+        .map(|(address, concern)| (*address, filter_word(*address, *concern)))
+        .collect();
     let least = buckets_for(words.len(), WORDS);
     (0..=DOUBLINGS).find_map(|doubling| {
         let buckets = least << doubling;
         let first = |(address, _): (u32, u64)| filter_bucket(address, seed, buckets - 1);
         let table = lay_out(&words, buckets, WORDS, FILTER_PROBES, first)?;
-        Some(table.iter().map(|bucket| line_of(bucket.iter().map(|(_, word)| *word))).collect())
+        Some(
+            table
+                .iter()
+                .map(|bucket| line_of(bucket.iter().map(|(_, word)| *word)))
+                .collect(),
+        )
     })
 }
 
-fn service_table(config: &Config, blocks: &BTreeMap<u32, Extent>, seed: u64) -> Option<Vec<[u64; WORDS]>> {
+fn service_table(
+    config: &Config,
+    blocks: &BTreeMap<u32, Extent>,
+    seed: u64,
+) -> Option<Vec<[u64; WORDS]>> {
     let slots: Vec<_> = config
         .services
         .iter()
@@ -200,7 +259,11 @@ fn service_table(config: &Config, blocks: &BTreeMap<u32, Extent>, seed: u64) -> 
         let first = |(key, _)| service_bucket(key, seed, buckets - 1);
         let table = lay_out(&slots, buckets, SERVICE_SLOTS, SERVICE_PROBES, first)?;
         let line = |bucket: &Vec<(lvsx_core::generation::ServiceKey, u32)>| {
-            line_of(bucket.iter().flat_map(|(key, block)| [key.word(), u64::from(*block)]))
+            line_of(
+                bucket
+                    .iter()
+                    .flat_map(|(key, block)| [key.word(), u64::from(*block)]),
+            )
         };
         Some(table.iter().map(line).collect())
     })
@@ -208,6 +271,8 @@ fn service_table(config: &Config, blocks: &BTreeMap<u32, Extent>, seed: u64) -> 
 
 fn line_of(words: impl Iterator<Item = u64>) -> [u64; WORDS] {
     let mut line = [0; WORDS];
-    line.iter_mut().zip(words).for_each(|(slot, word)| *slot = word);
+    line.iter_mut()
+        .zip(words)
+        .for_each(|(slot, word)| *slot = word);
     line
 }

@@ -1,7 +1,9 @@
 //! What is the case in the network namespace, as plain data.
 
 use crate::addresses::{AddressKind, LocalRoute, LocalTable};
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
+use rtnetlink::packet_route::link::{
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -26,8 +28,11 @@ pub struct Interface {
 /// What an interface is, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InterfaceKind {
-    /// Carries Ethernet frames to others: a card, a VLAN, veth, macvlan.
+    /// Carries Ethernet frames to others: a card, a VLAN, macvlan.
     Ethernet,
+    /// One end of a veth pair: Ethernet too, but frames sent back by `XDP_TX` wait there for the next other frame, unless
+    /// the far end runs an XDP program itself (`veth_xdp_flush`, Linux 6.18).
+    Veth,
     /// Carries those of its members: a bridge, a bond, a team.
     Aggregate,
     /// `lo`.
@@ -72,11 +77,17 @@ impl Facts {
     #[must_use]
     pub fn of(links: &[LinkMessage], routes: &[RouteMessage]) -> Self {
         let mut facts = Self {
-            interfaces: links.iter().map(|link| (link.header.index, interface(link))).collect(),
+            interfaces: links
+                .iter()
+                .map(|link| (link.header.index, interface(link)))
+                .collect(),
             ..Self::default()
         };
         routes.iter().for_each(|route| facts.take(route));
-        facts.locals.0.sort_by_key(|route| (route.prefix, route.length, route.interface));
+        facts
+            .locals
+            .0
+            .sort_by_key(|route| (route.prefix, route.length, route.interface));
         facts
     }
 
@@ -88,19 +99,28 @@ impl Facts {
             RouteType::Unicast => {
                 let hops = hops(&route.attributes);
                 if length == 0 {
-                    self.default_interfaces.extend(interfaces(&route.attributes));
+                    self.default_interfaces
+                        .extend(interfaces(&route.attributes));
                 }
                 self.gateways.extend(hops);
                 return;
             }
             _ => return,
         };
-        let prefix = route.attributes.iter().find_map(|attribute| match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(*address),
-            _ => None,
-        });
+        let prefix = route
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(*address),
+                _ => None,
+            });
         let interface = interfaces(&route.attributes).next().unwrap_or(0);
-        self.locals.0.push(LocalRoute { prefix: prefix.unwrap_or(Ipv4Addr::UNSPECIFIED), length, kind, interface });
+        self.locals.0.push(LocalRoute {
+            prefix: prefix.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            length,
+            kind,
+            interface,
+        });
     }
 }
 
@@ -118,7 +138,12 @@ fn hops(attributes: &[RouteAttribute]) -> impl Iterator<Item = Hop> {
     let several = attributes.iter().flat_map(|attribute| match attribute {
         RouteAttribute::MultiPath(hops) => hops
             .iter()
-            .filter_map(|path| Some(Hop { interface: path.interface_index, address: gateway(&path.attributes)? }))
+            .filter_map(|path| {
+                Some(Hop {
+                    interface: path.interface_index,
+                    address: gateway(&path.attributes)?,
+                })
+            })
             .collect(),
         _ => Vec::new(),
     });
@@ -132,7 +157,10 @@ pub fn hop(attributes: &[RouteAttribute], address: Option<Ipv4Addr>) -> Option<H
         RouteAttribute::Oif(interface) => Some(*interface),
         _ => None,
     })?;
-    Some(Hop { interface, address: gateway(attributes).or(address)? })
+    Some(Hop {
+        interface,
+        address: gateway(attributes).or(address)?,
+    })
 }
 
 /// The address that the kernel would send from along a route.
@@ -176,6 +204,9 @@ fn interface(link: &LinkMessage) -> Interface {
                 }
             }
             LinkAttribute::LinkInfo(infos) => infos.iter().for_each(|info| match info {
+                LinkInfo::Kind(InfoKind::Veth) => {
+                    interface.kind = InterfaceKind::Veth;
+                }
                 LinkInfo::Kind(InfoKind::Bridge | InfoKind::Bond | InfoKind::Team) => {
                     interface.kind = InterfaceKind::Aggregate;
                 }

@@ -52,8 +52,8 @@ impl Links {
     /// # Errors
     /// Those of the socket.
     pub fn listen() -> Result<(Self, impl Stream<Item = Change> + Unpin + use<>)> {
-        let (connection, handle, messages) =
-            rtnetlink::new_multicast_connection(&GROUPS).context("listening to the kernel's network events")?;
+        let (connection, handle, messages) = rtnetlink::new_multicast_connection(&GROUPS)
+            .context("listening to the kernel's network events")?;
         tokio::spawn(connection);
         let changes = messages.filter_map(|(message, _)| std::future::ready(change(message)));
         Ok((Self { handle }, Box::pin(changes)))
@@ -64,9 +64,23 @@ impl Links {
     /// # Errors
     /// The kernel refuses to tell.
     pub async fn facts(&self) -> Result<Facts> {
-        let links: Vec<_> = self.handle.link().get().execute().try_collect().await.context("listing interfaces")?;
+        let links: Vec<_> = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .context("listing interfaces")?;
         let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let routes: Vec<_> = self.handle.route().get(all).execute().try_collect().await.context("listing routes")?;
+        let routes: Vec<_> = self
+            .handle
+            .route()
+            .get(all)
+            .execute()
+            .try_collect()
+            .await
+            .context("listing routes")?;
         Ok(Facts::of(&links, &routes))
     }
 
@@ -75,8 +89,16 @@ impl Links {
     /// # Errors
     /// The kernel refuses to tell.
     pub async fn neighbours(&self) -> Result<Vec<NeighbourMessage>> {
-        let request = self.handle.neighbours().get().set_address_family(AddressFamily::Inet);
-        request.execute().try_collect().await.context("listing neighbours")
+        let request = self
+            .handle
+            .neighbours()
+            .get()
+            .set_address_family(AddressFamily::Inet);
+        request
+            .execute()
+            .try_collect()
+            .await
+            .context("listing neighbours")
     }
 
     /// The way to `address`. `None`: no route, or it is this host's own.
@@ -84,20 +106,27 @@ impl Links {
         let mut message = RouteMessage::default();
         message.header.address_family = AddressFamily::Inet;
         message.header.destination_prefix_length = 32;
-        message.attributes.push(RouteAttribute::Destination(address.into()));
+        message
+            .attributes
+            .push(RouteAttribute::Destination(address.into()));
         let mut answers = Box::pin(self.handle.route().get(message).execute());
         let route = answers.next().await?.ok()?;
         if route.header.kind != RouteType::Unicast {
             return None;
         }
         let hop = facts::hop(&route.attributes, Some(address))?;
-        Some(Way { hop, source: facts::source(&route.attributes) })
+        Some(Way {
+            hop,
+            source: facts::source(&route.attributes),
+        })
     }
 }
 
 fn change(message: NetlinkMessage<RouteNetlinkMessage>) -> Option<Change> {
     match message.payload {
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(neighbour)) => Some(Change::Neighbour(neighbour)),
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(neighbour)) => {
+            Some(Change::Neighbour(neighbour))
+        }
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelNeighbour(neighbour)) => {
             Some(Change::NeighbourGone(neighbour))
         }

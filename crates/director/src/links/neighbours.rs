@@ -7,7 +7,8 @@
 use super::Links;
 use super::facts::Hop;
 use rtnetlink::packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
+    NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage,
+    NeighbourState,
 };
 use rtnetlink::packet_route::route::RouteType;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,9 +40,19 @@ pub struct Consequence {
 
 impl Neighbours {
     /// Takes note of a neighbour's present state, or of its end.
-    pub fn heard(&mut self, message: &NeighbourMessage, is_gone: bool, now: Instant) -> Consequence {
-        let Some(address) = destination(message) else { return Consequence::default() };
-        let hop = Hop { interface: message.header.ifindex, address };
+    pub fn heard(
+        &mut self,
+        message: &NeighbourMessage,
+        is_gone: bool,
+        now: Instant,
+    ) -> Consequence {
+        let Some(address) = destination(message) else {
+            return Consequence::default();
+        };
+        let hop = Hop {
+            interface: message.header.ifindex,
+            address,
+        };
         if !is_gone && message.header.state == NeighbourState::Permanent {
             self.permanent.insert(hop);
         } else {
@@ -64,7 +75,10 @@ impl Neighbours {
             hop
         });
         let resolve = resolve.filter(|hop| !self.permanent.contains(hop));
-        Consequence { is_elsewhere: before.is_some() && before != address, resolve }
+        Consequence {
+            is_elsewhere: before.is_some() && before != address,
+            resolve,
+        }
     }
 
     /// Makes `wanted` the neighbours to keep resolved; those that are new.
@@ -79,7 +93,10 @@ impl Neighbours {
     /// Managed neighbours without a link-layer address that were last asked for a while ago.
     pub fn unresolved(&mut self, now: Instant) -> Vec<Hop> {
         let known = &self.known;
-        let due = self.managed.iter_mut().filter(|(hop, last)| !known.contains_key(hop) && now - **last >= AGAIN_AFTER);
+        let due = self
+            .managed
+            .iter_mut()
+            .filter(|(hop, last)| !known.contains_key(hop) && now - **last >= AGAIN_AFTER);
         due.map(|(hop, last)| {
             *last = now;
             *hop
@@ -104,17 +121,23 @@ impl Neighbours {
 }
 
 fn destination(message: &NeighbourMessage) -> Option<Ipv4Addr> {
-    message.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(*address),
-        _ => None,
-    })
+    message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(*address),
+            _ => None,
+        })
 }
 
 fn link_address(message: &NeighbourMessage) -> Option<Vec<u8>> {
-    message.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::LinkLayerAddress(address) => Some(address.clone()),
-        _ => None,
-    })
+    message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            NeighbourAttribute::LinkLayerAddress(address) => Some(address.clone()),
+            _ => None,
+        })
 }
 
 fn is_managed(message: &NeighbourMessage) -> bool {
@@ -127,9 +150,16 @@ fn is_managed(message: &NeighbourMessage) -> bool {
 impl Links {
     /// Has the kernel resolve `hop` and keep it resolved; where it cannot do that, resolve it now.
     pub async fn keep_resolved(&self, hop: Hop) {
-        let mut request = self.handle.neighbours().add(hop.interface, IpAddr::V4(hop.address)).replace();
+        let mut request = self
+            .handle
+            .neighbours()
+            .add(hop.interface, IpAddr::V4(hop.address))
+            .replace();
         request = request.state(NeighbourState::None).kind(RouteType::Unspec);
-        request.message_mut().attributes.push(NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed));
+        request
+            .message_mut()
+            .attributes
+            .push(NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed));
         if request.execute().await.is_err() {
             self.resolve(hop).await;
         }
@@ -137,8 +167,15 @@ impl Links {
 
     /// Has the kernel resolve `hop` now. Whether it succeeds is heard of later.
     pub async fn resolve(&self, hop: Hop) {
-        let request = self.handle.neighbours().add(hop.interface, IpAddr::V4(hop.address)).replace();
-        let request = request.state(NeighbourState::None).flags(NeighbourFlags::Use).kind(RouteType::Unspec);
+        let request = self
+            .handle
+            .neighbours()
+            .add(hop.interface, IpAddr::V4(hop.address))
+            .replace();
+        let request = request
+            .state(NeighbourState::None)
+            .flags(NeighbourFlags::Use)
+            .kind(RouteType::Unspec);
         if let Err(error) = request.execute().await {
             tracing::debug!("{} on interface {}: {error}", hop.address, hop.interface);
         }
@@ -155,19 +192,30 @@ mod tests {
         message.header.state = state;
         let to = NeighbourAddress::Inet(Ipv4Addr::new(192, 0, 2, 1));
         message.attributes.push(NeighbourAttribute::Destination(to));
-        message.attributes.extend(address.map(|address| NeighbourAttribute::LinkLayerAddress(address.to_vec())));
+        message
+            .attributes
+            .extend(address.map(|address| NeighbourAttribute::LinkLayerAddress(address.to_vec())));
         if is_managed {
-            message.attributes.push(NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed));
+            message
+                .attributes
+                .push(NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed));
         }
         message
     }
 
-    const HOP: Hop = Hop { interface: 2, address: Ipv4Addr::new(192, 0, 2, 1) };
+    const HOP: Hop = Hop {
+        interface: 2,
+        address: Ipv4Addr::new(192, 0, 2, 1),
+    };
 
     #[test]
     fn only_another_address_moves_connections() {
         let (mut neighbours, now) = (Neighbours::default(), Instant::now());
-        let mut hear = |address, state| neighbours.heard(&news(address, state, false), false, now).is_elsewhere;
+        let mut hear = |address, state| {
+            neighbours
+                .heard(&news(address, state, false), false, now)
+                .is_elsewhere
+        };
         assert!(!hear(Some([1; 6]), NeighbourState::Reachable));
         assert!(!hear(Some([1; 6]), NeighbourState::Stale));
         assert!(hear(Some([2; 6]), NeighbourState::Reachable));
@@ -181,7 +229,16 @@ mod tests {
         assert_eq!(neighbours.manage(&BTreeSet::from([HOP]), now), [HOP]);
         assert_eq!(neighbours.manage(&BTreeSet::from([HOP]), now), []);
         let later = now + AGAIN_AFTER;
-        assert_eq!(neighbours.heard(&news(Some([1; 6]), NeighbourState::Reachable, true), false, later).resolve, None);
+        assert_eq!(
+            neighbours
+                .heard(
+                    &news(Some([1; 6]), NeighbourState::Reachable, true),
+                    false,
+                    later
+                )
+                .resolve,
+            None
+        );
         let flushed = news(Some([1; 6]), NeighbourState::Stale, false);
         assert_eq!(neighbours.heard(&flushed, false, later).resolve, Some(HOP));
         assert_eq!(neighbours.heard(&flushed, false, later).resolve, None);
@@ -190,7 +247,11 @@ mod tests {
     #[test]
     fn an_address_set_by_hand_is_not_touched() {
         let (mut neighbours, now) = (Neighbours::default(), Instant::now());
-        neighbours.heard(&news(Some([1; 6]), NeighbourState::Permanent, false), false, now);
+        neighbours.heard(
+            &news(Some([1; 6]), NeighbourState::Permanent, false),
+            false,
+            now,
+        );
         assert_eq!(neighbours.manage(&BTreeSet::from([HOP]), now), []);
         assert!(!neighbours.may_resolve(HOP));
     }
@@ -198,6 +259,9 @@ mod tests {
     #[test]
     fn strangers_are_left_alone() {
         let (mut neighbours, now) = (Neighbours::default(), Instant::now());
-        assert_eq!(neighbours.heard(&news(None, NeighbourState::Failed, false), true, now), Consequence::default());
+        assert_eq!(
+            neighbours.heard(&news(None, NeighbourState::Failed, false), true, now),
+            Consequence::default()
+        );
     }
 }

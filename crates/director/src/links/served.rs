@@ -17,9 +17,18 @@ pub fn interfaces(
 ) -> BTreeMap<u32, String> {
     let carriers = virtuals.filter_map(|address| Some(facts.locals.route(address)?.interface));
     let leading = servers.map(|hop| hop.interface);
-    let by_name = |name: &String| facts.interfaces.iter().find(|(_, it)| it.name == *name).map(|(index, _)| *index);
+    let by_name = |name: &String| {
+        facts
+            .interfaces
+            .iter()
+            .find(|(_, it)| it.name == *name)
+            .map(|(index, _)| *index)
+    };
     let wanted: Vec<u32> = if named.is_empty() {
-        carriers.chain(leading).chain(facts.default_interfaces.iter().copied()).collect()
+        carriers
+            .chain(leading)
+            .chain(facts.default_interfaces.iter().copied())
+            .collect()
     } else {
         named.iter().filter_map(by_name).collect()
     };
@@ -35,7 +44,11 @@ pub fn interfaces(
 /// Whether frames that concern the director can come in there.
 #[must_use]
 pub fn can_be_served(interface: &Interface) -> bool {
-    interface.is_up && matches!(interface.kind, InterfaceKind::Ethernet | InterfaceKind::Aggregate)
+    interface.is_up
+        && matches!(
+            interface.kind,
+            InterfaceKind::Ethernet | InterfaceKind::Veth | InterfaceKind::Aggregate
+        )
 }
 
 /// The bridge, bond or team that interface `index` is a member of, as far up as it goes; else itself.
@@ -43,7 +56,10 @@ fn aggregate_of(facts: &Facts, index: u32) -> u32 {
     let mut found = index;
     // No more steps than there are interfaces: what the kernel tells has no circles, and if it had, they would end.
     for _ in 0..facts.interfaces.len() {
-        let master = facts.interfaces.get(&found).map_or(0, |interface| interface.master);
+        let master = facts
+            .interfaces
+            .get(&found)
+            .map_or(0, |interface| interface.master);
         match facts.interfaces.get(&master) {
             Some(interface) if interface.kind == InterfaceKind::Aggregate => found = master,
             _ => break,
@@ -58,7 +74,14 @@ mod tests {
     use crate::addresses::{AddressKind, LocalRoute, LocalTable};
 
     fn interface(name: &str, kind: InterfaceKind, master: u32) -> Interface {
-        Interface { name: name.into(), address: 1, mtu: 1500, kind, is_up: true, master }
+        Interface {
+            name: name.into(),
+            address: 1,
+            mtu: 1500,
+            kind,
+            is_up: true,
+            master,
+        }
     }
 
     fn facts() -> Facts {
@@ -76,17 +99,37 @@ mod tests {
                 (4, interface("tunl0", InterfaceKind::Other, 0)),
                 (5, interface("eth2", InterfaceKind::Ethernet, 6)),
                 (6, interface("br0", InterfaceKind::Aggregate, 0)),
-                (7, Interface { is_up: false, ..interface("eth3", InterfaceKind::Ethernet, 0) }),
+                (
+                    7,
+                    Interface {
+                        is_up: false,
+                        ..interface("eth3", InterfaceKind::Ethernet, 0)
+                    },
+                ),
             ]),
-            locals: LocalTable(vec![local([8, 8, 8, 8], 3), local([192, 168, 1, 40], 4), local([10, 0, 0, 1], 1)]),
+            locals: LocalTable(vec![
+                local([8, 8, 8, 8], 3),
+                local([192, 168, 1, 40], 4),
+                local([10, 0, 0, 1], 1),
+            ]),
             ..Facts::default()
         }
     }
 
     fn served(virtuals: &[[u8; 4]], servers: &[u32], named: &[&str]) -> Vec<String> {
-        let hops = servers.iter().map(|interface| Hop { interface: *interface, address: Ipv4Addr::UNSPECIFIED });
+        let hops = servers.iter().map(|interface| Hop {
+            interface: *interface,
+            address: Ipv4Addr::UNSPECIFIED,
+        });
         let named: Vec<String> = named.iter().map(|name| (*name).to_owned()).collect();
-        interfaces(&facts(), virtuals.iter().map(|it| (*it).into()), hops, &named).into_values().collect()
+        interfaces(
+            &facts(),
+            virtuals.iter().map(|it| (*it).into()),
+            hops,
+            &named,
+        )
+        .into_values()
+        .collect()
     }
 
     #[test]
@@ -96,7 +139,10 @@ mod tests {
 
     #[test]
     fn an_address_on_a_tunnel_or_on_lo_serves_nothing_there() {
-        assert_eq!(served(&[[192, 168, 1, 40], [10, 0, 0, 1]], &[2], &[]), ["eth0"]);
+        assert_eq!(
+            served(&[[192, 168, 1, 40], [10, 0, 0, 1]], &[2], &[]),
+            ["eth0"]
+        );
     }
 
     #[test]

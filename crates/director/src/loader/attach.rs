@@ -37,7 +37,11 @@ impl Hook {
     /// The tc hook of this kernel.
     #[must_use]
     pub fn tc() -> Self {
-        if KernelVersion::current().is_ok_and(|found| found >= TCX) { Self::Tcx } else { Self::Clsact }
+        if KernelVersion::current().is_ok_and(|found| found >= TCX) {
+            Self::Tcx
+        } else {
+            Self::Clsact
+        }
     }
 
     /// Its name in pins and in the status.
@@ -55,7 +59,9 @@ impl Hook {
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
     /// Somebody else's program has the interface's one XDP hook.
-    #[error("{interface}: another XDP program is attached; it is left alone (look with `ip link show {interface}`, or use --mode tc)")]
+    #[error(
+        "{interface}: another XDP program is attached; it is left alone (look with `ip link show {interface}`, or use --mode tc)"
+    )]
     Occupied {
         /// Name of the interface.
         interface: String,
@@ -96,10 +102,19 @@ impl Attachments {
 
     /// Attaches to the interfaces of `wanted` (name by index) by `hook`, and lets go of all others. What cannot be
     /// attached is told; the rest is done all the same.
-    pub fn become_these(&mut self, plane: &mut Plane, hook: Hook, wanted: &BTreeMap<u32, String>) -> Vec<AttachError> {
+    pub fn become_these(
+        &mut self,
+        plane: &mut Plane,
+        hook: Hook,
+        wanted: &BTreeMap<u32, String>,
+    ) -> Vec<AttachError> {
         let mut errors = Vec::new();
         for (index, name) in wanted {
-            if self.0.get(index).is_some_and(|(present, _)| *present == hook) {
+            if self
+                .0
+                .get(index)
+                .is_some_and(|(present, _)| *present == hook)
+            {
                 continue;
             }
             match attach(plane, hook, *index, name) {
@@ -112,7 +127,12 @@ impl Attachments {
                 Err(error) => errors.push(explain(&error, hook, name)),
             }
         }
-        let unwanted: Vec<u32> = self.0.keys().copied().filter(|index| !wanted.contains_key(index)).collect();
+        let unwanted: Vec<u32> = self
+            .0
+            .keys()
+            .copied()
+            .filter(|index| !wanted.contains_key(index))
+            .collect();
         for index in unwanted {
             if let Some((hook, name)) = self.0.remove(&index) {
                 detach(&plane.pins, hook, index, &name);
@@ -177,14 +197,22 @@ fn replace(plane: &mut Plane, hook: Hook, link: FdLink) -> Result<()> {
 
 /// Adds our filter to clsact, or puts our program into the one that is there.
 fn filter(plane: &mut Plane, name: &str) -> Result<()> {
-    let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
+    let options = NlOptions {
+        priority: PRIORITY,
+        handle: HANDLE,
+        classid: None,
+    };
     // It may be there already; if it cannot be had, attaching says so.
     let _ = tc::qdisc_add_clsact(name);
     let program = plane.classifier()?;
     let there = SchedClassifierLink::attached(name, TcAttachType::Ingress, PRIORITY, HANDLE, None)?;
     let id = match program.attach_to_link(there) {
         Ok(id) => id,
-        Err(_) => program.attach_with_options(name, TcAttachType::Ingress, TcAttachOptions::Netlink(options))?,
+        Err(_) => program.attach_with_options(
+            name,
+            TcAttachType::Ingress,
+            TcAttachOptions::Netlink(options),
+        )?,
     };
     // Dropping it would take the filter away.
     std::mem::forget(program.take_link(id)?);
@@ -196,7 +224,9 @@ fn detach(pins: &Pins, hook: Hook, index: u32, name: &str) {
         // The last reference: the link ends.
         Hook::Tcx | Hook::Xdp => drop(std::fs::remove_file(pins.link(hook.name(), index))),
         Hook::Clsact => {
-            if let Ok(link) = SchedClassifierLink::attached(name, TcAttachType::Ingress, PRIORITY, HANDLE, None) {
+            if let Ok(link) =
+                SchedClassifierLink::attached(name, TcAttachType::Ingress, PRIORITY, HANDLE, None)
+            {
                 let _ = link.detach();
             }
         }
@@ -212,14 +242,22 @@ pub fn detach_filters<'a>(interfaces: impl Iterator<Item = &'a str>) {
 
 /// The error number behind an error, if there is one.
 fn errno(error: &anyhow::Error) -> Option<i32> {
-    error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error())
+    error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error())
 }
 
 fn explain(error: &anyhow::Error, hook: Hook, name: &str) -> AttachError {
     let interface = name.to_owned();
     match (hook, errno(error)) {
         (Hook::Xdp, Some(libc::EBUSY | libc::EEXIST)) => AttachError::Occupied { interface },
-        (Hook::Xdp, Some(libc::EOPNOTSUPP | libc::EINVAL)) => AttachError::NoNativeXdp { interface },
-        _ => AttachError::Refused { interface, hook: hook.name(), cause: format!("{error:#}") },
+        (Hook::Xdp, Some(libc::EOPNOTSUPP | libc::EINVAL)) => {
+            AttachError::NoNativeXdp { interface }
+        }
+        _ => AttachError::Refused {
+            interface,
+            hook: hook.name(),
+            cause: format!("{error:#}"),
+        },
     }
 }

@@ -33,8 +33,19 @@ const OLDEST: KernelVersion = KernelVersion::new(6, 1, 0);
 
 /// The maps that are pinned, all but the per-CPU scratch.
 const PINNED: [&str; 13] = [
-    "CONFIG", "STATE", "CONNS4", "DESTS", "SERVICES", "TALLIES", "EVENTS", "STRIPES", "PORTS", "HAND", "UNRESOLVED",
-    "JUMP_TC", "JUMP_XDP",
+    "CONFIG",
+    "STATE",
+    "CONNS4",
+    "DESTS",
+    "SERVICES",
+    "TALLIES",
+    "EVENTS",
+    "STRIPES",
+    "PORTS",
+    "HAND",
+    "UNRESOLVED",
+    "JUMP_TC",
+    "JUMP_XDP",
 ];
 
 /// Line of the shared state that is the director's own: what the tables are.
@@ -88,7 +99,13 @@ impl Plane {
         let tables = Arc::new(map_tables(&ebpf, capacity)?);
         load_programs(&mut ebpf)?;
         let clock = time::read(&ebpf, rate)?;
-        let plane = Self { ebpf, tables, clock, was_there: there.is_some(), pins };
+        let plane = Self {
+            ebpf,
+            tables,
+            clock,
+            was_there: there.is_some(),
+            pins,
+        };
         plane.start_hand()?;
         write_meta(&plane.tables, rate);
         Ok(plane)
@@ -116,7 +133,10 @@ impl Plane {
     /// # Errors
     /// The map is not there.
     pub fn unresolved(&mut self) -> Result<RingBuf<MapData>> {
-        let map = self.ebpf.take_map("UNRESOLVED").ok_or_else(|| missing("UNRESOLVED"))?;
+        let map = self
+            .ebpf
+            .take_map("UNRESOLVED")
+            .ok_or_else(|| missing("UNRESOLVED"))?;
         Ok(RingBuf::try_from(map)?)
     }
 
@@ -124,8 +144,19 @@ impl Plane {
     ///
     /// # Errors
     /// No such program; the kernel refuses.
-    pub fn test_run(&self, program: &str, packet: &[u8], output: &mut [u8], repeat: u32) -> Result<(u32, usize)> {
-        let options = TestRunOptions { data_in: Some(packet), data_out: Some(output), repeat, ..Default::default() };
+    pub fn test_run(
+        &self,
+        program: &str,
+        packet: &[u8],
+        output: &mut [u8],
+        repeat: u32,
+    ) -> Result<(u32, usize)> {
+        let options = TestRunOptions {
+            data_in: Some(packet),
+            data_out: Some(output),
+            repeat,
+            ..Default::default()
+        };
         let program = self.ebpf.program(program).ok_or_else(|| missing(program))?;
         let result = match program {
             aya::programs::Program::Xdp(program) => program.test_run(options)?,
@@ -136,20 +167,30 @@ impl Plane {
     }
 
     fn start_hand(&self) -> Result<()> {
-        let (answer, _) = self.test_run("start_hand", &[0; 64], &mut [0; 64], 1).context("start_hand")?;
+        let (answer, _) = self
+            .test_run("start_hand", &[0; 64], &mut [0; 64], 1)
+            .context("start_hand")?;
         match answer as i32 {
             0 => Ok(()),
-            error => bail!("the timer that removes expired connections does not start (error {error})"),
+            error => {
+                bail!("the timer that removes expired connections does not start (error {error})")
+            }
         }
     }
 
     fn classifier(&mut self) -> Result<&mut SchedClassifier> {
-        let program = self.ebpf.program_mut("fast_tc").ok_or_else(|| missing("fast_tc"))?;
+        let program = self
+            .ebpf
+            .program_mut("fast_tc")
+            .ok_or_else(|| missing("fast_tc"))?;
         Ok(program.try_into()?)
     }
 
     fn xdp(&mut self) -> Result<&mut Xdp> {
-        let program = self.ebpf.program_mut("fast_xdp").ok_or_else(|| missing("fast_xdp"))?;
+        let program = self
+            .ebpf
+            .program_mut("fast_xdp")
+            .ok_or_else(|| missing("fast_xdp"))?;
         Ok(program.try_into()?)
     }
 }
@@ -159,15 +200,20 @@ fn missing(name: &str) -> anyhow::Error {
 }
 
 fn check_kernel() -> Result<()> {
-    let found = KernelVersion::current().map_err(|error| anyhow!("the kernel's version: {error}"))?;
+    let found =
+        KernelVersion::current().map_err(|error| anyhow!("the kernel's version: {error}"))?;
     if found < OLDEST {
-        bail!("this kernel is too old: lvsd needs Linux 6.1 or newer, found {}", release());
+        bail!(
+            "this kernel is too old: lvsd needs Linux 6.1 or newer, found {}",
+            release()
+        );
     }
     Ok(())
 }
 
 fn release() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease").map_or_else(|_| "?".into(), |text| text.trim().to_owned())
+    std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_or_else(|_| "?".into(), |text| text.trim().to_owned())
 }
 
 /// The capacity of the tables that are pinned. `None`: there are none, or none that were finished.
@@ -177,7 +223,8 @@ fn capacity_in_force(pins: &Pins) -> Result<Option<Capacity>> {
     }
     let path = pins.map("STATE");
     let map = MapData::from_pin(&path).with_context(|| path.display().to_string())?;
-    let lines: Shared<Line> = Shared::map(map.fd().as_fd(), state::LINES).with_context(|| path.display().to_string())?;
+    let lines: Shared<Line> =
+        Shared::map(map.fd().as_fd(), state::LINES).with_context(|| path.display().to_string())?;
     Ok(read_meta(&lines[META]))
 }
 
@@ -206,8 +253,19 @@ fn read_meta(line: &Line) -> Option<Capacity> {
     let pair = |word: usize| (line[word].load() as u32, (line[word].load() >> 32) as u32);
     let ((cpus, layout), (sets, overflow)) = (pair(4), pair(1));
     let ((destinations, services), (connections, config)) = (pair(2), pair(5));
-    let geometry = Geometry { sets, overflow, seed: line[0].load() };
-    (layout == lvsx_core::LAYOUT).then_some(Capacity { config, destinations, services, connections, geometry, cpus })
+    let geometry = Geometry {
+        sets,
+        overflow,
+        seed: line[0].load(),
+    };
+    (layout == lvsx_core::LAYOUT).then_some(Capacity {
+        config,
+        destinations,
+        services,
+        connections,
+        geometry,
+        cpus,
+    })
 }
 
 fn possible_cpus() -> Result<u32> {
@@ -249,7 +307,10 @@ fn load_object(pins: &Pins, capacity: &Capacity, rate: TickRate) -> Result<Ebpf>
     for name in PINNED {
         loader.map_pin_path(name, pins.map(name));
     }
-    loader.load(OBJECT).map_err(explain).context("loading the BPF object")
+    loader
+        .load(OBJECT)
+        .map_err(explain)
+        .context("loading the BPF object")
 }
 
 /// What the kernel's refusal means for who started lvsd.
@@ -259,13 +320,15 @@ fn explain(error: aya::EbpfError) -> anyhow::Error {
     while let Some(inner) = cause {
         if let Some(io) = inner.downcast_ref::<std::io::Error>() {
             hint = match io.kind() {
-                ErrorKind::PermissionDenied => {
-                    Some("lvsd needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: run it as root, and not in a container without them")
-                }
+                ErrorKind::PermissionDenied => Some(
+                    "lvsd needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: run it as root, and not in a container without them",
+                ),
                 ErrorKind::Unsupported => Some("this kernel was built without BPF"),
                 _ => match io.raw_os_error() {
                     Some(libc::ENOSYS) => Some("this kernel was built without BPF"),
-                    Some(libc::ENOMEM | libc::E2BIG) => Some("not enough memory: try fewer --connections"),
+                    Some(libc::ENOMEM | libc::E2BIG) => {
+                        Some("not enough memory: try fewer --connections")
+                    }
                     _ => None,
                 },
             };
@@ -304,15 +367,23 @@ fn map_tables(ebpf: &Ebpf, capacity: Capacity) -> Result<Tables> {
 /// Loads every program and puts the stages where they find each other. Programs that run go on with those before until
 /// their attachment moves.
 fn load_programs(ebpf: &mut Ebpf) -> Result<()> {
-    for name in STAGES.iter().flat_map(|(_, tc, _)| [*tc]).chain(["start_hand", "clock"]) {
+    for name in STAGES
+        .iter()
+        .flat_map(|(_, tc, _)| [*tc])
+        .chain(["start_hand", "clock"])
+    {
         let program = ebpf.program_mut(name).ok_or_else(|| missing(name))?;
         let program: &mut SchedClassifier = program.try_into()?;
-        program.load().with_context(|| format!("the kernel's verifier refuses {name}"))?;
+        program
+            .load()
+            .with_context(|| format!("the kernel's verifier refuses {name}"))?;
     }
     for (_, _, name) in STAGES {
         let program = ebpf.program_mut(name).ok_or_else(|| missing(name))?;
         let program: &mut Xdp = program.try_into()?;
-        program.load().with_context(|| format!("the kernel's verifier refuses {name}"))?;
+        program
+            .load()
+            .with_context(|| format!("the kernel's verifier refuses {name}"))?;
     }
     for (array, is_xdp) in [("JUMP_TC", false), ("JUMP_XDP", true)] {
         let map = ebpf.take_map(array).ok_or_else(|| missing(array))?;

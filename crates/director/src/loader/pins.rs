@@ -11,7 +11,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-
 /// The folder of the pins of this network namespace, of this layout.
 #[derive(Clone, Debug)]
 pub struct Pins {
@@ -73,7 +72,8 @@ impl Pins {
     /// # Errors
     /// The folder cannot be read.
     pub fn links(&self) -> io::Result<Vec<(String, u32)>> {
-        let names = fs::read_dir(&self.layout)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let names = fs::read_dir(&self.layout)?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         let links = names.filter_map(|name| {
             let (hook, interface) = name.strip_prefix("link_")?.rsplit_once('_')?;
             Some((hook.to_owned(), interface.parse().ok()?))
@@ -101,8 +101,14 @@ impl Pins {
             let layout = layout?.path();
             let (links, maps): (Vec<PathBuf>, Vec<PathBuf>) = fs::read_dir(&layout)?
                 .filter_map(|entry| Some(entry.ok()?.path()))
-                .partition(|path| path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"link_")));
-            links.into_iter().chain(maps).try_for_each(fs::remove_file)?;
+                .partition(|path| {
+                    path.file_name()
+                        .is_some_and(|name| name.as_bytes().starts_with(b"link_"))
+                });
+            links
+                .into_iter()
+                .chain(maps)
+                .try_for_each(fs::remove_file)?;
             fs::remove_dir(layout)?;
         }
         fs::remove_dir(&self.namespace)
@@ -125,7 +131,9 @@ fn name_of(layout: u32) -> String {
 
 fn make_folder(path: &Path) -> Result<()> {
     match fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error).context(path.display().to_string()),
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(error).context(path.display().to_string())
+        }
         _ => Ok(()),
     }
 }
@@ -140,7 +148,8 @@ fn mount(run_dir: &Path) -> Result<()> {
     if is_bpffs(&folder) {
         return Ok(());
     }
-    leave_private_mounts().context("entering the mount namespace of process 1, so that pins outlive this process")?;
+    leave_private_mounts()
+        .context("entering the mount namespace of process 1, so that pins outlive this process")?;
     make_run_dir(run_dir)?;
     let lock = fs::File::create(run_dir.join("mount.lock"))?;
     // Two directors that start at once: the second mount would hide the first one's pins.
@@ -149,15 +158,24 @@ fn mount(run_dir: &Path) -> Result<()> {
         return Ok(());
     }
     make_folder(&folder)?;
-    nix::mount::mount(Some("lvsx"), &folder, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
-        .with_context(|| format!("mounting a bpffs on {}", folder.display()))
+    nix::mount::mount(
+        Some("lvsx"),
+        &folder,
+        Some("bpf"),
+        MsFlags::empty(),
+        Some("mode=0700"),
+    )
+    .with_context(|| format!("mounting a bpffs on {}", folder.display()))
 }
 
 fn make_run_dir(run_dir: &Path) -> Result<()> {
     fs::create_dir_all(run_dir).with_context(|| run_dir.display().to_string())?;
     let metadata = fs::metadata(run_dir)?;
     if metadata.permissions().mode() & 0o022 != 0 {
-        bail!("{}: others may write there; make it 0755 or 0700", run_dir.display());
+        bail!(
+            "{}: others may write there; make it 0755 or 0700",
+            run_dir.display()
+        );
     }
     Ok(())
 }
@@ -168,7 +186,10 @@ fn is_bpffs(folder: &Path) -> bool {
 
 /// Moves to the mount namespace of process 1 if this one is another. To be called before threads begin.
 fn leave_private_mounts() -> io::Result<()> {
-    let (Ok(first), Ok(own)) = (fs::read_link("/proc/1/ns/mnt"), fs::read_link("/proc/self/ns/mnt")) else {
+    let (Ok(first), Ok(own)) = (
+        fs::read_link("/proc/1/ns/mnt"),
+        fs::read_link("/proc/self/ns/mnt"),
+    ) else {
         return Ok(());
     };
     if first == own {

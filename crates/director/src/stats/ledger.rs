@@ -41,7 +41,10 @@ impl Ledger {
     /// A ledger in plain memory.
     #[must_use]
     pub fn plain(capacity: &Capacity) -> Self {
-        Self { lines: Shared::plain(Self::lines_for(capacity)), destinations: capacity.destinations }
+        Self {
+            lines: Shared::plain(Self::lines_for(capacity)),
+            destinations: capacity.destinations,
+        }
     }
 
     /// The ledger at `path`, which is made if it is not there and begun anew if it belongs to other tables.
@@ -49,7 +52,12 @@ impl Ledger {
     /// # Errors
     /// Those of the file and of `mmap`.
     pub fn open(path: &Path, capacity: &Capacity) -> io::Result<Self> {
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
         file.set_permissions(Permissions::from_mode(0o600))?;
         let lines = Self::lines_for(capacity);
         file.set_len(u64::from(lines) * size_of::<Line>() as u64)?;
@@ -59,7 +67,10 @@ impl Ledger {
             lines.iter().flatten().for_each(|word| word.poke(0));
             lines[0][0].store(mine);
         }
-        Ok(Self { lines, destinations: capacity.destinations })
+        Ok(Self {
+            lines,
+            destinations: capacity.destinations,
+        })
     }
 
     fn zeroed(&self, id: u32) -> &Line {
@@ -83,9 +94,13 @@ impl Ledger {
     /// What a service counted since it was zeroed.
     #[must_use]
     pub fn service(&self, tables: &Tables, id: u32, service: &ServiceConfig) -> Counters {
-        service.destinations.iter().fold(Counters::read(self.retired(id)), |sum, destination| {
-            sum + Counters::tally(tables, destination.id) - Counters::read(self.counted_from(destination.id))
-        })
+        service
+            .destinations
+            .iter()
+            .fold(Counters::read(self.retired(id)), |sum, destination| {
+                sum + Counters::tally(tables, destination.id)
+                    - Counters::read(self.counted_from(destination.id))
+            })
     }
 
     /// What everything counted since it was zeroed.
@@ -102,7 +117,9 @@ impl Ledger {
 
     fn all(&self, tally: impl Fn(u32) -> Counters) -> Counters {
         let used = (self.lines[0][USED].peek() as u32).min(self.destinations);
-        (0..used).map(tally).fold(Counters::default(), std::ops::Add::add)
+        (0..used)
+            .map(tally)
+            .fold(Counters::default(), std::ops::Add::add)
     }
 
     /// A new service of this id has counted nothing.
@@ -142,6 +159,7 @@ impl Ledger {
 
     /// Zeroes the total.
     pub fn zero_total(&self, tables: &Tables) {
-        self.all(|id| Counters::tally(tables, id)).write(&self.lines[1]);
+        self.all(|id| Counters::tally(tables, id))
+            .write(&self.lines[1]);
     }
 }

@@ -56,14 +56,20 @@ impl Counters {
     /// The tally of destination `id`, all CPUs together, since the tables were made.
     #[must_use]
     pub fn tally(tables: &Tables, id: u32) -> Self {
-        (0..tables.capacity.cpus).map(|cpu| Self::tally_of_cpu(tables, cpu, id)).fold(Self::default(), Add::add)
+        (0..tables.capacity.cpus)
+            .map(|cpu| Self::tally_of_cpu(tables, cpu, id))
+            .fold(Self::default(), Add::add)
     }
 
     /// The tally of destination `id` on one CPU.
     #[must_use]
     pub fn tally_of_cpu(tables: &Tables, cpu: u32, id: u32) -> Self {
         let index = cpu as usize * tables.capacity.destinations as usize + id as usize;
-        tables.tallies.get(index).map(Self::read).unwrap_or_default()
+        tables
+            .tallies
+            .get(index)
+            .map(Self::read)
+            .unwrap_or_default()
     }
 
     /// With these rates, as messages carry them.

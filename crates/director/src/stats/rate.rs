@@ -20,7 +20,10 @@ impl Rate {
     /// No rate yet, counting from `now` on.
     #[must_use]
     pub fn from(now: Counters) -> Self {
-        Self { last: now, average: Counters::default() }
+        Self {
+            last: now,
+            average: Counters::default(),
+        }
     }
 
     /// One run, two seconds after the one before.
@@ -63,7 +66,11 @@ mod tests {
     /// Recorded from a kernel (Linux 6.1): 400 packets of 100 bytes at once.
     #[test]
     fn a_burst_fades_as_in_the_kernel() {
-        let burst = Counters { in_packets: 400, in_bytes: 40_000, ..Counters::default() };
+        let burst = Counters {
+            in_packets: 400,
+            in_bytes: 40_000,
+            ..Counters::default()
+        };
         let mut rate = Rate::default();
         let shown: Vec<_> = (0..7)
             .map(|_| {
@@ -71,7 +78,15 @@ mod tests {
                 (rate.shown().in_packet_rate, rate.shown().in_byte_rate)
             })
             .collect();
-        let expected = [(50, 5000), (37, 3750), (28, 2812), (21, 2109), (16, 1582), (12, 1186), (9, 890)];
+        let expected = [
+            (50, 5000),
+            (37, 3750),
+            (28, 2812),
+            (21, 2109),
+            (16, 1582),
+            (12, 1186),
+            (9, 890),
+        ];
         assert_eq!(shown, expected);
     }
 }
