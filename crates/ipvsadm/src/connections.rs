@@ -107,7 +107,7 @@ fn write_row(out: &mut impl Write, row: &Row<'_>, format: &Format) -> std::io::R
         out,
         "{protocol:<3} {expires:<6} {state:<11} {client:<18} {virt:<18} "
     )?;
-    if format.persistent {
+    if format.persistent && !engine.is_empty() {
         writeln!(out, "{dest:<16} {engine:<18} {data}")
     } else {
         writeln!(out, "{dest}")

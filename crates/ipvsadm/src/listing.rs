@@ -133,7 +133,8 @@ fn service_name(key: &ServiceKey, numeric: bool) -> String {
     let word = match protocol {
         protocol::TCP => "TCP",
         protocol::UDP => "UDP",
-        _ => "SCTP",
+        protocol::SCTP => "SCTP",
+        _ => "?",
     };
     let name = format!(
         "{word:<4} {}",
@@ -241,7 +242,8 @@ const fn method(method: ForwardingMethod) -> &'static str {
         ForwardingMethod::Local => "Local",
         ForwardingMethod::Tunnel => "Tunnel",
         ForwardingMethod::DirectRouting => "Route",
-        ForwardingMethod::Bypass | ForwardingMethod::Other(_) => "",
+        // As the C library prints the name that ipvsadm does not have.
+        ForwardingMethod::Bypass | ForwardingMethod::Other(_) => "(null)",
     }
 }
 

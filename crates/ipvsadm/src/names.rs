@@ -103,6 +103,9 @@ pub(crate) fn service_name(port: u16, protocol: u16) -> Option<String> {
     Some(name)
 }
 
+/// Longest address and port with names; what is longer is cut.
+const ENDPOINT_MAX: usize = 59;
+
 /// An address and a port as listings show them: numbers, or names where there are any.
 pub(crate) fn endpoint(addr: IpAddr, port: u16, protocol: u16, numeric: bool) -> String {
     let host = if numeric { None } else { host_name(addr) };
@@ -111,13 +114,14 @@ pub(crate) fn endpoint(addr: IpAddr, port: u16, protocol: u16, numeric: bool) ->
     } else {
         service_name(port, protocol)
     };
+    let host = host.unwrap_or_else(|| addr.to_string());
     let port = service.unwrap_or_else(|| port.to_string());
-    match (host, addr) {
-        (Some(host), IpAddr::V4(_)) => format!("{host}:{port}"),
-        (Some(host), IpAddr::V6(_)) => format!("[{host}]:{port}"),
-        (None, IpAddr::V4(addr)) => format!("{addr}:{port}"),
-        (None, IpAddr::V6(addr)) => format!("[{addr}]:{port}"),
-    }
+    let mut name = match addr {
+        IpAddr::V4(_) => format!("{host}:{port}"),
+        IpAddr::V6(_) => format!("[{host}]:{port}"),
+    };
+    name.truncate(name.floor_char_boundary(ENDPOINT_MAX));
+    name
 }
 
 #[cfg(test)]

@@ -125,7 +125,13 @@ impl<Input: BufRead, Out: Write, Err: Write> Session<'_, Input, Out, Err> {
     fn save(&mut self, numeric: bool) -> Result<(), Failure> {
         for service in self.services(true)? {
             let destinations = self.destinations(&service, true)?;
-            save::service(&mut self.out, &service, &destinations, numeric)?;
+            save::service(
+                &mut self.out,
+                &mut self.err,
+                &service,
+                &destinations,
+                numeric,
+            )?;
         }
         Ok(())
     }

@@ -8,14 +8,21 @@ use lvsx_ipvs::{
 
 use crate::{listing, names, protocol, values};
 
-/// A service and its destinations, a line each.
+/// A service and its destinations, a line each. What no option can say is left out and noted.
 pub(crate) fn service(
     out: &mut impl Write,
+    notes: &mut impl Write,
     service: &Service,
     destinations: &[Destination],
     numeric: bool,
 ) -> io::Result<()> {
-    let name = service_option(&service.key, numeric);
+    let Some(name) = service_option(&service.key, numeric) else {
+        return writeln!(
+            notes,
+            "left out, its protocol has no option: {:?}",
+            service.key
+        );
+    };
     write!(
         out,
         "-A {name} -s {}",
@@ -38,13 +45,31 @@ pub(crate) fn service(
         write!(out, " -b {flags}")?;
     }
     out.write_all(b"\n")?;
-    destinations
-        .iter()
-        .try_for_each(|it| destination(out, it, &service.key, &name, numeric))
+    for listed in destinations {
+        if sayable(listed) {
+            destination(out, listed, &service.key, &name, numeric)?;
+        } else {
+            let key = listed.key;
+            writeln!(notes, "left out, its settings have no option: {key:?}")?;
+        }
+    }
+    Ok(())
 }
 
-fn service_option(key: &ServiceKey, numeric: bool) -> String {
-    match *key {
+/// Whether forwarding method and encapsulation have options. A server on the director itself has
+/// none of its own, but comes back as one whatever is said.
+const fn sayable(destination: &Destination) -> bool {
+    match destination.settings.method {
+        ForwardingMethod::Bypass | ForwardingMethod::Other(_) => false,
+        ForwardingMethod::Tunnel => {
+            !matches!(destination.settings.tunnel.kind, TunnelType::Other(_))
+        }
+        _ => true,
+    }
+}
+
+fn service_option(key: &ServiceKey, numeric: bool) -> Option<String> {
+    Some(match *key {
         ServiceKey::Mark {
             mark,
             family: Family::V4,
@@ -61,14 +86,15 @@ fn service_option(key: &ServiceKey, numeric: bool) -> String {
             let option = match protocol {
                 protocol::TCP => "-t",
                 protocol::UDP => "-u",
-                _ => "--sctp-service",
+                protocol::SCTP => "--sctp-service",
+                _ => return None,
             };
             format!(
                 "{option} {}",
                 names::endpoint(addr, port, protocol, numeric)
             )
         }
-    }
+    })
 }
 
 fn destination(
@@ -89,7 +115,6 @@ fn destination(
         protocol,
         numeric,
     );
-    // A server on the director itself has no option of its own.
     let method = match settings.method {
         ForwardingMethod::Masquerade => "-m",
         ForwardingMethod::Tunnel => "-i",
