@@ -28,7 +28,7 @@ use crate::packet::Packet;
 use crate::sched::{self, Service};
 use crate::state::{State, TCP, UDP, tcp};
 use crate::tick::Tick;
-use crate::wire::{self, Header4, Ports};
+use crate::wire::{self, Head4, Header4, Ports};
 use lvsx_platform::{Line, hide};
 
 /// What becomes of a packet. All fields are always set: BPF has no use for half an enum, and its verifier refuses to see
@@ -314,11 +314,11 @@ fn first_entry<E: Env>(
 /// Whether the packet concerns the director, and what it looks for.
 #[inline(always)]
 fn classify<P: Packet, E: Env>(packet: &P, env: &E, root: &RootLine) -> Result<Flow, Stop> {
-    let link = packet.bytes::<14>(0).ok_or(Pass(Event::PassNotIp))?;
-    if wire::word16(link, 12) != wire::IPV4 {
+    let head = Head4::of(packet).ok_or(Pass(Event::PassNotIp))?;
+    if head.kind() != wire::IPV4 {
         return Err(Pass(Event::PassNotIp));
     }
-    let (source, destination) = Header4::addresses(packet).ok_or(Pass(Event::PassNotIp))?;
+    let (source, destination) = (head.source(), head.destination());
     let side = if root.concern(env, destination).is_virtual {
         Peer::Virtual
     } else if root.concern(env, source).is_server {
@@ -326,13 +326,13 @@ fn classify<P: Packet, E: Env>(packet: &P, env: &E, root: &RootLine) -> Result<F
     } else {
         return Err(Pass(Event::PassNotOurs));
     };
-    let mac = u64::from(wire::word32(link, 0)) | u64::from(wire::word16(link, 4)) << 32;
+    let link = head.link_destination();
     let ours = port_of(env, packet.interface())
-        .is_some_and(|(_, port)| port[live::port::ADDRESS].peek() == mac);
+        .is_some_and(|(_, port)| port[live::port::ADDRESS].peek() == link);
     if !ours {
         return Err(Pass(Event::PassForeignMac));
     }
-    let header = Header4::read(packet).map_err(|_| malformed(side))?;
+    let header = Header4::parse(&head, packet.len()).map_err(|_| malformed(side))?;
     if header.protocol != TCP && header.protocol != UDP {
         return Err(Pass(Event::PassProtocol));
     }

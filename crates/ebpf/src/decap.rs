@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated::bpf_skb_adjust_room;
 use aya_ebpf::programs::TcContext;
 use lvsx_core::forward::tunnel::IPIP;
 use lvsx_core::packet::Packet;
-use lvsx_core::wire::{ETHERNET, Header4, IPV4, OUTER4, word16};
+use lvsx_core::wire::{ETHERNET, Head4, Header4, IPV4, OUTER4};
 
 /// `PACKET_HOST`: addressed to this host's link-layer address.
 const TO_THIS_HOST: u32 = 0;
@@ -21,11 +21,11 @@ pub(crate) fn unwrap(context: &TcContext) {
         return;
     }
     let (packet, _) = crate::tc::view(context);
-    let Some(link) = packet.bytes::<14>(0) else { return };
-    if word16(link, 12) != IPV4 {
+    let Some(head) = Head4::of(&packet) else { return };
+    if head.kind() != IPV4 {
         return;
     }
-    let Ok(outer) = Header4::read(&packet) else { return };
+    let Ok(outer) = Header4::parse(&head, packet.len()) else { return };
     if outer.protocol != IPIP || outer.is_fragment || outer.transport != ETHERNET + OUTER4 {
         return;
     }

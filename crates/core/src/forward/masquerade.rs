@@ -2,12 +2,12 @@
 //!
 //! A UDP datagram sent without checksum gets a real one, as Linux 6.1 does.
 
-use super::{age, at};
+use super::{DESTINATION, Rewrite, SOURCE};
 use crate::packet::Packet;
 use crate::state::UDP;
 use crate::wire::checksum::{change16, change32, fold};
 use crate::wire::{Header4, Ports};
-use lvsx_platform::{load16, store16, store32};
+use lvsx_platform::{load16, store16};
 
 /// Offset of the checksum in a TCP header.
 const TCP_CHECKSUM: usize = 16;
@@ -31,7 +31,7 @@ impl Readdress {
     #[must_use]
     pub fn to_server(header: &Header4, ports: &Ports, server: (u32, u16)) -> Self {
         Self {
-            address_at: at::DESTINATION,
+            address_at: DESTINATION,
             port_at: header.transport + 2,
             old: (header.destination, ports.destination),
             new: server,
@@ -44,7 +44,7 @@ impl Readdress {
     #[must_use]
     pub fn to_client(header: &Header4, ports: &Ports, virt: (u32, u16)) -> Self {
         Self {
-            address_at: at::SOURCE,
+            address_at: SOURCE,
             port_at: header.transport,
             old: (header.source, ports.source),
             new: virt,
@@ -57,9 +57,12 @@ impl Readdress {
 #[inline(always)]
 pub fn readdress<P: Packet>(packet: &mut P, header: &Header4, change: &Readdress) -> Option<()> {
     let address = change32(change.old.0, change.new.0);
-    store32(packet.bytes_mut::<4>(change.address_at)?, change.new.0);
-    store16(packet.bytes_mut::<2>(change.port_at)?, change.new.1);
-    age(packet, address)?;
+    let mut rewrite = Rewrite::of(packet)?;
+    rewrite.store(change.address_at, change.new.0);
+    rewrite.age(address);
+    if change.old.1 != change.new.1 {
+        store16(packet.bytes_mut::<2>(change.port_at)?, change.new.1);
+    }
     let port = if change.old.1 == change.new.1 {
         0
     } else {

@@ -6,46 +6,64 @@ pub mod tunnel;
 
 use crate::packet::Packet;
 use crate::wire::checksum::{add, change16, corrected};
-use crate::wire::word16;
+use crate::wire::{ETHERNET, word16};
 use lvsx_platform::store32;
 
-/// Offsets in an IPv4 frame without options before them.
-mod at {
-    use crate::wire::ETHERNET;
-    pub(super) const TTL: usize = ETHERNET + 8;
-    pub(super) const SOURCE: usize = ETHERNET + 12;
-    pub(super) const DESTINATION: usize = ETHERNET + 16;
-}
+/// A fixed IPv4 header, to rewrite.
+struct Rewrite<'a>(&'a mut [u8; 20]);
 
-/// Lowers the time to live by one and corrects the header checksum for that and for `change` (RFC 1624). The caller has
-/// seen that it is above 1.
-#[inline(always)]
-fn age<P: Packet>(packet: &mut P, change: u32) -> Option<()> {
-    let word = packet.bytes::<4>(at::TTL)?;
-    // Time to live and protocol share a 16-bit word; the time to live is its first byte on the wire.
-    let old = word16(word, 0);
-    let new = u16::from_be(old).wrapping_sub(0x0100).to_be();
-    let checksum = corrected(word16(word, 2), add(change16(old, new), change));
-    let aged = if cfg!(target_endian = "little") {
-        u32::from(new) | u32::from(checksum) << 16
-    } else {
-        u32::from(new) << 16 | u32::from(checksum)
-    };
-    store32(packet.bytes_mut::<4>(at::TTL)?, aged);
-    Some(())
+/// Offset of time to live, protocol and checksum in it: one word.
+const AGE: usize = 8;
+/// Offset of the source address in it.
+const SOURCE: usize = 12;
+/// Offset of the destination address in it.
+const DESTINATION: usize = 16;
+
+impl<'a> Rewrite<'a> {
+    #[inline(always)]
+    fn of<P: Packet>(packet: &'a mut P) -> Option<Self> {
+        packet.bytes_mut(ETHERNET).map(Self)
+    }
+
+    #[inline(always)]
+    fn store(&mut self, at: usize, word: u32) {
+        if let Some(bytes) = self
+            .0
+            .get_mut(at..)
+            .and_then(|rest| rest.first_chunk_mut::<4>())
+        {
+            store32(bytes, word);
+        }
+    }
+
+    /// Lowers the time to live by one and corrects the checksum for that and for `change` (RFC 1624). The caller has seen
+    /// that it is above 1.
+    #[inline(always)]
+    fn age(&mut self, change: u32) {
+        let old = word16(self.0, AGE);
+        // The time to live is the first byte on the wire, the protocol the second.
+        let new = u16::from_be(old).wrapping_sub(0x0100).to_be();
+        let checksum = corrected(word16(self.0, AGE + 2), add(change16(old, new), change));
+        let aged = if cfg!(target_endian = "little") {
+            u32::from(new) | u32::from(checksum) << 16
+        } else {
+            u32::from(new) << 16 | u32::from(checksum)
+        };
+        self.store(AGE, aged);
+    }
 }
 
 /// Writes the link-layer addresses, raw.
 #[inline(always)]
 pub fn link<P: Packet>(packet: &mut P, destination: u64, source: u64) -> Option<()> {
-    let bytes = packet.bytes_mut::<4>(0)?;
-    store32(bytes, destination as u32);
-    let bytes = packet.bytes_mut::<4>(4)?;
-    store32(
-        bytes,
-        (destination >> 32) as u32 & 0xffff | (source as u32) << 16,
-    );
-    let bytes = packet.bytes_mut::<4>(8)?;
-    store32(bytes, (source >> 16) as u32);
+    let (words, _) = packet.bytes_mut::<12>(0)?.as_chunks_mut::<4>();
+    if let [first, second, third] = words {
+        store32(first, destination as u32);
+        store32(
+            second,
+            (destination >> 32) as u32 & 0xffff | (source as u32) << 16,
+        );
+        store32(third, (source >> 16) as u32);
+    }
     Some(())
 }

@@ -1,6 +1,6 @@
 //! IP in IP (RFC 2003): an outer header to the server in front of the packet, which stays as it is but for its age.
 
-use super::age;
+use super::Rewrite;
 use crate::packet::Packet;
 use crate::wire::{ETHERNET, Header4, OUTER4, outer4};
 use lvsx_platform::store32;
@@ -25,7 +25,7 @@ pub fn to_server<P: Packet>(
     source: u32,
     server: u32,
 ) -> Result<(), Unwrappable> {
-    age(packet, 0).ok_or(Unwrappable::Malformed)?;
+    Rewrite::of(packet).ok_or(Unwrappable::Malformed)?.age(0);
     if !packet.push_ipv4() {
         return Err(Unwrappable::NoHeadroom);
     }

@@ -42,42 +42,75 @@ impl Header4 {
         u32::from(self.total).saturating_sub((self.transport - ETHERNET) as u32)
     }
 
-    /// Source and destination alone, for the address filter. `None`: the frame is too short.
-    #[inline(always)]
-    pub fn addresses<P: Packet>(packet: &P) -> Option<(u32, u32)> {
-        let bytes = packet.bytes::<20>(ETHERNET)?;
-        Some((word32(bytes, 12), word32(bytes, 16)))
-    }
-
-    /// Reads the header behind the link-layer header.
+    /// Reads the header behind the link-layer header, of a frame that begins with `head`.
     ///
     /// # Errors
     /// [`Malformed4`]: version is not 4, header shorter than 20 bytes or longer than the datagram, or the datagram longer
-    /// than the frame.
+    /// than the frame's `length`.
     #[inline(always)]
-    pub fn read<P: Packet>(packet: &P) -> Result<Self, Malformed4> {
-        let bytes = packet.bytes::<20>(ETHERNET).ok_or(Malformed4)?;
-        let header = usize::from(bytes[0] & 0xf) * 4;
-        let total = u16::from_be(word16(bytes, 2));
-        if bytes[0] >> 4 != 4 || header < 20 || usize::from(total) < header {
+    pub fn parse(head: &Head4, length: u32) -> Result<Self, Malformed4> {
+        let bytes = head.0;
+        let header = usize::from(bytes[ETHERNET] & 0xf) * 4;
+        let total = u16::from_be(word16(bytes, ETHERNET + 2));
+        if bytes[ETHERNET] >> 4 != 4 || header < 20 || usize::from(total) < header {
             return Err(Malformed4);
         }
-        let fragment = u16::from_be(word16(bytes, 6));
-        let parsed = Self {
-            source: word32(bytes, 12),
-            destination: word32(bytes, 16),
-            protocol: bytes[9],
-            tos: bytes[1],
-            ttl: bytes[8],
+        if u32::from(total) + ETHERNET as u32 > length {
+            return Err(Malformed4);
+        }
+        let fragment = u16::from_be(word16(bytes, ETHERNET + 6));
+        Ok(Self {
+            source: head.source(),
+            destination: head.destination(),
+            protocol: bytes[ETHERNET + 9],
+            tos: bytes[ETHERNET + 1],
+            ttl: bytes[ETHERNET + 8],
             total,
             transport: ETHERNET + header,
             is_fragment: fragment & 0x3fff != 0,
             dont_fragment: fragment & 0x4000 != 0,
-        };
-        if u32::from(total) + ETHERNET as u32 > packet.len() {
-            return Err(Malformed4);
-        }
-        Ok(parsed)
+        })
+    }
+}
+
+/// The first 34 bytes of a frame: Ethernet header and fixed IPv4 header, if it is one. Read at once, because each look
+/// at a packet has the verifier's bounds check before it.
+#[derive(Clone, Copy)]
+pub struct Head4<'a>(&'a [u8; ETHERNET + 20]);
+
+impl<'a> Head4<'a> {
+    /// The head of a frame. `None`: it is shorter.
+    #[inline(always)]
+    pub fn of<P: Packet>(packet: &'a P) -> Option<Self> {
+        packet.bytes(0).map(Self)
+    }
+
+    /// Raw EtherType.
+    #[inline(always)]
+    #[must_use]
+    pub fn kind(&self) -> u16 {
+        word16(self.0, 12)
+    }
+
+    /// Raw destination link-layer address.
+    #[inline(always)]
+    #[must_use]
+    pub fn link_destination(&self) -> u64 {
+        u64::from(word32(self.0, 0)) | u64::from(word16(self.0, 4)) << 32
+    }
+
+    /// Raw IPv4 source address.
+    #[inline(always)]
+    #[must_use]
+    pub fn source(&self) -> u32 {
+        word32(self.0, ETHERNET + 12)
+    }
+
+    /// Raw IPv4 destination address.
+    #[inline(always)]
+    #[must_use]
+    pub fn destination(&self) -> u32 {
+        word32(self.0, ETHERNET + 16)
     }
 }
 

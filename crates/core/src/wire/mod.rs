@@ -6,7 +6,7 @@ mod ipv6;
 
 use lvsx_platform::{load16, load32, load64};
 
-pub use ipv4::{Header4, Malformed4, OUTER4, outer4};
+pub use ipv4::{Head4, Header4, Malformed4, OUTER4, outer4};
 pub use ipv6::{Header6, Malformed6};
 
 /// Length of an Ethernet header.
