@@ -70,8 +70,24 @@ fn render(value: &Value) -> String {
     text
 }
 
+/// A list of at least so many counters is shown without those that are 0.
+const MANY_COUNTERS: usize = 8;
+
 fn write_fields(text: &mut String, fields: &Map<String, Value>, depth: usize) {
     let indent = "  ".repeat(depth);
+    if fields.len() >= MANY_COUNTERS && fields.values().all(Value::is_u64) {
+        let counted: Map<_, _> = fields
+            .clone()
+            .into_iter()
+            .filter(|(_, count)| *count != 0)
+            .collect();
+        let silent = fields.len() - counted.len();
+        if silent > 0 {
+            write_fields(text, &counted, depth);
+            let _ = writeln!(text, "{indent}({silent} more are 0)");
+            return;
+        }
+    }
     let (nested, single): (Vec<_>, Vec<_>) = fields.iter().partition(|(_, value)| is_nested(value));
     let width = single
         .iter()
@@ -205,28 +221,37 @@ mod tests {
     #[test]
     fn what_is_single_comes_first_then_tables() {
         let value = serde_json::json!({
+            "version": "0.1.0",
             "drops": {"no_route": 0, "ttl_exceeded": 2},
             "interfaces": [
                 {"name": "eth0", "mode": "tc", "index": 2},
                 {"name": "eth1", "mode": "tc", "index": 10},
             ],
-            "version": "0.1.0",
             "live": 12,
         });
         assert_eq!(
             render(&value),
             "\
-live     12
 version  0.1.0
+live     12
 drops
   no route      0
   ttl exceeded  2
 interfaces
-  index  mode  name
-  2      tc    eth0
-  10     tc    eth1
+  name  mode  index
+  eth0  tc    2
+  eth1  tc    10
 "
         );
+    }
+
+    #[test]
+    fn of_many_counters_only_those_that_counted_are_shown() {
+        let mut events: Map<String, Value> =
+            (0..9).map(|n| (format!("drop-{n}"), 0.into())).collect();
+        events.insert("drop-5".to_owned(), 7.into());
+        let value = serde_json::json!({ "events": events });
+        assert_eq!(render(&value), "events\n  drop-5  7\n  (8 more are 0)\n");
     }
 
     #[test]
@@ -254,7 +279,7 @@ services
         let value = serde_json::json!({"services": [], "note": "a\u{1b}[31mb", "none": null});
         assert_eq!(
             render(&value),
-            "none      -\nnote      a[31mb\nservices  none\n"
+            "services  none\nnote      a[31mb\nnone      -\n"
         );
     }
 }
