@@ -2,7 +2,11 @@
 //! dropped, also after a failure.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+pub(crate) mod hosts;
+pub(crate) mod scene;
+
 use lvsx_ipvs::transport::{PORT_NAME, SOCKET_NAME};
+use lvsx_ipvs::{Client, Transport};
 use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::Uid;
@@ -18,7 +22,7 @@ use std::time::{Duration, Instant};
 const READY: Duration = Duration::from_secs(60);
 
 /// Runs `test` in a thread that has a network namespace of its own.
-pub fn in_namespace(test: impl FnOnce(&Space) + Send) {
+pub(crate) fn in_namespace(test: impl FnOnce(&Space) + Send) {
     assert!(
         Uid::effective().is_root(),
         "this test makes network namespaces and loads BPF programs: run it as root"
@@ -39,7 +43,7 @@ pub fn in_namespace(test: impl FnOnce(&Space) + Send) {
 }
 
 /// Runs `ip` with these arguments in the calling thread's network namespace.
-pub fn ip(arguments: &str) {
+pub(crate) fn ip(arguments: &str) {
     let status = Command::new("ip")
         .args(arguments.split_whitespace())
         .status()
@@ -48,9 +52,9 @@ pub fn ip(arguments: &str) {
 }
 
 /// A test's run folder.
-pub struct Space {
+pub(crate) struct Space {
     /// The folder.
-    pub run_dir: PathBuf,
+    pub(crate) run_dir: PathBuf,
 }
 
 impl Space {
@@ -64,32 +68,37 @@ impl Space {
     }
 
     /// The folder of this network namespace.
-    pub fn folder(&self) -> PathBuf {
+    pub(crate) fn folder(&self) -> PathBuf {
         self.run_dir
             .join(lvsx_ipvs::cookie().expect("a cookie").to_string())
     }
 
     /// The folder of the pins.
-    pub fn pins(&self) -> PathBuf {
+    pub(crate) fn pins(&self) -> PathBuf {
         self.run_dir
             .join("bpf")
             .join(lvsx_ipvs::cookie().expect("a cookie").to_string())
     }
 
     /// lvsd's Unix socket.
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.folder().join(SOCKET_NAME)
     }
 
+    /// A client by lvsd's Unix socket.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(Transport::director(&self.socket()).expect("lvsd listens"))
+    }
+
     /// lvsd's netlink port.
-    pub fn port(&self) -> u32 {
+    pub(crate) fn port(&self) -> u32 {
         let text =
             std::fs::read_to_string(self.folder().join(PORT_NAME)).expect("the port is published");
         text.trim().parse().expect("a number")
     }
 
     /// Starts lvsd and waits until it is ready.
-    pub fn lvsd(&self, arguments: &[&str]) -> Lvsd {
+    pub(crate) fn lvsd(&self, arguments: &[&str]) -> Lvsd {
         let begin = Instant::now();
         let mut child = command(&self.run_dir, arguments)
             .stderr(Stdio::piped())
@@ -113,7 +122,7 @@ impl Space {
     }
 
     /// Runs lvsd to its end, which comes at once: its success, and what it said.
-    pub fn lvsd_fails(&self, arguments: &[&str]) -> String {
+    pub(crate) fn lvsd_fails(&self, arguments: &[&str]) -> String {
         let output = command(&self.run_dir, arguments)
             .output()
             .expect("lvsd runs");
@@ -123,7 +132,7 @@ impl Space {
     }
 
     /// Ends forwarding.
-    pub fn stop_forwarding(&self) {
+    pub(crate) fn stop_forwarding(&self) {
         let output = command(&self.run_dir, &["--stop-forwarding"])
             .output()
             .expect("lvsd runs");
@@ -158,7 +167,7 @@ fn command(run_dir: &Path, arguments: &[&str]) -> Command {
 }
 
 /// A running lvsd, which is killed when this is dropped.
-pub struct Lvsd {
+pub(crate) struct Lvsd {
     child: Child,
     log_lines: mpsc::Receiver<String>,
     log: Vec<String>,
@@ -166,7 +175,7 @@ pub struct Lvsd {
 
 impl Lvsd {
     /// Waits for a line of its log.
-    pub fn wait_for(&mut self, patience: Duration, is_it: impl Fn(&str) -> bool) -> String {
+    pub(crate) fn wait_for(&mut self, patience: Duration, is_it: impl Fn(&str) -> bool) -> String {
         let end = Instant::now() + patience;
         loop {
             match self
@@ -188,18 +197,23 @@ impl Lvsd {
     }
 
     /// Kills it as a crash would.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it ends");
     }
 
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.join("\n")
+    }
+
     /// Whether it still runs.
-    pub fn is_alive(&mut self) -> bool {
+    pub(crate) fn is_alive(&mut self) -> bool {
         self.child.try_wait().expect("it is ours").is_none()
     }
 
     /// Ends it by SIGTERM; its exit code.
-    pub fn terminate(mut self) -> Option<i32> {
+    pub(crate) fn terminate(mut self) -> Option<i32> {
         let id = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
         nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).expect("it runs");
         self.child.wait().expect("it ends").code()

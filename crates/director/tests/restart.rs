@@ -1,0 +1,186 @@
+//! lvsd dies and comes back: forwarding goes on, nothing is lost, nobody else's program is touched.
+
+mod support;
+
+use lvsx_ipvs::{Client, Destination, Service};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use support::scene::{Pings, configure, echo, hosts, prepare_for_xdp, service};
+use support::{Space, in_namespace};
+
+fn listed(client: &mut Client) -> (Vec<Service>, Vec<Destination>) {
+    let services = client.services().expect("services");
+    let destinations = client.destinations(&service()).expect("destinations");
+    (services, destinations)
+}
+
+/// Without rates, which begin anew.
+fn counters(listed: &(Vec<Service>, Vec<Destination>)) -> Vec<[u64; 5]> {
+    let of_services = listed.0.iter().map(|service| service.stats);
+    let stats = of_services.chain(listed.1.iter().map(|destination| destination.stats));
+    stats
+        .map(|it| {
+            [
+                it.connections,
+                it.in_packets,
+                it.out_packets,
+                it.in_bytes,
+                it.out_bytes,
+            ]
+        })
+        .collect()
+}
+
+fn nothing_is_lost(space: &Space, mode: &str) {
+    let (client, server) = hosts();
+    if mode == "xdp" {
+        prepare_for_xdp(&[&client, &server]);
+    }
+    let lvsd = space.lvsd(&["--mode", mode, "--connections", "1000"]);
+    configure(&mut space.client());
+
+    let is_over = Arc::new(AtomicBool::new(false));
+    echo(&server, is_over.clone());
+    let pings = Pings::begin(&client, is_over.clone());
+    pings.wait_for(100);
+    lvsd.kill();
+    pings.wait_for(100);
+    let lvsd = space.lvsd(&["--mode", mode]);
+    pings.wait_for(100);
+    is_over.store(true, Ordering::SeqCst);
+    client.run(|| ());
+    server.run(|| ());
+    let sent = pings.sent();
+    assert_eq!(sent, pings.answered(), "a packet was lost");
+
+    let mut speaker = space.client();
+    let before = listed(&mut speaker);
+    assert_eq!(before.1[0].stats.in_packets, sent);
+    assert_eq!(before.1[0].stats.out_packets, sent);
+    assert_eq!(before.1[0].stats.connections, 1);
+    let connections = speaker.proc_text("ip_vs_conn").expect("the connections");
+    lvsd.kill();
+    let lvsd = space.lvsd(&["--mode", mode]);
+    let mut speaker = space.client();
+    let after = listed(&mut speaker);
+    assert_eq!(counters(&before), counters(&after));
+    assert_eq!(before.1[0].inactive, 1);
+    assert_eq!(before.1[0].inactive, after.1[0].inactive);
+    assert_eq!(
+        without_times(&connections),
+        without_times(&speaker.proc_text("ip_vs_conn").expect("the connections"))
+    );
+    assert_eq!(lvsd.terminate(), Some(0));
+    space.stop_forwarding();
+    assert!(!space.pins().exists() && !space.folder().exists());
+}
+
+/// The connections but the seconds they have left.
+fn without_times(text: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(text);
+    let lines = text.lines().skip(1).map(|line| {
+        line.rsplit_once(' ')
+            .map_or(line, |(line, _)| line)
+            .trim_end()
+            .to_owned()
+    });
+    lines.collect()
+}
+
+#[test]
+fn packets_pass_a_killed_director_and_its_successor_knows_everything_in_tc() {
+    in_namespace(|space| nothing_is_lost(space, "tc"));
+}
+
+#[test]
+fn packets_pass_a_killed_director_and_its_successor_knows_everything_in_xdp() {
+    in_namespace(|space| nothing_is_lost(space, "xdp"));
+}
+
+#[test]
+fn a_second_director_is_refused_and_the_first_goes_on() {
+    in_namespace(|space| {
+        let mut first = space.lvsd(&["--connections", "1000"]);
+        let said = space.lvsd_fails(&[]);
+        assert!(
+            said.contains("another lvsd runs in this network namespace"),
+            "{said}"
+        );
+        assert!(first.is_alive());
+        configure(&mut space.client());
+    });
+}
+
+#[test]
+fn pins_of_another_layout_are_named_with_the_cure() {
+    in_namespace(|space| {
+        space.lvsd(&["--connections", "1000"]).kill();
+        std::fs::create_dir(space.pins().join("v999")).expect("a folder in the bpffs");
+        let said = space.lvsd_fails(&[]);
+        assert!(
+            said.contains("v999") && said.contains("lvsd --stop-forwarding"),
+            "{said}"
+        );
+        space.stop_forwarding();
+        space.lvsd(&["--connections", "1000"]);
+    });
+}
+
+#[test]
+fn what_is_pinned_in_the_middle_of_a_first_start_is_begun_anew() {
+    in_namespace(|space| {
+        space.lvsd(&["--connections", "1000"]).kill();
+        std::fs::remove_file(space.pins().join("v1/STATE")).expect("it is pinned");
+        let _lvsd = space.lvsd(&["--connections", "2000"]);
+        assert_eq!(
+            space.client().info().expect("info").connection_table_size,
+            2000
+        );
+    });
+}
+
+#[test]
+fn another_xdp_program_is_left_alone() {
+    in_namespace(|space| {
+        let (_client, _server) = hosts();
+        let other = Space {
+            run_dir: space.run_dir.join("other"),
+        };
+        std::fs::create_dir(&other.run_dir).expect("a folder");
+        let _holder = other.lvsd(&["--mode", "xdp", "--connections", "1000"]);
+        configure(&mut other.client());
+
+        let mut lvsd = space.lvsd(&["--mode", "xdp", "--connections", "1000"]);
+        configure(&mut space.client());
+        lvsd.wait_for(Duration::from_secs(10), |line| {
+            line.contains("another XDP program is attached")
+        });
+        let status: serde_json::Value =
+            serde_json::from_str(&space.client().status().expect("the status")).expect("JSON");
+        assert_eq!(
+            status["serving"]["interfaces"].as_array().map(Vec::len),
+            Some(0)
+        );
+        assert_eq!(
+            status["serving"]["problems"].as_array().map(Vec::len),
+            Some(2)
+        );
+        let status: serde_json::Value =
+            serde_json::from_str(&other.client().status().expect("the status")).expect("JSON");
+        assert_eq!(
+            status["serving"]["interfaces"].as_array().map(Vec::len),
+            Some(2)
+        );
+    });
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_named() {
+    in_namespace(|space| {
+        let said = space.lvsd_fails(&["--iface", "eth7", "--connections", "1000"]);
+        assert!(said.contains("eth7: there is no such interface"), "{said}");
+        let said = space.lvsd_fails(&["--iface", "lo", "--connections", "1000"]);
+        assert!(said.contains("--iface lo"), "{said}");
+    });
+}
