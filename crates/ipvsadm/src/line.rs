@@ -533,7 +533,7 @@ fn group(value: &str) -> Result<IpAddr, Failure> {
     let (parsed, family) = if value.contains(':') {
         (value.parse().ok().map(IpAddr::V6), 6)
     } else {
-        (values::ipv4(value).map(IpAddr::V4), 4)
+        (value.parse().ok().map(IpAddr::V4), 4)
     };
     match parsed.filter(|addr| addr.is_multicast()) {
         Some(addr) => Ok(addr),

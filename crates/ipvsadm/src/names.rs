@@ -103,6 +103,18 @@ pub(crate) fn service_name(port: u16, protocol: u16) -> Option<String> {
     Some(name)
 }
 
+/// An address as `inet_ntop` writes it: IPv6 with an IPv4 address in its last four bytes, and
+/// nothing before them, shows that address.
+fn number(addr: IpAddr) -> String {
+    match addr {
+        IpAddr::V6(addr) if matches!(addr.segments(), [0, 0, 0, 0, 0, 0, high, _] if high != 0) => {
+            let [.., a, b, c, d] = addr.octets();
+            format!("::{a}.{b}.{c}.{d}")
+        }
+        _ => addr.to_string(),
+    }
+}
+
 /// Longest address and port with names; what is longer is cut.
 const ENDPOINT_MAX: usize = 59;
 
@@ -114,7 +126,7 @@ pub(crate) fn endpoint(addr: IpAddr, port: u16, protocol: u16, numeric: bool) ->
     } else {
         service_name(port, protocol)
     };
-    let host = host.unwrap_or_else(|| addr.to_string());
+    let host = host.unwrap_or_else(|| number(addr));
     let port = service.unwrap_or_else(|| port.to_string());
     let mut name = match addr {
         IpAddr::V4(_) => format!("{host}:{port}"),
@@ -127,13 +139,18 @@ pub(crate) fn endpoint(addr: IpAddr, port: u16, protocol: u16, numeric: bool) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv6Addr;
 
     #[test]
     fn numbers_where_numbers_are_wanted() {
         assert_eq!(endpoint([10, 0, 0, 1].into(), 80, 6, true), "10.0.0.1:80");
+        let six = |addr: Ipv6Addr| endpoint(addr.into(), 80, 6, true);
+        assert_eq!(six("2001:db8::1".parse().unwrap()), "[2001:db8::1]:80");
+        assert_eq!(six("::1".parse().unwrap()), "[::1]:80");
+        assert_eq!(six("::1:80".parse().unwrap()), "[::0.1.0.128]:80");
         assert_eq!(
-            endpoint("2001:db8::1".parse().unwrap(), 80, 6, true),
-            "[2001:db8::1]:80"
+            six("::ffff:1.2.3.4".parse().unwrap()),
+            "[::ffff:1.2.3.4]:80"
         );
     }
 

@@ -15,13 +15,10 @@ pub(crate) fn sort_services(services: &mut Vec<Service>) {
     merge_sort(services, &|one, other| service(&one.key, &other.key));
 }
 
-/// Sorts destinations: family, address, port.
+/// Sorts destinations: address, port.
 pub(crate) fn sort_destinations(destinations: &mut Vec<Destination>) {
     merge_sort(destinations, &|one, other| {
-        family(&one.key.addr)
-            .cmp(&family(&other.key.addr))
-            .then_with(|| address(&one.key.addr, &other.key.addr))
-            .then_with(|| one.key.port.cmp(&other.key.port))
+        address(&one.key.addr, &other.key.addr).then_with(|| one.key.port.cmp(&other.key.port))
     });
 }
 
@@ -36,29 +33,31 @@ fn service(one: &ServiceKey, other: &ServiceKey) -> Ordering {
     };
     let (one, other) = (parts(one), parts(other));
     difference(one.0, other.0)
-        .then_with(|| family(&one.2).cmp(&family(&other.2)))
+        .then_with(|| Family::of(&one.2).cmp(&Family::of(&other.2)))
         .then_with(|| one.1.cmp(&other.1))
         .then_with(|| address(&one.2, &other.2))
         .then_with(|| one.3.cmp(&other.3))
 }
 
-fn family(addr: &IpAddr) -> Family {
-    Family::of(addr)
+/// Compares as many words as the first address has; IPv4 is one word, and three of zeros where
+/// IPv6 is compared with it. Families meet among the destinations of a tunnel only.
+fn address(one: &IpAddr, other: &IpAddr) -> Ordering {
+    let (a, b) = (words(one), words(other));
+    let count = if one.is_ipv4() { 1 } else { 4 };
+    let pairs = a.into_iter().zip(b).take(count);
+    pairs
+        .map(|(a, b)| difference(a, b))
+        .find(|order| order.is_ne())
+        .unwrap_or(Ordering::Equal)
 }
 
-/// Compares the 32-bit words of two addresses of one family.
-fn address(one: &IpAddr, other: &IpAddr) -> Ordering {
-    match (one, other) {
-        (IpAddr::V4(one), IpAddr::V4(other)) => difference((*one).into(), (*other).into()),
-        (IpAddr::V6(one), IpAddr::V6(other)) => {
-            let (one, other) = (u128::from(*one), u128::from(*other));
-            let word = |shift: u32| difference((one >> shift) as u32, (other >> shift) as u32);
-            word(96)
-                .then_with(|| word(64))
-                .then_with(|| word(32))
-                .then_with(|| word(0))
+fn words(addr: &IpAddr) -> [u32; 4] {
+    match addr {
+        IpAddr::V4(addr) => [(*addr).into(), 0, 0, 0],
+        IpAddr::V6(addr) => {
+            let bits = u128::from(*addr);
+            [96, 64, 32, 0].map(|shift| (bits >> shift) as u32)
         }
-        _ => Ordering::Equal,
     }
 }
 

@@ -55,8 +55,8 @@ impl<Input: BufRead, Out: Write, Err: Write> Session<'_, Input, Out, Err> {
             }
             Command::List(topic, format) => self.list(topic, format)?,
             Command::Save { numeric } => self.save(*numeric)?,
-            // Input has one reader: a line of it cannot ask for more of it.
-            Command::Restore => {}
+            // The input has one reader: a line of it cannot ask for more of it.
+            Command::Restore => return Err(Failure::Hint),
         }
         Ok(())
     }
