@@ -6,7 +6,7 @@
 //! is ever ended.
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
@@ -282,6 +283,13 @@ pub fn sweep() -> Result<Vec<String>> {
 /// The first thing that cannot be removed; everything else is.
 pub fn take_down(name: &str) -> Result<()> {
     let folder = Folder::of(name);
+    // Two that sweep at once would trip over each other; the second one finds nothing left.
+    let Ok(opened) = File::open(&folder.path) else {
+        return Ok(());
+    };
+    let _locked = Flock::lock(opened, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| errno)
+        .with_context(|| format!("{} cannot be locked", folder.path.display()))?;
     let Ok(record) = folder.read() else {
         return Ok(());
     };

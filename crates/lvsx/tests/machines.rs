@@ -4,15 +4,13 @@
 use std::fs;
 use std::net::SocketAddrV4;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use lvsx_host::{ForwardingMethod, bpf};
 use lvsx_lab::client::{Download, upload};
 use lvsx_lab::pattern::Digest;
 use lvsx_lab::topology::SERVERS;
-use lvsx_lab::{Blueprint, Lab, Mode, Narrator, record};
+use lvsx_lab::{Blueprint, Lab, Mode, Narrator};
 
 fn blueprint(method: ForwardingMethod) -> Blueprint {
     let binary = env!("CARGO_BIN_EXE_lvsx").into();
@@ -177,58 +175,4 @@ fn a_lab_goes_with_a_panic() {
     .downcast::<String>()
     .unwrap();
     assert_eq!(traces(&name), Vec::<String>::new());
-}
-
-/// Starts `lvsx lab dr` in a run folder of its own and waits until its machines are there.
-fn start_a_lab() -> (std::process::Child, String) {
-    let child = Command::new(env!("CARGO_BIN_EXE_lvsx"))
-        .args(["lab", "dr"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let name = format!("dr-{}", child.id());
-    let switch = format!("/run/netns/lvsx-{name}-switch");
-    let started = Instant::now();
-    while !Path::new(&switch).exists() {
-        assert!(
-            started.elapsed() < Duration::from_secs(10),
-            "no lab comes up"
-        );
-        thread::sleep(Duration::from_millis(1));
-    }
-    (child, name)
-}
-
-#[test]
-fn an_interrupted_lab_takes_itself_down() {
-    let (mut child, name) = start_a_lab();
-    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
-    let status = child.wait().unwrap();
-    assert_eq!(
-        status.code(),
-        Some(1),
-        "the signal is obeyed by an orderly end"
-    );
-    assert_eq!(traces(&name), Vec::<String>::new());
-}
-
-#[test]
-fn what_a_killed_lab_left_is_swept() {
-    let (mut child, name) = start_a_lab();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert_ne!(traces(&name), Vec::<String>::new());
-    // Another test's lab may sweep at the same moment; then it is gone as well.
-    let _ = record::sweep();
-    let started = Instant::now();
-    while !traces(&name).is_empty() {
-        assert!(
-            started.elapsed() < Duration::from_secs(10),
-            "{:?}",
-            traces(&name)
-        );
-        thread::sleep(Duration::from_millis(10));
-    }
 }
