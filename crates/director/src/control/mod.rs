@@ -1,8 +1,8 @@
 //! The director's decisions about its configuration: what clients ask for, checked, put in force, counted.
 //!
 //! A request that is refused has changed nothing; one that is granted is in force for every packet that begins after the
-//! answer. Files: [`service`] and [`destination`] the rules of adding, changing and removing; [`refusal`] what this
-//! version cannot do; [`director`] the operations as clients call them.
+//! answer. Files: `service` and `destination` the rules of adding, changing and removing; `refusal` what this
+//! version cannot do; `director` the operations as clients call them.
 
 mod destination;
 mod director;

@@ -2,9 +2,9 @@
 //!
 //! | task | does | is told to end by |
 //! |---|---|---|
-//! | [`Daemon::run`] | answers requests one after another, follows the network, estimates rates | a signal |
-//! | [`unix`], one a client | reads a request, waits for the answers, sends them | its client, or patience |
-//! | [`netlink`], and one a slow receiver | the same on the netlink port | patience |
+//! | `Daemon::run` | answers requests one after another, follows the network, estimates rates | a signal |
+//! | `unix`, one a client | reads a request, waits for the answers, sends them | its client, or patience |
+//! | `netlink`, and one a slow receiver | the same on the netlink port | patience |
 //!
 //! A change is answered when it is in force and its interfaces are attached, so a client's next packet meets it.
 

@@ -5,7 +5,7 @@ use crate::control::Control;
 use crate::links::facts::{Facts, Hop, Way};
 use crate::links::neighbours::Neighbours;
 use crate::links::{Change, Links, ports, served};
-use crate::loader::{Attachments, Hook, Plane};
+use crate::loader::{Attachments, Hook, Plane, detach_filters};
 use crate::options::Options;
 use crate::status::Serving;
 use crate::tables::Tables;
@@ -67,6 +67,7 @@ impl Topology {
         topology.facts = topology.links.facts().await?;
         topology.check_named()?;
         topology.network_changed(plane, control).await;
+        topology.drop_stray_filters();
         Ok(topology)
     }
 
@@ -96,6 +97,26 @@ impl Topology {
             }
         }
         Ok(())
+    }
+
+    /// Filters that a director before left on interfaces which are not served any more: unlike links they are not pinned
+    /// anywhere, so each interface is looked at.
+    fn drop_stray_filters(&self) {
+        if Hook::tc() != Hook::Clsact {
+            return;
+        }
+        let served = self.attachments.listed();
+        let is_ours = |name: &str| {
+            served
+                .iter()
+                .any(|it| it.name == name && it.hook == Hook::Clsact.name())
+        };
+        let names = self
+            .facts
+            .interfaces
+            .values()
+            .map(|interface| interface.name.as_str());
+        detach_filters(names.filter(|name| !is_ours(name)));
     }
 
     /// Looks at the whole network again.

@@ -233,12 +233,12 @@ fn overwritten_lines_are_called_damaged() {
         .map(|line| line.iter().map(lvsx_platform::Word::peek).collect())
         .collect();
     // Each word in turn is overwritten: an error or another configuration, never a panic.
-    for line in 1..40 {
-        for word in 0..8 {
+    for (line, values) in written.iter().enumerate().skip(1).take(40) {
+        for (word, before) in values.iter().enumerate() {
             for value in [u64::MAX, 0, 1 << 32 | 7, 0xffff_ffff] {
                 tables.config[line][word].store(value);
                 let _ = Generations::in_force(&tables, Readers::Nobody);
-                tables.config[line][word].store(written[line][word]);
+                tables.config[line][word].store(*before);
             }
         }
     }
