@@ -262,7 +262,7 @@ fn tunnel(destination: &Destination) -> String {
         TunnelType::Ipip => "ipip".to_owned(),
         TunnelType::Gue => format!("gue:{}:{checksum}", tunnel.port),
         TunnelType::Gre => format!("gre:{checksum}"),
-        TunnelType::Other(_) => String::new(),
+        TunnelType::Other(_) => "n/a".to_owned(),
     }
 }
 

@@ -16,11 +16,14 @@ pub(crate) fn service(
     destinations: &[Destination],
     numeric: bool,
 ) -> io::Result<()> {
+    let protocol = match service.key {
+        ServiceKey::Address { protocol, .. } => protocol,
+        ServiceKey::Mark { .. } => 0,
+    };
     let Some(name) = service_option(&service.key, numeric) else {
         return writeln!(
             notes,
-            "left out, its protocol has no option: {:?}",
-            service.key
+            "left out: a service of protocol {protocol}, which has no option"
         );
     };
     write!(
@@ -46,11 +49,13 @@ pub(crate) fn service(
     }
     out.write_all(b"\n")?;
     for listed in destinations {
+        let key = &listed.key;
+        let server = names::endpoint(key.addr, key.port, protocol, numeric);
         if sayable(listed) {
-            destination(out, listed, &service.key, &name, numeric)?;
+            destination(out, listed, &server, &name)?;
         } else {
-            let key = listed.key;
-            writeln!(notes, "left out, its settings have no option: {key:?}")?;
+            let reason = "its forwarding has no option";
+            writeln!(notes, "left out: {name} -r {server}, as {reason}")?;
         }
     }
     Ok(())
@@ -100,21 +105,10 @@ fn service_option(key: &ServiceKey, numeric: bool) -> Option<String> {
 fn destination(
     out: &mut impl Write,
     destination: &Destination,
-    service: &ServiceKey,
-    service_name: &str,
-    numeric: bool,
+    server: &str,
+    service: &str,
 ) -> io::Result<()> {
-    let protocol = match service {
-        ServiceKey::Address { protocol, .. } => *protocol,
-        ServiceKey::Mark { .. } => 0,
-    };
     let settings = &destination.settings;
-    let name = names::endpoint(
-        destination.key.addr,
-        destination.key.port,
-        protocol,
-        numeric,
-    );
     let method = match settings.method {
         ForwardingMethod::Masquerade => "-m",
         ForwardingMethod::Tunnel => "-i",
@@ -122,7 +116,7 @@ fn destination(
     };
     write!(
         out,
-        "-a {service_name} -r {name} {method} -w {}",
+        "-a {service} -r {server} {method} -w {}",
         settings.weight as i32
     )?;
     if settings.method == ForwardingMethod::Tunnel {

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::fmt::Write;
 use std::rc::Rc;
 
-use lvsx_ipvs::{Stats, Transport, answer};
+use lvsx_ipvs::{ForwardingMethod, ServiceKey, Stats, Transport, answer};
 
 use super::*;
 use memory::MemoryDirector;
@@ -285,6 +285,63 @@ fn restoring_goes_on_after_a_refusal_and_ends_at_a_wrong_line() {
         lab.run("-Sn"),
         "-A -t 1.1.1.1:80 -s wlc\n-A -t 1.1.1.1:81 -s wlc\n-A -u 1.1.1.1:80 -s wlc\n"
     );
+}
+
+#[test]
+fn what_no_option_can_say_is_left_out_of_a_saved_table() {
+    let lab = Lab::new();
+    lab.set(&[
+        "-A -t 10.0.0.1:80",
+        "-a -t 10.0.0.1:80 -r 10.0.0.2",
+        "-a -t 10.0.0.1:80 -r 10.0.0.3",
+        "-A -u 10.0.0.1:80",
+    ]);
+    {
+        let services = &mut lab.0.borrow_mut().services;
+        services[0].1[0].settings.method = ForwardingMethod::Bypass;
+        services[1].0.key = ServiceKey::Address {
+            protocol: 47,
+            addr: [10, 0, 0, 1].into(),
+            port: 80,
+        };
+    }
+    assert_eq!(
+        lab.run("-Sn"),
+        "\
+-A -t 10.0.0.1:80 -s wlc
+-a -t 10.0.0.1:80 -r 10.0.0.2:80 -g -w 1
+! left out: -t 10.0.0.1:80 -r 10.0.0.3:80, as its forwarding has no option
+! left out: a service of protocol 47, which has no option
+"
+    );
+    assert!(lab.run("-Ln").contains("\n?    10.0.0.1:80 wlc\n"));
+    assert!(
+        lab.run("-Ln")
+            .contains("\n  -> 10.0.0.3:80                  (null)  1")
+    );
+}
+
+#[test]
+fn destinations_of_both_families_are_sorted_by_their_first_word() {
+    let lab = Lab::new();
+    lab.set(&["-A -f 1"]);
+    for server in ["1.2.3.4", "127.0.0.1", "2001::5", "::1", "2001::4"] {
+        lab.set(&[&format!("-a -f 1 -r {server} -i")]);
+    }
+    let listed = lab.run("-Ln");
+    let servers = listed.lines().filter_map(|line| line.strip_prefix("  -> "));
+    let servers: Vec<_> = servers
+        .skip(1)
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    let expected = [
+        "[::1]:0",
+        "1.2.3.4:0",
+        "[2001::4]:0",
+        "[2001::5]:0",
+        "127.0.0.1:0",
+    ];
+    assert_eq!(servers, expected);
 }
 
 #[test]
