@@ -421,9 +421,16 @@ fn in_a_crowded_table_every_opened_connection_is_found_by_its_next_packet() {
         kept
     };
     configure(&world, RoundRobin, &by(0), 1);
-    for port in 1000..3000 {
-        let (verdict, _) = to_vip(port, SYN).run(&world);
-        assert_eq!(verdict.action, Action::Out, "{port}: {verdict:?}");
+    for last in 1..=30 {
+        for port in 1000..2000 {
+            let from = ([10, 0, 0, last], port);
+            let (verdict, _) = Build {
+                from,
+                ..to_vip(port, SYN)
+            }
+            .run(&world);
+            assert_eq!(verdict.action, Action::Out, "{from:?}: {verdict:?}");
+        }
     }
     assert_eq!(world.memory.counted(Event::DropTailCall), 0);
     assert!(world.memory.counted(Event::Overflowed) > 0);

@@ -270,3 +270,36 @@ fn compare(
         assert_eq!(output[..length], frame.bytes, "{what}: {verdict:?}");
     }
 }
+
+#[test]
+fn in_a_crowded_table_the_programs_find_every_connection_they_open() {
+    support::in_namespace(|space| {
+        network();
+        let pins = Pins::of(&space.run_dir, lvsx_ipvs::cookie().expect("a cookie"));
+        pins.prepare(&space.run_dir).expect("a bpffs");
+        pins.make().expect("folders");
+        let plane = Plane::load(pins, 500, true).expect("the data plane loads");
+        mirror(&world(3), &plane.tables);
+        for (program, out) in [("fast_xdp", 4), ("fast_tc", 7)] {
+            for number in 0..2_000u16 {
+                let [high, low] = number.to_be_bytes();
+                let from = ([10, out as u8, high, low], 1234);
+                let frame = Build {
+                    from,
+                    ..to_vip(1, SYN)
+                }
+                .frame();
+                let answer = plane.test_run(program, &frame.bytes, &mut [0; 256], 1);
+                assert_eq!(answer.expect("it runs").0, out, "{program}, {from:?}");
+            }
+        }
+        let counted = |event| plane.tables.counted(event);
+        assert!(counted(Event::Overflowed) > 0, "the overflow area was used");
+        assert!(
+            counted(Event::EvictedEmbryonic) > 0,
+            "the table was beyond its rating"
+        );
+        assert_eq!(counted(Event::Opened), 4_000);
+        assert_eq!(counted(Event::DropTailCall), 0);
+    });
+}

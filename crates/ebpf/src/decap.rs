@@ -21,11 +21,15 @@ pub(crate) fn unwrap(context: &TcContext) {
         return;
     }
     let (packet, _) = crate::tc::view(context);
-    let Some(head) = Head4::of(&packet) else { return };
+    let Some(head) = Head4::of(&packet) else {
+        return;
+    };
     if head.kind() != IPV4 {
         return;
     }
-    let Ok(outer) = Header4::parse(&head, packet.len()) else { return };
+    let Ok(outer) = Header4::parse(&head, packet.len()) else {
+        return;
+    };
     if outer.protocol != IPIP || outer.is_fragment || outer.transport != ETHERNET + OUTER4 {
         return;
     }

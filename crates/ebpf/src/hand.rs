@@ -22,7 +22,9 @@ const CLOCK_MONOTONIC: u64 = 1;
 /// Starts the timer, or hands a running one to this program. 0, or the kernel's error.
 #[inline(always)]
 pub(crate) fn start() -> i32 {
-    let Some(hand) = maps::HAND.get_ptr_mut(0) else { return -1 };
+    let Some(hand) = maps::HAND.get_ptr_mut(0) else {
+        return -1;
+    };
     // SAFETY: the map's value begins with the timer. A timer that is initialised already says EBUSY and stays so.
     unsafe {
         let timer = &raw mut (*hand).timer;
@@ -40,7 +42,9 @@ pub(crate) fn start() -> i32 {
 }
 
 extern "C" fn move_on(_map: *mut c_void, _key: *mut c_void, hand: *mut maps::HandTimer) -> i64 {
-    let world = World { context: core::ptr::null_mut() };
+    let world = World {
+        context: core::ptr::null_mut(),
+    };
     let geometry = world.geometry4();
     let total = geometry.sets.wrapping_add(geometry.overflow);
     let tick = now(&world);

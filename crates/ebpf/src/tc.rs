@@ -5,12 +5,12 @@ use crate::xdp::sum_of;
 use crate::{maps, redirect};
 use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use aya_ebpf::bindings::{
-    __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC,
-    bpf_redir_neigh,
+    __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT,
+    TC_ACT_UNSPEC, bpf_redir_neigh,
 };
 use aya_ebpf::helpers::generated::{
-    bpf_jiffies64, bpf_ktime_get_ns, bpf_l4_csum_replace, bpf_redirect_neigh, bpf_skb_adjust_room, bpf_skb_load_bytes,
-    bpf_skb_pull_data, bpf_tail_call,
+    bpf_jiffies64, bpf_ktime_get_ns, bpf_l4_csum_replace, bpf_redirect_neigh, bpf_skb_adjust_room,
+    bpf_skb_load_bytes, bpf_skb_pull_data, bpf_tail_call,
 };
 use aya_ebpf::programs::TcContext;
 use core::mem::size_of;
@@ -38,8 +38,14 @@ pub(crate) struct Buffer {
 pub(crate) fn view(context: &TcContext) -> (Buffer, World) {
     let skb = context.skb.skb;
     // SAFETY: the kernel's context is valid while the program runs.
-    let (interface, length, data, end) =
-        unsafe { ((*skb).ifindex, (*skb).len, (*skb).data as usize, (*skb).data_end as usize) };
+    let (interface, length, data, end) = unsafe {
+        (
+            (*skb).ifindex,
+            (*skb).len,
+            (*skb).data as usize,
+            (*skb).data_end as usize,
+        )
+    };
     let linear = (end - data) as u32;
     let wanted = if length < HEADERS { length } else { HEADERS };
     if linear < wanted {
@@ -47,7 +53,16 @@ pub(crate) fn view(context: &TcContext) -> (Buffer, World) {
         // missing.
         unsafe { bpf_skb_pull_data(skb, wanted) };
     }
-    (Buffer { context: skb, interface, length }, World { context: skb.cast() })
+    (
+        Buffer {
+            context: skb,
+            interface,
+            length,
+        },
+        World {
+            context: skb.cast(),
+        },
+    )
 }
 
 /// What the verdict means here.
@@ -61,7 +76,13 @@ pub(crate) fn carry_out(buffer: &Buffer, world: &World, verdict: Verdict) -> i32
         Action::OutUnresolved => redirect_by_neighbour(verdict.interface, verdict.gateway),
         Action::Next => {
             // SAFETY: both pointers are the kernel's; on success this does not return.
-            unsafe { bpf_tail_call(buffer.context.cast(), maps::pointer(&maps::JUMP_TC), verdict.stage as u32) };
+            unsafe {
+                bpf_tail_call(
+                    buffer.context.cast(),
+                    maps::pointer(&maps::JUMP_TC),
+                    verdict.stage as u32,
+                )
+            };
             world.count(Event::DropTailCall);
             TC_ACT_SHOT
         }
@@ -75,7 +96,12 @@ fn redirect_by_neighbour(interface: u32, gateway: u32) -> i32 {
     let mut hop: [u32; 5] = [AF_INET, gateway, 0, 0, 0];
     // SAFETY: `struct bpf_redir_neigh` is these five words.
     let answer = unsafe {
-        bpf_redirect_neigh(interface, hop.as_mut_ptr().cast::<bpf_redir_neigh>(), size_of::<bpf_redir_neigh>() as i32, 0)
+        bpf_redirect_neigh(
+            interface,
+            hop.as_mut_ptr().cast::<bpf_redir_neigh>(),
+            size_of::<bpf_redir_neigh>() as i32,
+            0,
+        )
     };
     answer as i32
 }
@@ -105,7 +131,12 @@ impl Buffer {
             return None;
         }
         // SAFETY: the kernel's context is valid while the program runs.
-        let (data, end) = unsafe { ((*self.context).data as usize, (*self.context).data_end as usize) };
+        let (data, end) = unsafe {
+            (
+                (*self.context).data as usize,
+                (*self.context).data_end as usize,
+            )
+        };
         let start = data + offset;
         if start + N > end {
             return None;
@@ -147,12 +178,18 @@ impl Packet for Buffer {
     #[inline(always)]
     fn adjust_checksum(&mut self, offset: usize, address: u32, port: u32, udp: bool) -> Option<()> {
         // Size 0: the value is a difference. A partial checksum covers the addresses only, which the first call says.
-        let mangled = if udp { u64::from(BPF_F_MARK_MANGLED_0) } else { 0 };
+        let mangled = if udp {
+            u64::from(BPF_F_MARK_MANGLED_0)
+        } else {
+            0
+        };
         let pseudo = u64::from(BPF_F_PSEUDO_HDR) | mangled;
         // SAFETY: the context is the program's own; the kernel checks the offset.
         let failed = unsafe {
             bpf_l4_csum_replace(self.context, offset as u32, 0, u64::from(address), pseudo) != 0
-                || port != 0 && bpf_l4_csum_replace(self.context, offset as u32, 0, u64::from(port), mangled) != 0
+                || port != 0
+                    && bpf_l4_csum_replace(self.context, offset as u32, 0, u64::from(port), mangled)
+                        != 0
         };
         if failed { None } else { Some(()) }
     }

@@ -2,10 +2,11 @@
 
 use crate::maps;
 use aya_ebpf::bindings::{
-    BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup,
+    BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
+    bpf_fib_lookup,
 };
 use aya_ebpf::helpers::generated::{
-    bpf_fib_lookup as fib_lookup, bpf_get_smp_processor_id, bpf_jiffies64, bpf_loop,
+    bpf_fib_lookup as fib_lookup, bpf_get_smp_processor_id, bpf_jiffies64,
 };
 use core::ffi::c_void;
 use core::mem::{MaybeUninit, size_of};
@@ -13,7 +14,7 @@ use lvsx_core::conn::Set4;
 use lvsx_core::env::{Env, Geometry, Route, Stripe, Tables, state};
 use lvsx_core::event::{EVENT_LINES, Event};
 use lvsx_core::tick::Tick;
-use lvsx_platform::Line;
+use lvsx_platform::{Line, hide};
 
 /// The world of a program that runs on a packet: its context is needed to ask for routes.
 pub(crate) struct World {
@@ -50,7 +51,11 @@ impl Tables for World {
 
     #[inline(always)]
     fn geometry4(&self) -> Geometry {
-        Geometry { sets: maps::sets4(), overflow: maps::overflow4(), seed: maps::seed() }
+        Geometry {
+            sets: maps::sets4(),
+            overflow: maps::overflow4(),
+            seed: maps::seed(),
+        }
     }
 
     #[inline(always)]
@@ -65,7 +70,11 @@ impl Tables for World {
 
     #[inline(always)]
     fn tally(&self, id: u32) -> Option<&Line> {
-        element!(maps::TALLIES, cpu().wrapping_mul(maps::destinations()).wrapping_add(id), Line)
+        element!(
+            maps::TALLIES,
+            cpu().wrapping_mul(maps::destinations()).wrapping_add(id),
+            Line
+        )
     }
 
     #[inline(always)]
@@ -90,10 +99,27 @@ impl Tables for World {
     }
 }
 
+/// `bpf_loop` with its count as 64 bits. Bindings declare 32, of which the compiler leaves the upper half undefined; but
+/// the verifier inlines the helper as a loop over the whole register (Linux 6.18), which then is "too many".
+type BpfLoop =
+    unsafe extern "C" fn(count: u64, step: *mut c_void, look: *mut c_void, flags: u64) -> i64;
+
+/// Number of the helper `bpf_loop`.
+const BPF_LOOP: usize = 181;
+
 #[inline(always)]
 fn scan_with<F: FnMut(u32) -> bool>(count: u32, look: &mut F) {
-    // SAFETY: the callback takes what `step` takes, and `look` outlives the loop.
-    unsafe { bpf_loop(count, step::<F> as *mut c_void, core::ptr::from_mut(look).cast(), 0) };
+    // SAFETY: BPF calls helpers by number; this one takes these arguments. The callback takes what `step` takes, and
+    // `look` outlives the loop.
+    unsafe {
+        let bpf_loop = core::mem::transmute::<usize, BpfLoop>(BPF_LOOP);
+        bpf_loop(
+            hide(u64::from(count)),
+            step::<F> as *mut c_void,
+            core::ptr::from_mut(look).cast(),
+            0,
+        );
+    }
 }
 
 extern "C" fn step<F: FnMut(u32) -> bool>(index: u32, look: *mut c_void) -> i64 {
@@ -117,7 +143,11 @@ pub(crate) fn now(world: &World) -> Tick {
     if maps::virtual_time() == 0 {
         return tick;
     }
-    tick.after(world.state(state::READ).map_or(0, |line| line[state::CLOCK_OFFSET].peek() as u32))
+    tick.after(
+        world
+            .state(state::READ)
+            .map_or(0, |line| line[state::CLOCK_OFFSET].peek() as u32),
+    )
 }
 
 impl Env for World {
@@ -142,7 +172,9 @@ impl Env for World {
     #[inline(always)]
     fn recall(&self) -> u32 {
         // SAFETY: as in `remember`. Line 0 is no destination's.
-        maps::PICKED.get_ptr(0).map_or(0, |memory| unsafe { memory.read() } as u32)
+        maps::PICKED
+            .get_ptr(0)
+            .map_or(0, |memory| unsafe { memory.read() } as u32)
     }
 
     #[inline(always)]
@@ -152,12 +184,14 @@ impl Env for World {
         // SAFETY: the context is the program's own; the parameters are as large as said and initialised.
         let answer = unsafe { fib_lookup(self.context, parameters.pointer(), size, 0) };
         match answer as u32 {
-            BPF_FIB_LKUP_RET_SUCCESS => {
-                Route::To { interface: parameters.interface(), address: parameters.link_address() }
-            }
-            BPF_FIB_LKUP_RET_NO_NEIGH => {
-                Route::Unresolved { interface: parameters.interface(), gateway: parameters.gateway() }
-            }
+            BPF_FIB_LKUP_RET_SUCCESS => Route::To {
+                interface: parameters.interface(),
+                address: parameters.link_address(),
+            },
+            BPF_FIB_LKUP_RET_NO_NEIGH => Route::Unresolved {
+                interface: parameters.interface(),
+                gateway: parameters.gateway(),
+            },
             BPF_FIB_LKUP_RET_FWD_DISABLED => Route::ForwardingOff,
             _ => Route::None,
         }
@@ -189,7 +223,13 @@ impl FibLookup {
     #[inline(always)]
     fn write(&mut self, word: usize, value: u64) {
         // SAFETY: within the eight words; volatile keeps the stores eight, not a call to memset.
-        unsafe { self.0.as_mut_ptr().cast::<u64>().add(word).write_volatile(value) }
+        unsafe {
+            self.0
+                .as_mut_ptr()
+                .cast::<u64>()
+                .add(word)
+                .write_volatile(value)
+        }
     }
 
     #[inline(always)]

@@ -4,7 +4,9 @@ use crate::world::World;
 use crate::{maps, redirect};
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::bindings::xdp_md;
-use aya_ebpf::helpers::generated::{bpf_csum_diff, bpf_tail_call, bpf_xdp_adjust_head, bpf_xdp_load_bytes};
+use aya_ebpf::helpers::generated::{
+    bpf_csum_diff, bpf_tail_call, bpf_xdp_adjust_head, bpf_xdp_load_bytes,
+};
 use aya_ebpf::programs::XdpContext;
 use lvsx_core::director::{Action, Verdict, port_of};
 use lvsx_core::env::Tables;
@@ -29,7 +31,15 @@ pub(crate) struct Frame {
 pub(crate) fn view(context: &XdpContext) -> (Frame, World) {
     // SAFETY: the kernel's context is valid while the program runs.
     let interface = unsafe { (*context.ctx).ingress_ifindex };
-    (Frame { context: context.ctx, interface }, World { context: context.ctx.cast() })
+    (
+        Frame {
+            context: context.ctx,
+            interface,
+        },
+        World {
+            context: context.ctx.cast(),
+        },
+    )
 }
 
 /// What the verdict means here.
@@ -38,18 +48,31 @@ pub(crate) fn carry_out(frame: &Frame, world: &World, verdict: Verdict) -> u32 {
     match verdict.action {
         Action::Pass => XDP_PASS,
         Action::Drop => XDP_DROP,
-        Action::Out if verdict.interface == frame.interface && sends_back(world, frame.interface) => XDP_TX,
+        Action::Out
+            if verdict.interface == frame.interface && sends_back(world, frame.interface) =>
+        {
+            XDP_TX
+        }
         Action::Out => redirect(verdict.interface) as u32,
         Action::OutUnresolved => {
             world.count(Event::DropNoNeighbour);
-            let hop = maps::UnresolvedHop { interface: verdict.interface, gateway: verdict.gateway };
+            let hop = maps::UnresolvedHop {
+                interface: verdict.interface,
+                gateway: verdict.gateway,
+            };
             // A full ring means that the director knows already.
             let _ = maps::UNRESOLVED.output(hop, 0);
             XDP_DROP
         }
         Action::Next => {
             // SAFETY: both pointers are the kernel's; on success this does not return.
-            unsafe { bpf_tail_call(frame.context.cast(), maps::pointer(&maps::JUMP_XDP), verdict.stage as u32) };
+            unsafe {
+                bpf_tail_call(
+                    frame.context.cast(),
+                    maps::pointer(&maps::JUMP_XDP),
+                    verdict.stage as u32,
+                )
+            };
             world.count(Event::DropTailCall);
             XDP_DROP
         }
@@ -59,14 +82,20 @@ pub(crate) fn carry_out(frame: &Frame, world: &World, verdict: Verdict) -> u32 {
 /// Whether frames sent back by the interface they came in by leave at once.
 #[inline(always)]
 fn sends_back(world: &World, interface: u32) -> bool {
-    port_of(world, interface).is_some_and(|(_, port)| port[port::FLAGS].peek() & port::HOLDS_BACK == 0)
+    port_of(world, interface)
+        .is_some_and(|(_, port)| port[port::FLAGS].peek() & port::HOLDS_BACK == 0)
 }
 
 impl Frame {
     #[inline(always)]
     fn ends(&self) -> (usize, usize) {
         // SAFETY: the kernel's context is valid while the program runs.
-        unsafe { ((*self.context).data as usize, (*self.context).data_end as usize) }
+        unsafe {
+            (
+                (*self.context).data as usize,
+                (*self.context).data_end as usize,
+            )
+        }
     }
 
     #[inline(always)]
@@ -113,16 +142,22 @@ impl Packet for Frame {
         if unsafe { bpf_xdp_adjust_head(self.context, -20) } != 0 {
             return false;
         }
-        let Some(link) = self.bytes::<14>(20) else { return false };
+        let Some(link) = self.bytes::<14>(20) else {
+            return false;
+        };
         let words = [word32(link, 0), word32(link, 4), word32(link, 8)];
         let kind = word16(link, 12);
         let mut word = 0;
         while word < 3 {
-            let Some(bytes) = self.bytes_mut::<4>(word * 4) else { return false };
+            let Some(bytes) = self.bytes_mut::<4>(word * 4) else {
+                return false;
+            };
             store32(bytes, words[word]);
             word += 1;
         }
-        let Some(bytes) = self.bytes_mut::<2>(12) else { return false };
+        let Some(bytes) = self.bytes_mut::<2>(12) else {
+            return false;
+        };
         store16(bytes, kind);
         true
     }
@@ -132,7 +167,14 @@ impl Packet for Frame {
         let field = self.bytes_mut::<2>(offset)?;
         let change = add(address, port);
         let old = load16(field);
-        store16(field, if udp { corrected_udp(old, change) } else { corrected(old, change) });
+        store16(
+            field,
+            if udp {
+                corrected_udp(old, change)
+            } else {
+                corrected(old, change)
+            },
+        );
         Some(())
     }
 
@@ -151,8 +193,14 @@ const CHUNK: u32 = 512;
 
 /// One's-complement sum over a part of a packet, chunk by chunk through a buffer. `load` copies bytes of the packet.
 #[inline(always)]
-pub(crate) fn sum_of(offset: u32, length: u32, load: impl Fn(u32, *mut u8, u32) -> bool) -> Option<u32> {
-    let world = World { context: core::ptr::null_mut() };
+pub(crate) fn sum_of(
+    offset: u32,
+    length: u32,
+    load: impl Fn(u32, *mut u8, u32) -> bool,
+) -> Option<u32> {
+    let world = World {
+        context: core::ptr::null_mut(),
+    };
     let mut sum = 0u32;
     let mut failed = false;
     world.scan(length.div_ceil(CHUNK), |chunk| {
@@ -164,7 +212,9 @@ pub(crate) fn sum_of(offset: u32, length: u32, load: impl Fn(u32, *mut u8, u32) 
         if count == 0 {
             return false;
         }
-        let Some(buffer) = maps::BUFFER.get_ptr_mut(0) else { return false };
+        let Some(buffer) = maps::BUFFER.get_ptr_mut(0) else {
+            return false;
+        };
         let mut word = 0;
         while word < 64 {
             // SAFETY: the buffer is this CPU's and 64 words long; volatile keeps the stores from becoming a call.

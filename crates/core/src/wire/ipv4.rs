@@ -48,7 +48,7 @@ impl Header4 {
     /// [`Malformed4`]: version is not 4, header shorter than 20 bytes or longer than the datagram, or the datagram longer
     /// than the frame's `length`.
     #[inline(always)]
-    pub fn parse(head: &Head4, length: u32) -> Result<Self, Malformed4> {
+    pub fn parse(head: &Head4<'_>, length: u32) -> Result<Self, Malformed4> {
         let bytes = head.0;
         let header = usize::from(bytes[ETHERNET] & 0xf) * 4;
         let total = u16::from_be(word16(bytes, ETHERNET + 2));
