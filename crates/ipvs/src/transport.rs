@@ -35,7 +35,7 @@ const DATAGRAM_MAX: usize = 1 << 16;
 /// Whom a client asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// lvsd where it or its pinned data plane is there, else the kernel.
+    /// lvsd where it is there or left its socket or its pins, else the kernel.
     #[default]
     Auto,
     /// The kernel's IPVS, whatever else is there.
@@ -45,15 +45,15 @@ pub enum Choice {
 /// Why there is no way to a director.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The data plane is pinned, so this namespace belongs to lvsd, but nobody answers.
+    /// This namespace belongs to lvsd, but nobody answers.
     #[error(
-        "lvsd does not answer, but its data plane still forwards (pinned in {}): \
-         start lvsd again, or end the forwarding with `lvsd --stop-forwarding`",
-        pins.display()
+        "lvsd does not answer, but this network namespace is its own ({}): \
+         start lvsd again, or end its forwarding with `lvsd --stop-forwarding`",
+        trace.display()
     )]
     Silent {
-        /// The folder of the pins.
-        pins: PathBuf,
+        /// What tells of lvsd: its socket, or the folder of its pins.
+        trace: PathBuf,
     },
     /// Neither `CAP_NET_ADMIN` nor access to lvsd's folder.
     #[error("permission denied (you must be root)")]
@@ -114,7 +114,7 @@ pub enum Transport {
 impl Transport {
     /// The director of the calling thread's network namespace.
     ///
-    /// Never falls back to the kernel while lvsd's data plane is pinned: two directors would then
+    /// Never falls back to the kernel where lvsd left its socket or its pins: two directors would then
     /// serve one namespace.
     ///
     /// # Errors
@@ -139,20 +139,26 @@ impl Transport {
         }
     }
 
-    /// lvsd by its folder; `None` where there is neither lvsd nor its pins.
+    /// lvsd by its folder; `None` where there is neither lvsd nor a trace of it.
+    ///
+    /// A socket that nobody listens on is a trace as pins are: where forwarding was ended there is
+    /// none, and pins cannot be seen from every mount namespace.
     fn director_of(folder: &Path, pins: &Path) -> Result<Option<Self>, ConnectError> {
         let path = folder.join(SOCKET_NAME);
         match Self::director(&path) {
             Ok(director) => return Ok(Some(director)),
             Err(error) => match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {}
+                io::ErrorKind::NotFound => {}
+                io::ErrorKind::ConnectionRefused => {
+                    return Err(ConnectError::Silent { trace: path });
+                }
                 _ => return Err(ConnectError::system(path.display().to_string())(error)),
             },
         }
         // Of each layout version there is a folder; an empty parent is no data plane.
         match fs::read_dir(pins).map(|mut entries| entries.next().is_some()) {
             Ok(true) => Err(ConnectError::Silent {
-                pins: pins.to_path_buf(),
+                trace: pins.to_path_buf(),
             }),
             Ok(false) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -394,6 +400,18 @@ mod tests {
         let error = Transport::director_of(&folder.0, &pins).err().unwrap();
         assert!(matches!(error, ConnectError::Silent { .. }), "{error}");
         assert!(error.to_string().contains("start lvsd again"), "{error}");
+    }
+
+    #[test]
+    fn a_socket_without_a_listener_is_an_error_never_the_kernel() {
+        let folder = Folder::new("refused");
+        let path = folder.0.join(SOCKET_NAME);
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
+        bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        drop(listener);
+        let found = Transport::director_of(&folder.0, &folder.0.join("bpf"));
+        assert!(matches!(found, Err(ConnectError::Silent { trace }) if trace == path));
     }
 
     #[test]

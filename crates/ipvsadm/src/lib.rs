@@ -5,7 +5,7 @@
 //! Output, error texts and exit codes are those of ipvsadm 1.31 with IPVS of Linux 6.1.
 //!
 //! Differences: `--kernel` as the first word chooses the kernel's IPVS; help and version need no
-//! director; where lvsd's data plane is pinned and lvsd is silent, nothing is done and the exit
+//! director; where lvsd left its socket or its pins and does not answer, nothing is done and the exit
 //! code is 255; `-R` reads characters of print as what they stand for.
 
 mod connections;
@@ -28,7 +28,7 @@ use std::ffi::OsString;
 use std::io::{self, BufRead, BufWriter, Write};
 use std::process::{Command as Process, ExitCode, Stdio};
 
-use lvsx_ipvs::{Choice, Client, ConnectError, Errno};
+use lvsx_ipvs::{Choice, Client, ClientError, ConnectError, Errno};
 
 use crate::failure::Failure;
 use crate::line::Command;
@@ -36,6 +36,8 @@ use crate::run::Session;
 
 /// Chooses the kernel's IPVS even where lvsd runs.
 const KERNEL: &str = "--kernel";
+/// Stands behind ipvsadm's own lines where neither of the two directors is there.
+const LVSD_CURE: &str = "\nNo lvsd runs in this network namespace either: start it with `lvsd'.";
 
 /// Runs the program `name` (`ipvsadm`, `ipvsadm-save`, `ipvsadm-restore`) with the words behind it.
 ///
@@ -139,23 +141,35 @@ fn connect(name: &str, choice: Choice) -> Result<Client, Failure> {
     let failure = match connected {
         Ok(mut client) => match client.info() {
             Ok(_) => return Ok(client),
-            Err(lvsx_ipvs::ClientError::Refused(errno)) => uninitialized(&failure::general(errno)),
+            Err(ClientError::Refused(errno)) => {
+                Failure::Tool(uninitialized(&failure::general(errno)))
+            }
             Err(error) => Failure::Refused(format!("{name}: {error}")),
         },
-        Err(ConnectError::NoIpvs) => uninitialized(&failure::general(Errno::ENOPROTOOPT)),
-        Err(ConnectError::PermissionDenied) => uninitialized(&failure::general(Errno::EPERM)),
+        Err(ConnectError::NoIpvs) => {
+            let mut text = uninitialized(&failure::general(Errno::ENOPROTOOPT));
+            if choice == Choice::Auto {
+                text.push_str(LVSD_CURE);
+            }
+            Failure::Tool(text)
+        }
+        Err(ConnectError::PermissionDenied) => {
+            Failure::Tool(uninitialized(&failure::general(Errno::EPERM)))
+        }
         Err(error @ ConnectError::Silent { .. }) => Failure::Refused(format!("{name}: {error}")),
-        Err(error @ ConnectError::System { .. }) => uninitialized(&error.to_string()),
+        Err(error @ ConnectError::System { .. }) => {
+            Failure::Tool(uninitialized(&error.to_string()))
+        }
     };
     eprint_line(failure.text(name).trim_end_matches('\n'));
     Err(failure)
 }
 
-fn uninitialized(text: &str) -> Failure {
-    Failure::Tool(format!(
+fn uninitialized(text: &str) -> String {
+    format!(
         "Can't initialize ipvs: {text}\n\
          Are you sure that IP Virtual Server is built in the kernel or as module?"
-    ))
+    )
 }
 
 /// The kernel loads the module by itself where it may; `modprobe` also follows the machine's rules.
