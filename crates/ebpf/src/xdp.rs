@@ -15,7 +15,7 @@ use lvsx_core::generation::live::port;
 use lvsx_core::packet::Packet;
 use lvsx_core::wire::checksum::{add, corrected, corrected_udp};
 use lvsx_core::wire::{word16, word32};
-use lvsx_platform::{load16, store16, store32};
+use lvsx_platform::{hide, load16, store16, store32};
 
 /// Offsets beyond this are refused, so that the verifier sees a small number.
 const FARTHEST: usize = 511;
@@ -205,13 +205,10 @@ pub(crate) fn sum_of(
     let mut failed = false;
     world.scan(length.div_ceil(CHUNK), |chunk| {
         let done = chunk * CHUNK;
-        let mut count = length.wrapping_sub(done);
-        if count > CHUNK {
-            count = CHUNK;
-        }
-        if count == 0 {
-            return false;
-        }
+        let left = length.wrapping_sub(done);
+        let count = if left > CHUNK { CHUNK } else { left };
+        // From 1 to the chunk, in arithmetic that Linux 6.1's verifier follows.
+        let count = ((hide(u64::from(count)).wrapping_sub(1) & u64::from(CHUNK - 1)) + 1) as u32;
         let Some(buffer) = maps::BUFFER.get_ptr_mut(0) else {
             return false;
         };

@@ -67,6 +67,9 @@ pub struct Want4 {
     pub first: u32,
     /// The other candidate.
     pub second: u32,
+    /// The way it takes if that is free, and is looked for in first: its control word and its entry are then fetched at the
+    /// same time, where else the one tells the place of the other.
+    way: u32,
     /// Spreads over stripes and the overflow area.
     spread: u32,
 }
@@ -105,6 +108,7 @@ impl Want4 {
             look: Control::wanted(y as u16),
             first,
             second,
+            way: (x >> 61) as u32,
             spread: (y >> 8) as u32,
         }
     }
@@ -125,6 +129,13 @@ impl Want4 {
     #[must_use]
     pub fn stripe(&self) -> u32 {
         self.spread & (STRIPES - 1)
+    }
+
+    /// The way it is looked for in first.
+    #[inline(always)]
+    #[must_use]
+    pub(super) fn way(&self) -> usize {
+        self.way as usize & (WAYS - 1)
     }
 
     /// The tag of the flow's control word.

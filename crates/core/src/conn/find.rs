@@ -65,6 +65,16 @@ fn lowest(ways: u64) -> usize {
 /// The flow's entry in one set.
 #[inline(always)]
 fn find_in_set<'a>(set: &'a Set4, index: u32, want: &Want4) -> Option<Hit<'a>> {
+    let way = want.way();
+    let control = Control(set.control[way].load());
+    if (control.0 ^ want.look) & Control::LOOK | set.entry[way].differs(want) == 0 {
+        return Some(Hit {
+            set,
+            index,
+            way,
+            control,
+        });
+    }
     let mut ways = tagged(set, want);
     let mut tries = 0;
     while ways != 0 && hide(tries) < WAYS as u64 {

@@ -1,6 +1,6 @@
 //! Opening a flow's entry.
 
-use super::find::find;
+use super::find::{Hit, find_in_overflow, find_in_sets};
 use super::sweep::{leave_overflow, unbind};
 use super::{Control, NewEntry4, Set4, WAYS, Want4};
 use crate::env::{Stripe, Tables, state};
@@ -40,24 +40,34 @@ pub enum Opened {
 
 /// Ends the flow's entry if its time is over, or if `reopens` (the packet begins a connection anew) and it is closed.
 /// `true`: the flow has a live entry still.
-#[inline(never)]
+#[inline(always)]
 pub fn is_known<T: Tables>(tables: &T, want: &Want4, reopens: bool, now: Tick) -> bool {
-    let Some(hit) = find(tables, want) else {
-        return false;
-    };
+    is_known_in_sets(tables, want, reopens, now) || is_known_in_overflow(tables, want, reopens, now)
+}
+
+#[inline(never)]
+fn is_known_in_sets<T: Tables>(tables: &T, want: &Want4, reopens: bool, now: Tick) -> bool {
+    find_in_sets(tables, want).is_some_and(|hit| stays(tables, &hit, reopens, now))
+}
+
+#[inline(never)]
+fn is_known_in_overflow<T: Tables>(tables: &T, want: &Want4, reopens: bool, now: Tick) -> bool {
+    find_in_overflow(tables, want).is_some_and(|hit| stays(tables, &hit, reopens, now))
+}
+
+/// Whether the entry found stays; ends it if not.
+#[inline(always)]
+fn stays<T: Tables>(tables: &T, hit: &Hit<'_>, reopens: bool, now: Tick) -> bool {
     let expired = hit.control.is_expired(now);
     let gives_way = expired || reopens && hit.control.state().is_closed();
-    if !gives_way {
-        return true;
-    }
-    if super::remove(tables, hit.set, hit.index, hit.way, hit.control) {
+    if gives_way && super::remove(tables, hit.set, hit.index, hit.way, hit.control) {
         tables.count(if expired {
             Event::Expired
         } else {
             Event::Reused
         });
     }
-    false
+    !gives_way
 }
 
 /// Opens an entry for the flow of `want` (a packet from the client).
@@ -172,48 +182,62 @@ const EXPIRED: u64 = 1;
 const EMBRYONIC: u64 = 2;
 const KEPT: u64 = 3;
 
-/// What a look over a set's control words found.
+/// What a look over a set's control words found, in one word: a free way or [`NO_WAY`], ways in use << 8, the way given up
+/// first << 16, its rank << 24.
 #[derive(Clone, Copy)]
-struct Look {
-    /// A free way, or [`NO_WAY`].
-    free: u64,
-    /// Ways in use.
-    used: u64,
-    /// The way given up first: rank << 8 + way.
-    spare: u64,
-}
+struct Look(u64);
 
-/// Looks over a set. Free of branches: a branch a way would make the verifier walk every combination of ways.
-#[inline(always)]
-fn look(set: &Set4, now: Tick) -> Look {
-    let packed = look_packed(set, now.0);
-    Look {
-        free: packed & 0xff,
-        used: packed >> 8 & 0xff,
-        spare: packed >> 16,
+impl Look {
+    /// A free way, or [`NO_WAY`].
+    #[inline(always)]
+    fn free(self) -> u64 {
+        self.0 & 0xff
+    }
+
+    /// Ways in use.
+    #[inline(always)]
+    fn used(self) -> u64 {
+        self.0 >> 8 & 0xff
+    }
+
+    /// The way given up first: rank << 8 + way.
+    #[inline(always)]
+    fn spare(self) -> u64 {
+        self.0 >> 16
+    }
+
+    /// The rank of the way given up first.
+    #[inline(always)]
+    fn rank(self) -> u64 {
+        self.0 >> 24
     }
 }
 
-/// [`look`] in one word: free way, ways in use << 8, spare way << 16.
+#[inline(always)]
+fn look(set: &Set4, want: &Want4, now: Tick) -> Look {
+    Look(look_over(set, want.way() as u32, now.0))
+}
+
+/// Looks over a set; the free way is `wanted`, if that is free. Free of branches: a branch a way would make the verifier walk
+/// every combination of ways.
 #[inline(never)]
-fn look_packed(set: &Set4, now: u32) -> u64 {
+fn look_over(set: &Set4, wanted: u32, now: u32) -> u64 {
     let now = Tick(now);
-    let mut found = Look {
-        free: NO_WAY,
-        used: 0,
-        spare: KEPT << 8,
-    };
+    let (mut free_way, mut used, mut spare) = (NO_WAY, 0, KEPT << 8);
     let mut way = 0;
     while hide(way) < WAYS as u64 {
         let control = Control(set.control[way as usize & (WAYS - 1)].load());
         let free = control.free_bit();
-        found.free = bits::pick(free, way, found.free);
-        found.used += 1 ^ free;
-        let spare = rank(control, now) << 8 | way;
-        found.spare = bits::pick(bits::less(spare, found.spare), spare, found.spare);
+        free_way = bits::pick(free, way, free_way);
+        used += 1 ^ free;
+        let candidate = rank(control, now) << 8 | way;
+        spare = bits::pick(bits::less(candidate, spare), candidate, spare);
         way += 1;
     }
-    found.free | found.used << 8 | found.spare << 16
+    let wanted = wanted as usize & (WAYS - 1);
+    let free = Control(set.control[wanted].load()).free_bit();
+    free_way = bits::pick(free, wanted as u64, free_way);
+    free_way | used << 8 | spare << 16
 }
 
 /// How much a way in use is worth keeping.
@@ -238,28 +262,28 @@ fn choose<T: Tables>(tables: &T, want: &Want4, now: Tick) -> u64 {
     let Some(set) = tables.set4(want.first) else {
         return NO_SLOT;
     };
-    let first = look(set, now);
+    let first = look(set, want, now);
     let Some(set) = tables.set4(want.second) else {
         return NO_SLOT;
     };
-    let second = look(set, now);
-    if first.free != NO_WAY && (first.used < ROOMY || first.used <= second.used) {
-        return slot(want.first, first.free);
+    let second = look(set, want, now);
+    if first.free() != NO_WAY && (first.used() < ROOMY || first.used() <= second.used()) {
+        return slot(want.first, first.free());
     }
-    if second.free != NO_WAY {
-        return slot(want.second, second.free);
+    if second.free() != NO_WAY {
+        return slot(want.second, second.free());
     }
-    let (index, spare) = if first.spare <= second.spare {
-        (want.first, first.spare)
+    let (index, best) = if first.spare() <= second.spare() {
+        (want.first, first)
     } else {
-        (want.second, second.spare)
+        (want.second, second)
     };
-    let spared = if spare >> 8 == KEPT {
+    let spared = if best.rank() == KEPT {
         NO_SLOT
     } else {
-        slot(index, spare)
+        slot(index, best.spare())
     };
-    if spare >> 8 == EXPIRED || spare >> 8 == EMBRYONIC && overflow_is_crowded(tables) {
+    if best.rank() == EXPIRED || best.rank() == EMBRYONIC && overflow_is_crowded(tables) {
         return spared;
     }
     match choose_in_overflow(tables, want, now) {
@@ -284,12 +308,12 @@ fn choose_in_overflow<T: Tables>(tables: &T, want: &Want4, now: Tick) -> u64 {
         let Some(set) = tables.set4(index) else {
             return false;
         };
-        let found = look(set, now);
+        let found = look(set, want, now);
         steps = step + 1;
-        if found.free != NO_WAY {
-            chosen = slot(index, found.free);
-        } else if found.spare >> 8 == EXPIRED {
-            chosen = slot(index, found.spare);
+        if found.free() != NO_WAY {
+            chosen = slot(index, found.free());
+        } else if found.rank() == EXPIRED {
+            chosen = slot(index, found.spare());
         }
         chosen == NO_SLOT
     });
