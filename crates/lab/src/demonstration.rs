@@ -294,10 +294,11 @@ fn keep(lab: Lab, narrator: &Narrator) -> Result<()> {
 fn run_and_show(lab: &Lab, line: &str, narrator: &Narrator) -> Result<String> {
     narrator.command(DIRECTOR, line, "");
     let finished = lab.director()?.run(line)?;
-    narrator.output(&finished.stderr);
+    let remarks = finished.stderr.clone();
     let text = finished
         .success()
         .with_context(|| format!("`{line}` on the director failed"))?;
+    narrator.output(&remarks);
     narrator.output(&text);
     Ok(text)
 }

@@ -95,6 +95,17 @@ fn bulk_by_dr_in_xdp() -> Result<()> {
     bulk_arrives_whole_both_ways(DirectRouting, Xdp)
 }
 
+/// Answers, the bulk of what a web server sends, go by the server's own way, as large as they are.
+#[test]
+fn bulk_answers_by_tunnel() -> Result<()> {
+    for mode in [Tc, Xdp] {
+        let lab = tutorial(Tunnel, mode)?;
+        let transfer = Download::bytes(connect(&lab)?, BULK)?;
+        assert_eq!(transfer.finish()?, Digest::of_pattern(BULK), "{mode}");
+    }
+    Ok(())
+}
+
 #[test]
 fn short_connections_by_nat_in_tc() -> Result<()> {
     short_connections_all_succeed(Masquerade, Tc)
