@@ -32,7 +32,7 @@ use lvsx_ipvs::{Choice, Client, ClientError, ConnectError, Errno};
 
 use crate::failure::Failure;
 use crate::line::Command;
-use crate::run::Session;
+use crate::run::Run;
 
 /// Chooses the kernel's IPVS even where lvsd runs.
 const KERNEL: &str = "--kernel";
@@ -75,7 +75,7 @@ fn ipvsadm(name: &str, words: &[String], choice: Choice) -> Result<(), Failure> 
         _ => {
             let (mut client, err) = (connect(name, choice)?, io::stderr().lock());
             let input = io::stdin().lock();
-            return Session {
+            return Run {
                 name,
                 client: &mut client,
                 input,
@@ -120,7 +120,7 @@ fn restore(name: &str, choice: Choice) -> Result<(), Failure> {
     }
     let mut client = connect("ipvsadm", choice)?;
     let (out, err) = (BufWriter::new(io::stdout().lock()), io::stderr().lock());
-    let mut session = Session {
+    let mut run = Run {
         name: "ipvsadm",
         client: &mut client,
         input: text.as_slice(),
@@ -128,8 +128,8 @@ fn restore(name: &str, choice: Choice) -> Result<(), Failure> {
         err,
     };
     // A table that cannot be cleared is loaded all the same, as by the script of that name.
-    let _ = session.line(&["-C".to_owned()]);
-    session.line(&["-R".to_owned()])
+    let _ = run.line(&["-C".to_owned()]);
+    run.line(&["-R".to_owned()])
 }
 
 /// Connects, trying to load the kernel's module where there is no IPVS.

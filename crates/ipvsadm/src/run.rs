@@ -9,7 +9,7 @@ use crate::line::{self, Command, Format, Topic};
 use crate::{connections, help, listing, order, restore, save};
 
 /// A director and the three streams of a program.
-pub(crate) struct Session<'a, Input, Out, Err> {
+pub(crate) struct Run<'a, Input, Out, Err> {
     /// What the program is called.
     pub(crate) name: &'a str,
     pub(crate) client: &'a mut Client,
@@ -18,7 +18,7 @@ pub(crate) struct Session<'a, Input, Out, Err> {
     pub(crate) err: Err,
 }
 
-impl<Input: BufRead, Out: Write, Err: Write> Session<'_, Input, Out, Err> {
+impl<Input: BufRead, Out: Write, Err: Write> Run<'_, Input, Out, Err> {
     /// Runs a command line; what goes wrong is printed.
     ///
     /// # Errors

@@ -28,14 +28,14 @@ impl Lab {
         }));
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        let mut session = Session {
+        let mut run = Run {
             name: "ipvsadm",
             client: &mut client,
             input: input.as_bytes(),
             out: &mut out,
             err: &mut err,
         };
-        let code = session
+        let code = run
             .line(&words)
             .map_or_else(|failure| failure.code(), |()| 0);
         let mut seen = String::from_utf8(out).unwrap();
@@ -394,13 +394,13 @@ fn a_reader_that_goes_away_is_no_panic() {
         answer(datagram, &mut director)
     }));
     let (input, err) = (std::io::empty(), Closed);
-    let mut session = Session {
+    let mut run = Run {
         name: "ipvsadm",
         client: &mut client,
         input,
         out: Closed,
         err,
     };
-    assert_eq!(session.line(&["-L".to_owned()]), Err(Failure::Closed));
+    assert_eq!(run.line(&["-L".to_owned()]), Err(Failure::Closed));
     assert_eq!(Failure::Closed.code(), 141);
 }
