@@ -218,9 +218,6 @@ fn overflow_stage<P: Packet, E: Env>(packet: &mut P, env: &E) -> Result<Out, Sto
 fn open_stage<P: Packet, E: Env>(packet: &P, env: &E) -> Result<Out, Stop> {
     let root = RootLine::current(env).ok_or(Pass(Event::PassNotOurs))?;
     let flow = classify(packet, env, &root)?;
-    if conn::is_known(env, &flow.want, begins_anew(&root, &flow), env.now()) {
-        return Err(Next(Stage::Fast));
-    }
     if flow.want.side() == Peer::Server {
         return Err(Pass(Event::PassNoConnection));
     }
@@ -375,7 +372,15 @@ fn established<P: Packet, E: Env>(
     hit: Hit<'_>,
     now: Tick,
 ) -> Result<Out, Stop> {
-    if hit.control.is_expired(now) || begins_anew(root, flow) && hit.control.state().is_closed() {
+    let expired = hit.control.is_expired(now);
+    if expired || begins_anew(root, flow) && hit.control.state().is_closed() {
+        if hit.end(env) {
+            env.count(if expired {
+                Event::Expired
+            } else {
+                Event::Reused
+            });
+        }
         return Err(Next(Stage::Open));
     }
     let entry = hit.entry();
@@ -436,10 +441,19 @@ fn established<P: Packet, E: Env>(
         },
     };
     let port = env.port(hop.port()).ok_or(Drop(Event::DropInconsistent))?;
+    let interface = port[live::port::INTERFACE].peek();
+    let tunnel = if method == Method::Tunnel {
+        wire::OUTER4 as u32
+    } else {
+        0
+    };
+    if u32::from(flow.header.total) + tunnel > (interface >> 32) as u32 && !packet.is_aggregate() {
+        return Err(Drop(Event::DropTooBig));
+    }
     forward::link(packet, hop.address(), port[live::port::ADDRESS].peek())
         .ok_or(Drop(Event::DropMalformed))?;
     Ok(Out {
-        interface: port[live::port::INTERFACE].peek() as u32,
+        interface: interface as u32,
         gateway: 0,
     })
 }

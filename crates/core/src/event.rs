@@ -67,6 +67,8 @@ events! {
     DropUnknownPort = "drop-unknown-port",
     /// No room in the frame for a tunnel header.
     DropNoHeadroom = "drop-no-headroom",
+    /// Longer than the interface it would leave by can carry.
+    DropTooBig = "drop-too-big",
     /// A table refers to something that is not there; never in a healthy director.
     DropInconsistent = "drop-inconsistent",
     /// A tail call failed; never in a healthy director.

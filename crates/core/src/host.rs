@@ -33,6 +33,10 @@ impl Packet for Frame {
         self.bytes.len() as u32
     }
 
+    fn is_aggregate(&self) -> bool {
+        false
+    }
+
     fn interface(&self) -> u32 {
         self.interface
     }

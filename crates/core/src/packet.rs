@@ -16,6 +16,9 @@ pub trait Packet {
         self.len() == 0
     }
 
+    /// Whether it is a super-frame that the kernel cuts to size before it leaves (GSO).
+    fn is_aggregate(&self) -> bool;
+
     /// Index of the interface it came in by.
     fn interface(&self) -> u32;
 

@@ -456,3 +456,21 @@ fn where_the_kernel_does_not_forward_the_directors_own_knowledge_of_servers_serv
     assert_eq!(verdict.action, Action::Out);
     assert_eq!(bytes[..6], mac(46));
 }
+
+#[test]
+fn a_packet_too_long_for_its_way_out_is_named() {
+    for (method, payload, event) in [
+        (3, 1460, Event::Forwarded),
+        (3, 1461, Event::DropTooBig),
+        (2, 1440, Event::Forwarded),
+        (2, 1441, Event::DropTooBig),
+    ] {
+        let world = world(RoundRobin, &by(method));
+        let (verdict, _) = Build {
+            payload,
+            ..to_vip(1, SYN)
+        }
+        .run(&world);
+        assert_eq!(verdict.event, event, "method {method}, {payload} bytes");
+    }
+}

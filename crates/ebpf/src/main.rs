@@ -22,10 +22,11 @@ mod world;
 mod xdp;
 
 use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_UNSPEC};
-use aya_ebpf::helpers::generated::bpf_redirect;
+use aya_ebpf::helpers::generated::{bpf_redirect, bpf_tail_call};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use lvsx_core::director;
+use core::ffi::c_void;
+use lvsx_core::director::{self, Stage};
 
 /// A program of either hook for a stage of the core's.
 macro_rules! stages {
@@ -75,6 +76,21 @@ fn decap_tc(context: TcContext) -> i32 {
 fn redirect(interface: u32) -> i64 {
     // SAFETY: a helper that takes numbers.
     unsafe { bpf_redirect(interface, 0) }
+}
+
+/// Goes on in another stage's program; returns only if that fails. Both hooks. The index stands written out in each call,
+/// because the kernel makes a direct jump of a constant one.
+#[inline(always)]
+fn tail_call(context: *mut c_void, programs: *mut c_void, stage: Stage) {
+    // SAFETY: both pointers are the kernel's.
+    unsafe {
+        match stage {
+            Stage::Fast => bpf_tail_call(context, programs, Stage::Fast as u32),
+            Stage::Open => bpf_tail_call(context, programs, Stage::Open as u32),
+            Stage::Overflow => bpf_tail_call(context, programs, Stage::Overflow as u32),
+            Stage::Bind => bpf_tail_call(context, programs, Stage::Bind as u32),
+        }
+    };
 }
 
 #[panic_handler]

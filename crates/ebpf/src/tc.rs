@@ -2,7 +2,7 @@
 
 use crate::world::{World, now};
 use crate::xdp::sum_of;
-use crate::{maps, redirect};
+use crate::{maps, redirect, tail_call};
 use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use aya_ebpf::bindings::{
     __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT,
@@ -10,7 +10,7 @@ use aya_ebpf::bindings::{
 };
 use aya_ebpf::helpers::generated::{
     bpf_jiffies64, bpf_ktime_get_ns, bpf_l4_csum_replace, bpf_redirect_neigh, bpf_skb_adjust_room,
-    bpf_skb_load_bytes, bpf_skb_pull_data, bpf_tail_call,
+    bpf_skb_load_bytes, bpf_skb_pull_data,
 };
 use aya_ebpf::programs::TcContext;
 use core::mem::size_of;
@@ -75,14 +75,11 @@ pub(crate) fn carry_out(buffer: &Buffer, world: &World, verdict: Verdict) -> i32
         Action::Out => redirect(verdict.interface) as i32,
         Action::OutUnresolved => redirect_by_neighbour(verdict.interface, verdict.gateway),
         Action::Next => {
-            // SAFETY: both pointers are the kernel's; on success this does not return.
-            unsafe {
-                bpf_tail_call(
-                    buffer.context.cast(),
-                    maps::pointer(&maps::JUMP_TC),
-                    verdict.stage as u32,
-                )
-            };
+            tail_call(
+                buffer.context.cast(),
+                maps::pointer(&maps::JUMP_TC),
+                verdict.stage,
+            );
             world.count(Event::DropTailCall);
             TC_ACT_SHOT
         }
@@ -161,6 +158,12 @@ impl Packet for Buffer {
     #[inline(always)]
     fn len(&self) -> u32 {
         self.length
+    }
+
+    #[inline(always)]
+    fn is_aggregate(&self) -> bool {
+        // SAFETY: the kernel's context is valid while the program runs.
+        unsafe { (*self.context).gso_size != 0 }
     }
 
     #[inline(always)]

@@ -1,12 +1,10 @@
 //! XDP: a packet as a frame in the driver's buffer.
 
 use crate::world::World;
-use crate::{maps, redirect};
+use crate::{maps, redirect, tail_call};
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::bindings::xdp_md;
-use aya_ebpf::helpers::generated::{
-    bpf_csum_diff, bpf_tail_call, bpf_xdp_adjust_head, bpf_xdp_load_bytes,
-};
+use aya_ebpf::helpers::generated::{bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_load_bytes};
 use aya_ebpf::programs::XdpContext;
 use lvsx_core::director::{Action, Verdict, port_of};
 use lvsx_core::env::Tables;
@@ -65,14 +63,11 @@ pub(crate) fn carry_out(frame: &Frame, world: &World, verdict: Verdict) -> u32 {
             XDP_DROP
         }
         Action::Next => {
-            // SAFETY: both pointers are the kernel's; on success this does not return.
-            unsafe {
-                bpf_tail_call(
-                    frame.context.cast(),
-                    maps::pointer(&maps::JUMP_XDP),
-                    verdict.stage as u32,
-                )
-            };
+            tail_call(
+                frame.context.cast(),
+                maps::pointer(&maps::JUMP_XDP),
+                verdict.stage,
+            );
             world.count(Event::DropTailCall);
             XDP_DROP
         }
@@ -129,6 +124,11 @@ impl Packet for Frame {
     fn len(&self) -> u32 {
         let (data, end) = self.ends();
         end.wrapping_sub(data) as u32
+    }
+
+    #[inline(always)]
+    fn is_aggregate(&self) -> bool {
+        false
     }
 
     #[inline(always)]

@@ -60,17 +60,14 @@ pub struct Want4 {
     /// The other end: raw address, raw port << 32.
     pub peer: u64,
     /// 1 if the packet comes from a server, 0 if from a client.
-    from_server: u64,
+    from_server: u32,
     /// Tag and phase of the control word looked for.
     pub(crate) look: u64,
     /// The set looked at first.
     pub first: u32,
     /// The other candidate.
     pub second: u32,
-    /// The way it takes if that is free, and is looked for in first: its control word and its entry are then fetched at the
-    /// same time, where else the one tells the place of the other.
-    way: u32,
-    /// Spreads over stripes and the overflow area.
+    /// Spreads over stripes, ways and the overflow area.
     spread: u32,
 }
 
@@ -104,11 +101,10 @@ impl Want4 {
         Self {
             key,
             peer: u64::from(peer.0) | u64::from(peer.1) << 32,
-            from_server: u64::from(side == Peer::Server),
+            from_server: u32::from(side == Peer::Server),
             look: Control::wanted(y as u16),
             first,
             second,
-            way: (x >> 61) as u32,
             spread: (y >> 8) as u32,
         }
     }
@@ -131,11 +127,12 @@ impl Want4 {
         self.spread & (STRIPES - 1)
     }
 
-    /// The way it is looked for in first.
+    /// The way it takes if that is free, and is looked for in first: its control word and its entry are then fetched at the
+    /// same time, where else the one tells the place of the other.
     #[inline(always)]
     #[must_use]
     pub(super) fn way(&self) -> usize {
-        self.way as usize & (WAYS - 1)
+        (self.spread >> STRIPES.trailing_zeros()) as usize & (WAYS - 1)
     }
 
     /// The tag of the flow's control word.
@@ -221,7 +218,11 @@ impl Entry4 {
         let by_server = (dest & 0xffff_ffff) | virt >> 48 << 32;
         // Servers that answer past the director are known by the virtual end (Linux 6.1).
         let masquerades = bits::is_zero(method_bits(dest) ^ Method::Masquerade as u64);
-        let peer = bits::pick(masquerades & want.from_server, by_server, by_virtual);
+        let peer = bits::pick(
+            masquerades & u64::from(want.from_server),
+            by_server,
+            by_virtual,
+        );
         (key ^ want.key) | (peer ^ want.peer)
     }
 

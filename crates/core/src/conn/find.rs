@@ -31,6 +31,12 @@ impl<'a> Hit<'a> {
         &self.set.control[self.way & (WAYS - 1)]
     }
 
+    /// Ends this life of the entry. `true` for the one caller who ended it.
+    #[inline(always)]
+    pub fn end<T: Tables>(&self, tables: &T) -> bool {
+        super::remove(tables, self.set, self.index, self.way, self.control)
+    }
+
     /// Whether what was read of the entry since it was found belongs to one life. To be asked after the last use of
     /// the entry's words and before acting on them.
     #[inline(always)]
@@ -56,7 +62,7 @@ fn tagged(set: &Set4, want: &Want4) -> u64 {
 
 /// The number of the lowest bit set among eight, by a de Bruijn multiplication; BPF has no instruction for it.
 #[inline(always)]
-fn lowest(ways: u64) -> usize {
+pub(super) fn lowest(ways: u64) -> usize {
     let bit = ways & ways.wrapping_neg();
     let place = (bit.wrapping_mul(0x17) & 0xff) >> 5;
     (0x5637_4210u64 >> (place * 4)) as usize & (WAYS - 1)

@@ -29,5 +29,5 @@ pub use control::{Control, Phase};
 pub use entry::no_entry;
 pub use entry::{Entry4, Hop, NewEntry4, Peer, Set4, WAYS, Want4};
 pub use find::{Hit, find, find_in_overflow, find_in_sets, overflow_reach};
-pub use open::{Opened, is_known, open};
+pub use open::{Opened, open};
 pub use sweep::{remove, sweep_set};

@@ -1,6 +1,6 @@
 //! Opening a flow's entry.
 
-use super::find::{Hit, find_in_overflow, find_in_sets};
+use super::find::{Hit, find_in_overflow, find_in_sets, lowest};
 use super::sweep::{leave_overflow, unbind};
 use super::{Control, NewEntry4, Set4, WAYS, Want4};
 use crate::env::{Stripe, Tables, state};
@@ -38,36 +38,29 @@ pub enum Opened {
     Full,
 }
 
-/// Ends the flow's entry if its time is over, or if `reopens` (the packet begins a connection anew) and it is closed.
-/// `true`: the flow has a live entry still.
+/// Whether the flow has a live entry; ends one whose time is over.
 #[inline(always)]
-pub fn is_known<T: Tables>(tables: &T, want: &Want4, reopens: bool, now: Tick) -> bool {
-    is_known_in_sets(tables, want, reopens, now) || is_known_in_overflow(tables, want, reopens, now)
+fn is_known<T: Tables>(tables: &T, want: &Want4, now: Tick) -> bool {
+    is_known_in_sets(tables, want, now) || is_known_in_overflow(tables, want, now)
 }
 
 #[inline(never)]
-fn is_known_in_sets<T: Tables>(tables: &T, want: &Want4, reopens: bool, now: Tick) -> bool {
-    find_in_sets(tables, want).is_some_and(|hit| stays(tables, &hit, reopens, now))
+fn is_known_in_sets<T: Tables>(tables: &T, want: &Want4, now: Tick) -> bool {
+    find_in_sets(tables, want).is_some_and(|hit| lives_on(tables, &hit, now))
 }
 
 #[inline(never)]
-fn is_known_in_overflow<T: Tables>(tables: &T, want: &Want4, reopens: bool, now: Tick) -> bool {
-    find_in_overflow(tables, want).is_some_and(|hit| stays(tables, &hit, reopens, now))
+fn is_known_in_overflow<T: Tables>(tables: &T, want: &Want4, now: Tick) -> bool {
+    find_in_overflow(tables, want).is_some_and(|hit| lives_on(tables, &hit, now))
 }
 
-/// Whether the entry found stays; ends it if not.
 #[inline(always)]
-fn stays<T: Tables>(tables: &T, hit: &Hit<'_>, reopens: bool, now: Tick) -> bool {
+fn lives_on<T: Tables>(tables: &T, hit: &Hit<'_>, now: Tick) -> bool {
     let expired = hit.control.is_expired(now);
-    let gives_way = expired || reopens && hit.control.state().is_closed();
-    if gives_way && super::remove(tables, hit.set, hit.index, hit.way, hit.control) {
-        tables.count(if expired {
-            Event::Expired
-        } else {
-            Event::Reused
-        });
+    if expired && hit.end(tables) {
+        tables.count(Event::Expired);
     }
-    !gives_way
+    !expired
 }
 
 /// Opens an entry for the flow of `want` (a packet from the client).
@@ -107,7 +100,7 @@ fn take<T: Tables>(tables: &T, lock: &Word, now: Tick) -> Option<u64> {
 
 #[inline(always)]
 fn open_locked<T: Tables>(tables: &T, want: &Want4, new: &NewEntry4, now: Tick) -> Opened {
-    if is_known(tables, want, false, now) {
+    if is_known(tables, want, now) {
         return Opened::Exists;
     }
     let mut tries = 0;
@@ -174,70 +167,59 @@ fn settle<T: Tables>(tables: &T, slot: u64, want: &Want4, new: &NewEntry4, now: 
     Opened::New
 }
 
-/// No way's number.
-const NO_WAY: u64 = 0xff;
-
 /// Ranks of ways in use; the least is given up first.
 const EXPIRED: u64 = 1;
 const EMBRYONIC: u64 = 2;
 const KEPT: u64 = 3;
 
-/// What a look over a set's control words found, in one word: a free way or [`NO_WAY`], ways in use << 8, the way given up
-/// first << 16, its rank << 24.
+/// The free ways of a set.
 #[derive(Clone, Copy)]
-struct Look(u64);
+struct Free {
+    /// One bit a way.
+    ways: u64,
+    /// How many.
+    count: u64,
+}
 
-impl Look {
-    /// A free way, or [`NO_WAY`].
+impl Free {
+    /// Looks over a set. Free of branches: a branch a way would make the verifier walk every combination of ways.
     #[inline(always)]
-    fn free(self) -> u64 {
-        self.0 & 0xff
+    fn of(set: &Set4) -> Self {
+        let mut free = Self { ways: 0, count: 0 };
+        let mut way = 0;
+        while way < WAYS {
+            let bit = Control(set.control[way].load()).free_bit();
+            free.ways |= bit << way;
+            free.count += bit;
+            way += 1;
+        }
+        free
     }
 
-    /// Ways in use.
+    /// The wanted way if it is free, else another; at least one is.
     #[inline(always)]
-    fn used(self) -> u64 {
-        self.0 >> 8 & 0xff
-    }
-
-    /// The way given up first: rank << 8 + way.
-    #[inline(always)]
-    fn spare(self) -> u64 {
-        self.0 >> 16
-    }
-
-    /// The rank of the way given up first.
-    #[inline(always)]
-    fn rank(self) -> u64 {
-        self.0 >> 24
+    fn pick(self, want: &Want4) -> u64 {
+        let wanted = want.way() as u64;
+        if self.ways >> wanted & 1 != 0 {
+            return wanted;
+        }
+        lowest(self.ways) as u64
     }
 }
 
-#[inline(always)]
-fn look(set: &Set4, want: &Want4, now: Tick) -> Look {
-    Look(look_over(set, want.way() as u32, now.0))
-}
-
-/// Looks over a set; the free way is `wanted`, if that is free. Free of branches: a branch a way would make the verifier walk
-/// every combination of ways.
+/// The way of a full set that is given up first: rank << 8 + way.
 #[inline(never)]
-fn look_over(set: &Set4, wanted: u32, now: u32) -> u64 {
+fn spare(set: &Set4, now: u32) -> u64 {
     let now = Tick(now);
-    let (mut free_way, mut used, mut spare) = (NO_WAY, 0, KEPT << 8);
+    let mut spare = KEPT << 8;
     let mut way = 0;
     while hide(way) < WAYS as u64 {
         let control = Control(set.control[way as usize & (WAYS - 1)].load());
-        let free = control.free_bit();
-        free_way = bits::pick(free, way, free_way);
-        used += 1 ^ free;
         let candidate = rank(control, now) << 8 | way;
         spare = bits::pick(bits::less(candidate, spare), candidate, spare);
         way += 1;
     }
-    let wanted = wanted as usize & (WAYS - 1);
-    let free = Control(set.control[wanted].load()).free_bit();
-    free_way = bits::pick(free, wanted as u64, free_way);
-    free_way | used << 8 | spare << 16
+    spare
 }
 
 /// How much a way in use is worth keeping.
@@ -259,42 +241,45 @@ fn slot(index: u32, way: u64) -> u64 {
 /// The slot a new flow should take, or [`NO_SLOT`]: every candidate holds an answered connection.
 #[inline(never)]
 fn choose<T: Tables>(tables: &T, want: &Want4, now: Tick) -> u64 {
-    let Some(set) = tables.set4(want.first) else {
+    let (Some(first), Some(second)) = (tables.set4(want.first), tables.set4(want.second)) else {
         return NO_SLOT;
     };
-    let first = look(set, want, now);
-    let Some(set) = tables.set4(want.second) else {
-        return NO_SLOT;
-    };
-    let second = look(set, want, now);
-    if first.free() != NO_WAY && (first.used() < ROOMY || first.used() <= second.used()) {
-        return slot(want.first, first.free());
+    let in_first = Free::of(first);
+    if in_first.count > WAYS as u64 - ROOMY {
+        return slot(want.first, in_first.pick(want));
     }
-    if second.free() != NO_WAY {
-        return slot(want.second, second.free());
+    let in_second = Free::of(second);
+    if in_first.count != 0 && in_first.count >= in_second.count {
+        return slot(want.first, in_first.pick(want));
     }
-    let (index, best) = if first.spare() <= second.spare() {
-        (want.first, first)
+    if in_second.count != 0 {
+        return slot(want.second, in_second.pick(want));
+    }
+    let (of_first, of_second) = (spare(first, now.0), spare(second, now.0));
+    let (index, spare) = if of_first <= of_second {
+        (want.first, of_first)
     } else {
-        (want.second, second)
+        (want.second, of_second)
     };
-    let spared = if best.rank() == KEPT {
+    let rank = spare >> 8;
+    let spared = if rank == KEPT {
         NO_SLOT
     } else {
-        slot(index, best.spare())
+        slot(index, spare)
     };
-    if best.rank() == EXPIRED || best.rank() == EMBRYONIC && overflow_is_crowded(tables) {
+    if rank == EXPIRED || rank == EMBRYONIC && overflow_is_crowded(tables) {
         return spared;
     }
-    match choose_in_overflow(tables, want, now) {
+    match choose_in_overflow(tables, want) {
         NO_SLOT => spared,
         slot => slot,
     }
 }
 
-/// A free or expired way of the overflow area, the nearest to the flow's start there; extends the area's reach to it.
+/// A free way of the overflow area, the nearest to the flow's start there; extends its hash's reach to it. Expired ones
+/// become free within the two seconds that the hand takes.
 #[inline(always)]
-fn choose_in_overflow<T: Tables>(tables: &T, want: &Want4, now: Tick) -> u64 {
+fn choose_in_overflow<T: Tables>(tables: &T, want: &Want4) -> u64 {
     let geometry = tables.geometry4();
     let most = if geometry.overflow < MAX_REACH {
         geometry.overflow
@@ -308,12 +293,10 @@ fn choose_in_overflow<T: Tables>(tables: &T, want: &Want4, now: Tick) -> u64 {
         let Some(set) = tables.set4(index) else {
             return false;
         };
-        let found = look(set, want, now);
         steps = step + 1;
-        if found.free() != NO_WAY {
-            chosen = slot(index, found.free());
-        } else if found.rank() == EXPIRED {
-            chosen = slot(index, found.spare());
+        let free = Free::of(set);
+        if free.count != 0 {
+            chosen = slot(index, free.pick(want));
         }
         chosen == NO_SLOT
     });
