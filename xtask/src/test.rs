@@ -23,6 +23,9 @@ pub(crate) const LAB_METHODS: [&str; 3] = ["nat", "dr", "tun"];
 /// The two front ends of the data plane.
 pub(crate) const LAB_MODES: [&str; 2] = ["tc", "xdp"];
 
+/// All crates but the BPF programs, which need another compiler.
+const HOST_CRATES: [&str; 3] = ["--workspace", "--exclude", "lvsx-ebpf"];
+
 /// The oldest kernel that is supported.
 const OLDEST_KERNEL: &str = "6.1";
 
@@ -94,11 +97,13 @@ impl Stage {
             Self::Clippy => run_command(
                 repository
                     .cargo(["clippy", "--quiet", "--all-targets", "--keep-going"])
+                    .args(HOST_CRATES)
                     .args(["--", "-D", "warnings"]),
             ),
             Self::Doc => run_command(
                 repository
                     .cargo(["doc", "--quiet", "--no-deps", "--keep-going"])
+                    .args(HOST_CRATES)
                     .env("RUSTDOCFLAGS", "-D warnings"),
             ),
             Self::Ebpf => ebpf::check(repository),
@@ -164,11 +169,23 @@ fn tests(repository: &Repository) -> anyhow::Result<()> {
         .status()
         .is_ok_and(|status| status.success());
     if has_nextest {
-        run_command(&mut repository.cargo(["nextest", "run", "--no-fail-fast"]))?;
+        run_command(
+            &mut repository
+                .cargo(["nextest", "run", "--no-fail-fast"])
+                .args(HOST_CRATES),
+        )?;
         // nextest leaves the examples in the documentation out.
-        run_command(&mut repository.cargo(["test", "--quiet", "--doc"]))
+        run_command(
+            &mut repository
+                .cargo(["test", "--quiet", "--doc"])
+                .args(HOST_CRATES),
+        )
     } else {
-        run_command(&mut repository.cargo(["test", "--no-fail-fast"]))
+        run_command(
+            &mut repository
+                .cargo(["test", "--no-fail-fast"])
+                .args(HOST_CRATES),
+        )
     }
 }
 
