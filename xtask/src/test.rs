@@ -170,19 +170,19 @@ fn tests(repository: &Repository) -> anyhow::Result<()> {
         .is_ok_and(|status| status.success());
     if has_nextest {
         run_command(
-            &mut repository
+            repository
                 .cargo(["nextest", "run", "--no-fail-fast"])
                 .args(HOST_CRATES),
         )?;
         // nextest leaves the examples in the documentation out.
         run_command(
-            &mut repository
+            repository
                 .cargo(["test", "--quiet", "--doc"])
                 .args(HOST_CRATES),
         )
     } else {
         run_command(
-            &mut repository
+            repository
                 .cargo(["test", "--no-fail-fast"])
                 .args(HOST_CRATES),
         )
