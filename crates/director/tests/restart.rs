@@ -151,6 +151,11 @@ fn another_xdp_program_is_left_alone() {
         let _holder = other.lvsd(&["--mode", "xdp", "--connections", "1000"]);
         configure(&mut other.client());
 
+        let said = space.lvsd_fails(&["--mode", "xdp", "--iface", "eth0", "--connections", "1000"]);
+        assert!(
+            said.contains("eth0: another XDP program is attached"),
+            "{said}"
+        );
         let mut lvsd = space.lvsd(&["--mode", "xdp", "--connections", "1000"]);
         configure(&mut space.client());
         lvsd.wait_for(Duration::from_secs(10), |line| {

@@ -36,7 +36,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use topology::Topology;
@@ -139,7 +139,7 @@ fn run(options: Options) -> Result<()> {
         if let Err(error) = notify::notify("READY=1") {
             tracing::warn!("telling the service manager: {error}");
         }
-        daemon.run(&mut inputs).await;
+        daemon.run(&mut inputs).await?;
         let _ = notify::notify("STOPPING=1");
         tracing::info!(
             "ends; forwarding goes on without it (`lvsd --stop-forwarding` ends that, too)"
@@ -163,6 +163,8 @@ struct Inputs {
     requests: mpsc::Receiver<Request>,
     changes: Box<dyn Stream<Item = Change> + Unpin>,
     unresolved: AsyncFd<RingBuf<MapData>>,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 impl Daemon {
@@ -183,10 +185,6 @@ impl Daemon {
 
         let (links, changes) = Links::listen()?;
         let topology = Topology::begin(links, options, &mut plane, &mut control).await?;
-        if let Some(problem) = topology.problems().first() {
-            bail!("{problem}");
-        }
-
         let unresolved = watch::watch(plane.unresolved()?, Interest::READABLE)?;
         let (desk, requests) = Desk::open();
         let listener = unix::Listener::bind(&folder.file(SOCKET_NAME))?;
@@ -203,25 +201,21 @@ impl Daemon {
             runs: 0,
             _folder: folder,
         };
-        Ok((
-            daemon,
-            Inputs {
-                requests,
-                changes: Box::new(changes),
-                unresolved,
-            },
-        ))
+        let inputs = Inputs {
+            requests,
+            changes: Box::new(changes),
+            unresolved,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        };
+        Ok((daemon, inputs))
     }
 
     /// Directs until a signal says to end.
-    async fn run(&mut self, inputs: &mut Inputs) {
-        let (Ok(mut terminate), Ok(mut interrupt)) = (
-            signal(SignalKind::terminate()),
-            signal(SignalKind::interrupt()),
-        ) else {
-            tracing::error!("signals cannot be waited for");
-            return;
-        };
+    ///
+    /// # Errors
+    /// The network cannot be listened to any more.
+    async fn run(&mut self, inputs: &mut Inputs) -> Result<()> {
         let mut estimator = interval(ESTIMATOR);
         estimator.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first tick is due at once; the first run two seconds later.
@@ -235,18 +229,15 @@ impl Daemon {
                 }
             };
             tokio::select! {
-                _ = terminate.recv() => return,
-                _ = interrupt.recv() => return,
+                _ = inputs.terminate.recv() => return Ok(()),
+                _ = inputs.interrupt.recv() => return Ok(()),
                 Some(request) = inputs.requests.recv() => self.answer(request).await,
                 change = inputs.changes.next() => match change {
                     Some(Change::Network) => {
                         look_at.get_or_insert_with(|| tokio::time::Instant::now() + BURST);
                     }
                     Some(change) => self.topology.neighbour_changed(&change, &self.plane.tables, &self.control).await,
-                    None => {
-                        tracing::error!("the kernel's network events have ended");
-                        return;
-                    }
+                    None => bail!("the kernel's network events have ended"),
                 },
                 () = look => {
                     look_at = None;

@@ -5,8 +5,8 @@ use crate::control::Control;
 use crate::links::facts::{Facts, Hop, Way};
 use crate::links::neighbours::Neighbours;
 use crate::links::{Change, Links, ports, served};
-use crate::loader::{Attachments, Hook, Plane, detach_filters};
-use crate::options::Options;
+use crate::loader::{AttachError, Attachments, Hook, Plane, detach_filters};
+use crate::options::{Mode, Options};
 use crate::status::Serving;
 use crate::tables::Tables;
 use anyhow::{Result, bail};
@@ -65,26 +65,18 @@ impl Topology {
             problems: Vec::new(),
         };
         topology.facts = topology.links.facts().await?;
-        topology.check_named()?;
+        topology.check_named(plane)?;
         topology.network_changed(plane, control).await;
         topology.drop_stray_filters();
         Ok(topology)
     }
 
-    fn check_named(&self) -> Result<()> {
+    fn check_named(&self, plane: &Plane) -> Result<()> {
         for name in &self.options.interfaces {
-            let Some(interface) = self
-                .facts
-                .interfaces
-                .values()
-                .find(|interface| interface.name == *name)
+            let interfaces = &self.facts.interfaces;
+            let Some((index, interface)) = interfaces.iter().find(|(_, it)| it.name == *name)
             else {
-                let names: Vec<&str> = self
-                    .facts
-                    .interfaces
-                    .values()
-                    .map(|interface| &*interface.name)
-                    .collect();
+                let names: Vec<&str> = interfaces.values().map(|it| it.name.as_str()).collect();
                 bail!(
                     "--iface {name}: there is no such interface; there are {}",
                     names.join(", ")
@@ -94,6 +86,14 @@ impl Topology {
                 bail!(
                     "--iface {name}: packets for others do not come in there (it carries no Ethernet frames)"
                 );
+            }
+            if self.options.mode == Mode::Xdp
+                && interface.has_xdp
+                && !plane.has_link(Hook::Xdp, *index)
+            {
+                bail!(AttachError::Occupied {
+                    interface: name.clone()
+                });
             }
         }
         Ok(())
@@ -232,9 +232,9 @@ impl Topology {
     }
 
     fn attach(&mut self, plane: &mut Plane, wanted: &BTreeMap<u32, String>) {
-        let hook = match self.options.mode.name() {
-            "xdp" => Hook::Xdp,
-            _ => Hook::tc(),
+        let hook = match self.options.mode {
+            Mode::Xdp => Hook::Xdp,
+            Mode::Auto | Mode::Tc => Hook::tc(),
         };
         let errors = self.attachments.become_these(plane, hook, wanted);
         let problems: Vec<String> = errors.iter().map(ToString::to_string).collect();
@@ -245,12 +245,6 @@ impl Topology {
             tracing::error!("{problem}");
         }
         self.problems = problems;
-    }
-
-    /// What keeps interfaces from being served.
-    #[must_use]
-    pub(super) fn problems(&self) -> &[String] {
-        &self.problems
     }
 
     /// News of a neighbour.

@@ -24,7 +24,6 @@ pub struct Arena {
     free: BTreeMap<u32, u32>,
     /// Runs that only generations of the past reach.
     retired: Vec<Extent>,
-    retired_lines: u32,
 }
 
 impl Arena {
@@ -38,7 +37,6 @@ impl Arena {
         Self {
             free,
             retired: Vec::new(),
-            retired_lines: 0,
         }
     }
 
@@ -104,14 +102,7 @@ impl Arena {
     pub fn retire(&mut self, extent: Extent) {
         if extent.lines > 0 {
             self.retired.push(extent);
-            self.retired_lines += extent.lines;
         }
-    }
-
-    /// Lines put aside.
-    #[must_use]
-    pub fn retired(&self) -> u32 {
-        self.retired_lines
     }
 
     /// Frees what was put aside: every packet that could have seen it is done.
@@ -119,7 +110,6 @@ impl Arena {
         for extent in std::mem::take(&mut self.retired) {
             self.give_back(extent);
         }
-        self.retired_lines = 0;
     }
 }
 
@@ -190,7 +180,6 @@ mod tests {
                         let extent = taken.swap_remove(index % taken.len());
                         retired.extend(lines(extent));
                         arena.retire(extent);
-                        prop_assert_eq!(arena.retired() as usize, retired.len());
                     }
                     Op::Reclaim => {
                         free.extend(retired.drain(..));

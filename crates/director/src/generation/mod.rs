@@ -169,13 +169,11 @@ impl Generations {
                 .filter(|extent| !kept.contains(extent))
                 .for_each(|extent| self.arena.retire(extent));
         }
-        if self.arena.retired() > tables.capacity.config / 4 {
-            self.wait_for_readers();
-        }
         Ok(())
     }
 
-    /// Waits until no packet can see a generation of the past, and frees its lines.
+    /// Waits until no packet can see a generation of the past, and frees its lines. Waiting takes some 20 ms, so it is done
+    /// only when lines run out, for many generations at once.
     fn wait_for_readers(&mut self) {
         if self.readers == Readers::Programs {
             crate::grace::wait();

@@ -2,7 +2,7 @@
 
 use crate::addresses::{AddressKind, LocalRoute, LocalTable};
 use rtnetlink::packet_route::link::{
-    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
 };
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +23,8 @@ pub struct Interface {
     pub is_up: bool,
     /// Index of the interface it is a member of; 0 for none.
     pub master: u32,
+    /// Whether an XDP program is attached, ours or another's.
+    pub has_xdp: bool,
 }
 
 /// What an interface is, as far as it matters here.
@@ -191,12 +193,17 @@ fn interface(link: &LinkMessage) -> Interface {
         },
         is_up: link.header.flags.contains(LinkFlags::Up),
         master: 0,
+        has_xdp: false,
     };
     for attribute in &link.attributes {
         match attribute {
             LinkAttribute::IfName(name) => interface.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
             LinkAttribute::Controller(master) => interface.master = *master,
+            LinkAttribute::Xdp(xdp) => {
+                let is_one = |it: &LinkXdp| matches!(it, LinkXdp::Attached(how) if *how != XdpAttached::None);
+                interface.has_xdp = xdp.iter().any(is_one);
+            }
             LinkAttribute::Address(bytes) => {
                 if let Some(address) = bytes.first_chunk::<6>().filter(|_| bytes.len() == 6) {
                     let [a, b, c, d, e, f] = *address;

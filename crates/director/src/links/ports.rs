@@ -95,6 +95,7 @@ mod tests {
             kind: InterfaceKind::Ethernet,
             is_up: true,
             master: 0,
+            has_xdp: false,
         };
         Facts {
             interfaces: indices

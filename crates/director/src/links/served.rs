@@ -81,6 +81,7 @@ mod tests {
             kind,
             is_up: true,
             master,
+            has_xdp: false,
         }
     }
 

@@ -166,6 +166,12 @@ impl Plane {
         Ok((result.return_value, result.data_size_out as usize))
     }
 
+    /// Whether a link of ours is pinned for this hook of an interface.
+    #[must_use]
+    pub fn has_link(&self, hook: Hook, interface: u32) -> bool {
+        self.pins.link(hook.name(), interface).exists()
+    }
+
     fn start_hand(&self) -> Result<()> {
         let (answer, _) = self
             .test_run("start_hand", &[0; 64], &mut [0; 64], 1)
