@@ -200,10 +200,7 @@ fn interface(link: &LinkMessage) -> Interface {
             LinkAttribute::IfName(name) => interface.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
             LinkAttribute::Controller(master) => interface.master = *master,
-            LinkAttribute::Xdp(xdp) => {
-                let is_one = |it: &LinkXdp| matches!(it, LinkXdp::Attached(how) if *how != XdpAttached::None);
-                interface.has_xdp = xdp.iter().any(is_one);
-            }
+            LinkAttribute::Xdp(xdp) => interface.has_xdp = xdp.iter().any(is_attached),
             LinkAttribute::Address(bytes) => {
                 if let Some(address) = bytes.first_chunk::<6>().filter(|_| bytes.len() == 6) {
                     let [a, b, c, d, e, f] = *address;
@@ -226,4 +223,8 @@ fn interface(link: &LinkMessage) -> Interface {
         }
     }
     interface
+}
+
+fn is_attached(xdp: &LinkXdp) -> bool {
+    matches!(xdp, LinkXdp::Attached(how) if *how != XdpAttached::None)
 }

@@ -121,13 +121,26 @@ impl Space {
         lvsd
     }
 
-    /// Runs lvsd to its end, which comes at once: its success, and what it said.
+    /// Runs lvsd, which does not come to serve: what it said.
     pub(crate) fn lvsd_fails(&self, arguments: &[&str]) -> String {
-        let output = command(&self.run_dir, arguments)
-            .output()
-            .expect("lvsd runs");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{said}");
+        let mut child = command(&self.run_dir, arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("lvsd starts");
+        let said = child.stderr.take().expect("it is piped");
+        let end = Instant::now() + READY;
+        while child.try_wait().expect("it is ours").is_none() {
+            if Instant::now() > end {
+                let _ = child.kill();
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        let said = std::io::read_to_string(said).expect("text");
+        assert_eq!(
+            child.wait().expect("it has ended").code(),
+            Some(1),
+            "{said}"
+        );
         said
     }
 
@@ -151,19 +164,32 @@ impl Drop for Space {
     }
 }
 
+/// Arguments of an lvsd that a test starts, a line each.
+const ARGUMENTS: &str = "LVSX_TEST_ARGUMENTS";
+
+/// lvsd, which is this very program in another role: so it is as new as its test.
 fn command(run_dir: &Path, arguments: &[&str]) -> Command {
-    let own = std::env::current_exe().expect("the path of this test");
-    let folder = own
-        .parent()
-        .and_then(Path::parent)
-        .expect("a folder of the build");
-    let mut command = Command::new(folder.join("examples/lvsd"));
+    let mut command = Command::new(std::env::current_exe().expect("the path of this test"));
     command
-        .args(arguments)
+        .args([
+            "--exact",
+            "support::lvsd_itself",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env(ARGUMENTS, arguments.join("\n"))
         .env("LVSX_RUN_DIR", run_dir)
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     command
+}
+
+#[test]
+#[ignore = "no test: lvsd, as the tests start it"]
+fn lvsd_itself() {
+    let arguments = std::env::var(ARGUMENTS).expect("arguments");
+    let code = lvsx_director::main(arguments.lines().map(Into::into).collect());
+    std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS));
 }
 
 /// A running lvsd, which is killed when this is dropped.
