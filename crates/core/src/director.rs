@@ -4,17 +4,18 @@
 //! ours? -> parse -> find the connection -> (miss: find the service -> pick -> open) -> state and timer -> count -> rewrite -> out
 //! ```
 //!
-//! Four stages, which are four programs that call each other as their last act, because a BPF program has half a
+//! Five stages, which are five programs that call each other as their last act, because a BPF program has half a
 //! kilobyte of stack and each must stay small enough for the verifier:
 //!
 //! - [`fast`], which every packet meets: connections in their two sets. An established packet looks up no service.
-//! - [`overflow`]: the same for connections of the overflow area, if there are any.
+//! - [`overflow`]: the same for connections of the overflow area, if there are any of the flow's hash.
 //! - [`open`]: first packets. Finds the service and picks a destination.
-//! - [`bind`]: opens the connection to that destination, and begins anew with [`fast`], which finds it.
+//! - [`bind`]: opens the connection to that destination.
+//! - [`first`]: as `fast`, for the connection just opened.
 //!
-//! Each reads the generation once, so each decision belongs to one configuration. But for the picked destination's line
-//! nothing crosses from one stage to the next; that line outlives all four, because lines are reused only after a grace
-//! period.
+//! The generation is read once, by `fast`; the others are told which it was, so each verdict belongs to one configuration.
+//! That and the line of the picked destination are all that crosses from one stage to the next ([`Crossing`]); each parses
+//! the packet anew. Lines are reused only after a grace period, so they outlive all stages of a packet.
 //!
 //! A step gives the next thing or a named reason to stop ([`Stop`]); "not ours" is no error, and a full table never looks
 //! like a bad packet. Packets are counted before they are sent, as in the kernel.
@@ -67,7 +68,7 @@ pub enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Stage {
-    /// [`fast`].
+    /// [`fast`]: the first, never the next.
     Fast = 0,
     /// [`open`].
     Open = 1,
@@ -75,6 +76,8 @@ pub enum Stage {
     Overflow = 2,
     /// [`bind`].
     Bind = 3,
+    /// [`first`].
+    First = 4,
 }
 
 /// Stages a packet may go through before it is given up: what the kernel allows (33 tail calls).
@@ -126,6 +129,12 @@ pub fn bind<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
     conclude(env, bind_stage(packet, env))
 }
 
+/// The stage of a connection just opened.
+#[inline(always)]
+pub fn first<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
+    conclude(env, first_stage(packet, env))
+}
+
 /// All stages one after another, for planes without tail calls.
 pub fn handle<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
     let mut stage = Stage::Fast;
@@ -135,6 +144,7 @@ pub fn handle<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
             Stage::Open => open(packet, env),
             Stage::Overflow => overflow(packet, env),
             Stage::Bind => bind(packet, env),
+            Stage::First => first(packet, env),
         };
         if verdict.action != Action::Next {
             return verdict;
@@ -190,13 +200,62 @@ fn conclude<E: Env>(env: &E, way: Result<Out, Stop>) -> Verdict {
     verdict
 }
 
+/// What crosses from one stage to the next: lines of the arena.
+struct Crossing {
+    /// The root of the generation that the packet met.
+    root: u32,
+    /// The destination picked for it.
+    picked: u32,
+}
+
+impl Crossing {
+    #[inline(always)]
+    fn keep<E: Env>(self, env: &E) {
+        env.remember(u64::from(self.root) | u64::from(self.picked) << 32);
+    }
+
+    #[inline(always)]
+    fn of<E: Env>(env: &E) -> Self {
+        let word = env.recall();
+        Self {
+            root: word as u32,
+            picked: (word >> 32) as u32,
+        }
+    }
+
+    #[inline(always)]
+    fn root<E: Env>(&self, env: &E) -> Result<RootLine, Stop> {
+        RootLine::at(env, self.root).ok_or(Drop(Event::DropInconsistent))
+    }
+}
+
 #[inline(always)]
 fn fast_stage<P: Packet, E: Env>(packet: &mut P, env: &E) -> Result<Out, Stop> {
-    let root = RootLine::current(env).ok_or(Pass(Event::PassNotOurs))?;
-    let flow = classify(packet, env, &root)?;
+    let line = RootLine::in_force(env).ok_or(Pass(Event::PassNotOurs))?;
+    let root = RootLine::at(env, line).ok_or(Pass(Event::PassNotOurs))?;
+    let way = in_sets(packet, env, &root);
+    if let Err(Next(_)) = way {
+        Crossing {
+            root: line,
+            picked: 0,
+        }
+        .keep(env);
+    }
+    way
+}
+
+#[inline(always)]
+fn first_stage<P: Packet, E: Env>(packet: &mut P, env: &E) -> Result<Out, Stop> {
+    let root = Crossing::of(env).root(env)?;
+    in_sets(packet, env, &root)
+}
+
+#[inline(always)]
+fn in_sets<P: Packet, E: Env>(packet: &mut P, env: &E, root: &RootLine) -> Result<Out, Stop> {
+    let flow = classify(packet, env, root)?;
     let now = env.now();
     match conn::find_in_sets(env, &flow.want) {
-        Some(hit) => established(packet, env, &root, &flow, hit, now),
+        Some(hit) => established(packet, env, root, &flow, hit, now),
         None if conn::overflow_reach(env, &flow.want) != 0 => Err(Next(Stage::Overflow)),
         None => Err(Next(Stage::Open)),
     }
@@ -204,7 +263,7 @@ fn fast_stage<P: Packet, E: Env>(packet: &mut P, env: &E) -> Result<Out, Stop> {
 
 #[inline(always)]
 fn overflow_stage<P: Packet, E: Env>(packet: &mut P, env: &E) -> Result<Out, Stop> {
-    let root = RootLine::current(env).ok_or(Pass(Event::PassNotOurs))?;
+    let root = Crossing::of(env).root(env)?;
     let flow = classify(packet, env, &root)?;
     let now = env.now();
     match conn::find_in_overflow(env, &flow.want) {
@@ -216,7 +275,8 @@ fn overflow_stage<P: Packet, E: Env>(packet: &mut P, env: &E) -> Result<Out, Sto
 /// Finds the service and picks a destination for a packet of no connection.
 #[inline(always)]
 fn open_stage<P: Packet, E: Env>(packet: &P, env: &E) -> Result<Out, Stop> {
-    let root = RootLine::current(env).ok_or(Pass(Event::PassNotOurs))?;
+    let crossing = Crossing::of(env);
+    let root = crossing.root(env)?;
     let flow = classify(packet, env, &root)?;
     if flow.want.side() == Peer::Server {
         return Err(Pass(Event::PassNoConnection));
@@ -238,7 +298,8 @@ fn open_stage<P: Packet, E: Env>(packet: &P, env: &E) -> Result<Out, Stop> {
     match sched::pick(env, &service) {
         sched::NO_PLACE => Err(Drop(Event::DropNoDestination)),
         place => {
-            env.remember(service.first.wrapping_add(place));
+            let picked = service.first.wrapping_add(place);
+            Crossing { picked, ..crossing }.keep(env);
             Err(Next(Stage::Bind))
         }
     }
@@ -248,24 +309,25 @@ fn open_stage<P: Packet, E: Env>(packet: &P, env: &E) -> Result<Out, Stop> {
 /// so that what the packet does to them again in its next stage changes nothing.
 #[inline(always)]
 fn bind_stage<P: Packet, E: Env>(packet: &P, env: &E) -> Result<Out, Stop> {
-    let root = RootLine::current(env).ok_or(Pass(Event::PassNotOurs))?;
+    let crossing = Crossing::of(env);
+    let root = crossing.root(env)?;
     let flow = classify(packet, env, &root)?;
     let now = env.now();
     let line = env
-        .config(env.recall())
+        .config(crossing.picked)
         .ok_or(Drop(Event::DropInconsistent))?;
     let picked = DestinationLine::decode(line);
     let new = first_entry(env, &root, &flow, &picked, now);
     match conn::open(env, &flow.want, &new, now) {
         Opened::Contended => Err(Drop(Event::DropContended)),
         Opened::Full => Err(Drop(Event::DropTableFull)),
-        Opened::Exists => Err(Next(Stage::Fast)),
+        Opened::Exists => Err(Next(Stage::First)),
         Opened::New => {
             if let Some(line) = env.tally(picked.id) {
                 line[live::tally::CONNECTIONS]
                     .poke(line[live::tally::CONNECTIONS].peek().wrapping_add(1));
             }
-            Err(Next(Stage::Fast))
+            Err(Next(Stage::First))
         }
     }
 }

@@ -37,10 +37,10 @@ pub trait Env: Tables {
     fn now(&self) -> Tick;
     /// The live line of port `number` (a network interface as the director numbers it).
     fn port(&self, number: u32) -> Option<&Line>;
-    /// Keeps the line of the destination picked for the packet in hand, until its next stage.
-    fn remember(&self, line: u32);
-    /// The line kept last on this CPU.
-    fn recall(&self) -> u32;
+    /// Keeps a word for the packet in hand, until its next stage.
+    fn remember(&self, word: u64);
+    /// The word kept last on this CPU.
+    fn recall(&self) -> u64;
     /// The next hop towards raw IPv4 address `to`, for a packet that came in by interface `ingress`.
     fn route4(&self, ingress: u32, to: u32) -> Route;
 }

@@ -254,12 +254,12 @@ impl Env for World {
         self.memory.ports.get(number as usize)
     }
 
-    fn remember(&self, line: u32) {
-        self.remembered.poke(u64::from(line));
+    fn remember(&self, word: u64) {
+        self.remembered.poke(word);
     }
 
-    fn recall(&self) -> u32 {
-        self.remembered.peek() as u32
+    fn recall(&self) -> u64 {
+        self.remembered.peek()
     }
 
     fn route4(&self, _ingress: u32, to: u32) -> Route {

@@ -62,9 +62,9 @@ pub(crate) static JUMP_TC: ProgramArray<8> = ProgramArray::new();
 #[btf_map]
 pub(crate) static BUFFER: PerCpuArray<[u64; 64], 1> = PerCpuArray::new();
 
-/// The line of the destination picked for the packet in hand.
+/// What one stage keeps for the next of the packet in hand.
 #[btf_map]
-pub(crate) static PICKED: PerCpuArray<u64, 1> = PerCpuArray::new();
+pub(crate) static CROSSING: PerCpuArray<u64, 1> = PerCpuArray::new();
 
 /// A map as helpers take it.
 #[inline(always)]

@@ -162,19 +162,19 @@ impl Env for World {
     }
 
     #[inline(always)]
-    fn remember(&self, line: u32) {
-        if let Some(memory) = maps::PICKED.get_ptr_mut(0) {
+    fn remember(&self, word: u64) {
+        if let Some(memory) = maps::CROSSING.get_ptr_mut(0) {
             // SAFETY: the value is this CPU's, and packets do not interrupt each other on a CPU.
-            unsafe { memory.write(u64::from(line)) };
+            unsafe { memory.write(word) };
         }
     }
 
     #[inline(always)]
-    fn recall(&self) -> u32 {
-        // SAFETY: as in `remember`. Line 0 is no destination's.
-        maps::PICKED
+    fn recall(&self) -> u64 {
+        // SAFETY: as in `remember`. Line 0 is nobody's.
+        maps::CROSSING
             .get_ptr(0)
-            .map_or(0, |memory| unsafe { memory.read() } as u32)
+            .map_or(0, |memory| unsafe { memory.read() })
     }
 
     #[inline(always)]

@@ -113,14 +113,26 @@ impl RootLine {
         }
     }
 
-    /// The root of the generation in force. `None` before the first one.
+    /// Line of the root of the generation in force. `None` before the first one.
     #[inline(always)]
-    pub fn current<T: Tables>(tables: &T) -> Option<Self> {
+    pub fn in_force<T: Tables>(tables: &T) -> Option<u32> {
         let word = tables.state(0)?[0].load();
         if word == super::NO_GENERATION {
             return None;
         }
-        tables.config(word as u32).map(Self::decode)
+        Some(word as u32)
+    }
+
+    /// The root at `line`.
+    #[inline(always)]
+    pub fn at<T: Tables>(tables: &T, line: u32) -> Option<Self> {
+        tables.config(line).map(Self::decode)
+    }
+
+    /// The root of the generation in force. `None` before the first one.
+    #[inline(always)]
+    pub fn current<T: Tables>(tables: &T) -> Option<Self> {
+        Self::at(tables, Self::in_force(tables)?)
     }
 
     /// Whether destination `id` belongs to a service.

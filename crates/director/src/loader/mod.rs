@@ -52,11 +52,12 @@ const PINNED: [&str; 13] = [
 const META: usize = 3;
 
 /// The stages with their programs of either hook.
-const STAGES: [(Stage, &str, &str); 4] = [
+const STAGES: [(Stage, &str, &str); 5] = [
     (Stage::Fast, "fast_tc", "fast_xdp"),
     (Stage::Open, "open_tc", "open_xdp"),
     (Stage::Overflow, "overflow_tc", "overflow_xdp"),
     (Stage::Bind, "bind_tc", "bind_xdp"),
+    (Stage::First, "first_tc", "first_xdp"),
 ];
 
 /// The data plane in the kernel, as the director holds it.
