@@ -3,7 +3,7 @@
 use crate::connections;
 use crate::control::Control;
 use lvsx_core::event::Event;
-use lvsx_ipvs::{Director, ServiceKey, Stats};
+use lvsx_ipvs::{Director, ForwardingMethod, ServiceKey, Stats};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -76,7 +76,7 @@ fn services(control: &Control) -> Vec<Value> {
                 json!({
                     "address": destination.key.addr,
                     "port": destination.key.port,
-                    "method": destination.settings.method.bits(),
+                    "method": method(destination.settings.method),
                     "weight": destination.settings.weight,
                     "active": destination.active,
                     "inactive": destination.inactive,
@@ -90,7 +90,7 @@ fn services(control: &Control) -> Vec<Value> {
                 addr,
                 port,
             } => {
-                json!({ "protocol": protocol, "address": addr, "port": port })
+                json!({ "protocol": protocol_name(protocol), "address": addr, "port": port })
             }
             ServiceKey::Mark { mark, .. } => json!({ "mark": mark }),
         };
@@ -102,6 +102,24 @@ fn services(control: &Control) -> Vec<Value> {
         })
     });
     entries.collect()
+}
+
+/// The word that `ipvsadm -L` shows for a forwarding method.
+fn method(method: ForwardingMethod) -> &'static str {
+    match method {
+        ForwardingMethod::Local => "Local",
+        ForwardingMethod::Tunnel => "Tunnel",
+        ForwardingMethod::DirectRouting => "Route",
+        _ => "Masq",
+    }
+}
+
+fn protocol_name(protocol: u16) -> String {
+    match protocol {
+        6 => "TCP".into(),
+        17 => "UDP".into(),
+        other => other.to_string(),
+    }
 }
 
 fn counters(stats: &Stats) -> Value {

@@ -141,7 +141,7 @@ fn make_folder(path: &Path) -> Result<()> {
 /// Makes sure that `<run_dir>/bpf` is a bpffs which outlives this process.
 ///
 /// A private mount namespace, such as `ip netns exec` makes, would take the pins with it when its last process ends. In
-/// one, this process moves to the mount namespace of process 1 first.
+/// one, this process moves out of it first.
 fn mount(run_dir: &Path) -> Result<()> {
     make_run_dir(run_dir)?;
     let folder = run_dir.join("bpf");
@@ -149,7 +149,7 @@ fn mount(run_dir: &Path) -> Result<()> {
         return Ok(());
     }
     leave_private_mounts()
-        .context("entering the mount namespace of process 1, so that pins outlive this process")?;
+        .context("leaving the private mount namespace, so that pins outlive this process")?;
     make_run_dir(run_dir)?;
     let lock = fs::File::create(run_dir.join("mount.lock"))?;
     // Two directors that start at once: the second mount would hide the first one's pins.
@@ -184,18 +184,36 @@ fn is_bpffs(folder: &Path) -> bool {
     statfs(folder).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC)
 }
 
-/// Moves to the mount namespace of process 1 if this one is another. To be called before threads begin.
-fn leave_private_mounts() -> io::Result<()> {
-    let (Ok(first), Ok(own)) = (
-        fs::read_link("/proc/1/ns/mnt"),
-        fs::read_link("/proc/self/ns/mnt"),
-    ) else {
+/// Moves to the mount namespace of process 1, or where that cannot be seen to the eldest ancestor's, if this one is
+/// another. To be called before threads begin.
+fn leave_private_mounts() -> Result<()> {
+    let namespace = |process: u32| PathBuf::from(format!("/proc/{process}/ns/mnt"));
+    let mut elders = ancestors();
+    elders.push(1);
+    let seen = |process: &u32| fs::read_link(namespace(*process)).is_ok();
+    let Some(elder) = elders.into_iter().rev().find(seen) else {
+        tracing::warn!(
+            "the mount namespace of process 1 cannot be seen: if this one is private (`ip netns exec` makes such), \
+             forwarding ends with the last process in it"
+        );
         return Ok(());
     };
-    if first == own {
+    if fs::read_link(namespace(elder))? == fs::read_link("/proc/self/ns/mnt")? {
         return Ok(());
     }
-    nix::sched::setns(fs::File::open("/proc/1/ns/mnt")?, CloneFlags::CLONE_NEWNS)?;
-    tracing::info!("entered the mount namespace of process 1, so that pins outlive this process");
+    nix::sched::setns(fs::File::open(namespace(elder))?, CloneFlags::CLONE_NEWNS)?;
+    tracing::info!(
+        "entered the mount namespace of process {elder}, so that pins outlive this process"
+    );
     Ok(())
+}
+
+/// The processes from the parent of this one upwards.
+fn ancestors() -> Vec<u32> {
+    let parent = |process: &u32| {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+        line.trim().parse().ok().filter(|parent| *parent != 0)
+    };
+    std::iter::successors(parent(&std::process::id()), parent).collect()
 }
