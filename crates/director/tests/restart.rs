@@ -2,11 +2,13 @@
 
 mod support;
 
-use lvsx_ipvs::{Client, Destination, Service};
+use lvsx_ipvs::{Client, Destination, DestinationSettings, Request, Service, Timeouts};
+use std::net::{SocketAddrV4, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use support::scene::{Pings, configure, echo, hosts, prepare_for_xdp, service};
+use support::hosts::Host;
+use support::scene::{CLIENT, PORT, Pings, VIP, configure, echo, hosts, prepare_for_xdp, service};
 use support::{Space, in_namespace};
 
 fn listed(client: &mut Client) -> (Vec<Service>, Vec<Destination>) {
@@ -187,5 +189,65 @@ fn an_interface_that_is_not_there_is_named() {
         assert!(said.contains("eth7: there is no such interface"), "{said}");
         let said = space.lvsd_fails(&["--iface", "lo", "--connections", "1000"]);
         assert!(said.contains("--iface lo"), "{said}");
+    });
+}
+
+/// Whether a datagram of the client's `port` is answered.
+fn is_answered(client: &Host, port: u16) -> bool {
+    client.run(move || {
+        let socket = UdpSocket::bind(SocketAddrV4::new(CLIENT, port)).expect("a socket");
+        socket
+            .connect(SocketAddrV4::new(VIP, PORT))
+            .expect("an address");
+        let patience = Some(Duration::from_millis(500));
+        socket.set_read_timeout(patience).expect("a timeout");
+        socket.send(b"?").expect("it is sent");
+        socket.recv(&mut [0; 8]).is_ok()
+    })
+}
+
+#[test]
+fn a_full_server_takes_new_connections_when_the_old_are_over_though_the_director_is_dead() {
+    in_namespace(|space| {
+        let (client, server) = hosts();
+        let is_over = Arc::new(AtomicBool::new(false));
+        echo(&server, is_over.clone());
+        let lvsd = space.lvsd(&["--connections", "1000"]);
+        let mut speaker = space.client();
+        configure(&mut speaker);
+        let timeouts = Timeouts {
+            tcp: 0,
+            tcp_fin: 0,
+            udp: 3,
+        };
+        speaker
+            .call(&Request::SetTimeouts(timeouts))
+            .expect("in range");
+        let (_, listed) = listed(&mut speaker);
+        let limited = DestinationSettings {
+            upper_threshold: 2,
+            ..listed[0].settings
+        };
+        let edit = Request::SetDestination(service(), listed[0].key, limited);
+        speaker.call(&edit).expect("it is there");
+
+        assert!(is_answered(&client, 41_001));
+        assert!(is_answered(&client, 41_002));
+        assert!(!is_answered(&client, 41_003), "the server is full");
+        lvsd.kill();
+        assert!(!is_answered(&client, 41_004), "it still is");
+        // The timeout, and what the hand needs for a round of the table.
+        std::thread::sleep(Duration::from_secs(6));
+        assert!(is_answered(&client, 41_005), "its connections are over");
+
+        let _lvsd = space.lvsd(&[]);
+        let mut speaker = space.client();
+        let listed = speaker.destinations(&service()).expect("it is there");
+        assert!(
+            listed[0].inactive <= 1 && listed[0].active == 0,
+            "{listed:?}"
+        );
+        assert_eq!(listed[0].stats.connections, 3);
+        is_over.store(true, Ordering::SeqCst);
     });
 }
