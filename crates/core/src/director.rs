@@ -14,89 +14,35 @@
 //! - [`first`]: as `fast`, for the connection just opened.
 //!
 //! The generation is read once, by `fast`; the others are told which it was, so each verdict belongs to one configuration.
-//! That and the line of the picked destination are all that crosses from one stage to the next ([`Crossing`]); each parses
+//! That and the line of the picked destination are all that crosses from one stage to the next (`Crossing`); each parses
 //! the packet anew. Lines are reused only after a grace period, so they outlive all stages of a packet.
 //!
-//! A step gives the next thing or a named reason to stop ([`Stop`]); "not ours" is no error, and a full table never looks
+//! A step gives the next thing or a named reason to stop (`Stop`); "not ours" is no error, and a full table never looks
 //! like a bad packet. Packets are counted before they are sent, as in the kernel.
 
-use crate::conn::{self, Hit, Hop, NewEntry4, Opened, Peer, Want4};
-use crate::env::{Env, PORT_PROBES, PORTS, Route, state as shared};
+mod crossing;
+mod hop;
+mod progress;
+mod verdict;
+
+pub use hop::port_of;
+pub use verdict::{Action, MOST_STAGES, Stage, Verdict};
+
+use crate::conn::{self, Hit, NewEntry4, Opened, Peer, Want4};
+use crate::env::Env;
 use crate::event::Event;
 use crate::forward::{self, masquerade::Readdress, tunnel::Unwrappable};
-use crate::generation::{DestinationLine, Method, RootLine, ServiceKey, TIMEOUT_UDP, live};
+use crate::generation::{DestinationLine, Method, RootLine, ServiceKey, live};
 use crate::packet::Packet;
 use crate::sched::{self, Service};
 use crate::state::{State, TCP, UDP, tcp};
 use crate::tick::Tick;
 use crate::wire::{self, Head4, Header4, Ports};
-use lvsx_platform::{Line, hide};
-
-/// What becomes of a packet. All fields are always set: BPF has no use for half an enum, and its verifier refuses to see
-/// one copied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// What to do.
-    pub action: Action,
-    /// Under which name it was counted. Of [`Action::Next`], nothing was.
-    pub event: Event,
-    /// Index of the interface it leaves by; else 0.
-    pub interface: u32,
-    /// Raw IPv4 address of the next hop that the kernel has to resolve; else 0.
-    pub gateway: u32,
-    /// The stage that goes on with it.
-    pub stage: Stage,
-}
-
-/// What to do with a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// It goes on as it came.
-    Pass,
-    /// It ends here.
-    Drop,
-    /// It leaves by an interface, its link-layer header written.
-    Out,
-    /// It leaves by an interface, and the kernel finds the next hop's link-layer address. Only where the hook can;
-    /// elsewhere it ends here and the director is told.
-    OutUnresolved,
-    /// Another stage goes on with it.
-    Next,
-}
-
-/// A stage, by its place in the array of programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Stage {
-    /// [`fast`]: the first, never the next.
-    Fast = 0,
-    /// [`open`].
-    Open = 1,
-    /// [`overflow`].
-    Overflow = 2,
-    /// [`bind`].
-    Bind = 3,
-    /// [`first`].
-    First = 4,
-}
-
-/// Stages a packet may go through before it is given up: what the kernel allows (33 tail calls).
-pub const MOST_STAGES: u32 = 33;
-
-/// Why a packet goes no further in a stage.
-enum Stop {
-    Pass(Event),
-    Drop(Event),
-    Next(Stage),
-}
-
-use Stop::{Drop, Next, Pass};
-
-/// The way out: an interface, and the next hop if the kernel has to resolve it (else 0).
-struct Out {
-    interface: u32,
-    gateway: u32,
-}
+use crossing::Crossing;
+use hop::{Found, epoch, find_hop};
+use progress::{advance, tally, timeout, view};
+use verdict::Stop::{self, Drop, Next, Pass};
+use verdict::{Out, conclude};
 
 /// A packet that concerns the director, as far as it was read.
 struct Flow {
@@ -158,74 +104,6 @@ pub fn handle<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
         interface: 0,
         gateway: 0,
         stage,
-    }
-}
-
-/// The one place that counts what became of a packet. A packet sent on was counted in its destination's tally.
-#[inline(always)]
-fn conclude<E: Env>(env: &E, way: Result<Out, Stop>) -> Verdict {
-    let mut verdict = Verdict {
-        action: Action::Out,
-        event: Event::Forwarded,
-        interface: 0,
-        gateway: 0,
-        stage: Stage::Fast,
-    };
-    match way {
-        Ok(out) => {
-            verdict.interface = out.interface;
-            verdict.gateway = out.gateway;
-            if out.gateway != 0 {
-                verdict.action = Action::OutUnresolved;
-                verdict.event = Event::ForwardedUnresolved;
-            }
-        }
-        Err(Pass(event)) => {
-            verdict.action = Action::Pass;
-            verdict.event = event;
-        }
-        Err(Drop(event)) => {
-            verdict.action = Action::Drop;
-            verdict.event = event;
-        }
-        Err(Next(stage)) => {
-            verdict.action = Action::Next;
-            verdict.stage = stage;
-            return verdict;
-        }
-    }
-    if verdict.event != Event::Forwarded {
-        env.count(verdict.event);
-    }
-    verdict
-}
-
-/// What crosses from one stage to the next: lines of the arena.
-struct Crossing {
-    /// The root of the generation that the packet met.
-    root: u32,
-    /// The destination picked for it.
-    picked: u32,
-}
-
-impl Crossing {
-    #[inline(always)]
-    fn keep<E: Env>(self, env: &E) {
-        env.remember(u64::from(self.root) | u64::from(self.picked) << 32);
-    }
-
-    #[inline(always)]
-    fn of<E: Env>(env: &E) -> Self {
-        let word = env.recall();
-        Self {
-            root: word as u32,
-            picked: (word >> 32) as u32,
-        }
-    }
-
-    #[inline(always)]
-    fn root<E: Env>(&self, env: &E) -> Result<RootLine, Stop> {
-        RootLine::at(env, self.root).ok_or(Drop(Event::DropInconsistent))
     }
 }
 
@@ -532,165 +410,3 @@ fn begins_anew(root: &RootLine, flow: &Flow) -> bool {
 
 /// Client port 20, raw: IPVS never schedules it.
 const FTP_DATA: u16 = 20u16.to_be();
-
-/// Tries to move an entry's state when other packets of the flow move it too.
-const ADVANCE_TRIES: u64 = 4;
-
-/// The packet's effect on state, activity and timer. Writes nothing when nothing changes, which within one tick is the
-/// rule. `None`: the entry's life ended meanwhile.
-#[inline(always)]
-fn advance<E: Env>(
-    env: &E,
-    root: &RootLine,
-    flow: &Flow,
-    hit: &Hit<'_>,
-    id: u32,
-    now: Tick,
-) -> Option<()> {
-    let mut control = hit.control;
-    let mut tries = 0;
-    while hide(tries) < ADVANCE_TRIES {
-        let side = flow.want.side();
-        let (state, active) = if flow.header.protocol == TCP {
-            let state = tcp::next(
-                view(side, control.is_input_only()),
-                flow.ports.flags,
-                control.state(),
-            );
-            // Only a change of state moves the activity.
-            let moved = state != control.state();
-            (
-                state,
-                if moved {
-                    state.is_active()
-                } else {
-                    control.is_active()
-                },
-            )
-        } else {
-            (control.state(), control.is_active())
-        };
-        let deadline = now.after(timeout(env, root, flow, state));
-        let mut wanted = control.advanced(state, active, deadline);
-        if side == Peer::Server {
-            wanted = wanted.with_output();
-        }
-        if wanted == control {
-            return hit.holds().then_some(());
-        }
-        match hit.word().compare_exchange(control.0, wanted.0) {
-            Ok(()) => {
-                if active != control.is_active()
-                    && let Some(line) = env.destination(id)
-                {
-                    let change =
-                        live::weight_of(active).wrapping_sub(live::weight_of(control.is_active()));
-                    line[live::destination::COUNTS].add(change);
-                }
-                return Some(());
-            }
-            Err(found) => {
-                if !conn::Control(found).is_same_life(control) {
-                    return None;
-                }
-                control = conn::Control(found);
-            }
-        }
-        tries += 1;
-    }
-    // Others of the flow moved it in between each time; theirs stands.
-    Some(())
-}
-
-#[inline(always)]
-fn view(side: Peer, input_only: bool) -> tcp::View {
-    match side {
-        Peer::Server => tcp::View::Output,
-        Peer::Virtual if input_only => tcp::View::InputOnly,
-        Peer::Virtual => tcp::View::Input,
-    }
-}
-
-#[inline(always)]
-fn timeout<E: Env>(env: &E, root: &RootLine, flow: &Flow, state: State) -> u32 {
-    let index = if flow.header.protocol == TCP {
-        u32::from(state.0)
-    } else {
-        TIMEOUT_UDP as u32
-    };
-    root.timeout(env, index)
-}
-
-/// Adds the packet to its destination's tally of this CPU, which no other CPU writes.
-#[inline(always)]
-fn tally<E: Env>(env: &E, flow: &Flow, id: u32) {
-    let Some(line) = env.tally(id) else { return };
-    let (packets, bytes) = match flow.want.side() {
-        Peer::Virtual => (live::tally::PACKETS_IN, live::tally::BYTES_IN),
-        Peer::Server => (live::tally::PACKETS_OUT, live::tally::BYTES_OUT),
-    };
-    line[packets].poke(line[packets].peek().wrapping_add(1));
-    line[bytes].poke(
-        line[bytes]
-            .peek()
-            .wrapping_add(u64::from(flow.header.total)),
-    );
-}
-
-#[inline(always)]
-fn epoch<E: Env>(env: &E) -> u16 {
-    env.state(shared::READ)
-        .map_or(0, |line| line[shared::EPOCH].load() as u16)
-}
-
-/// A next hop, or the way that needs none.
-enum Found {
-    Hop(Hop),
-    Unresolved(Out),
-}
-
-/// Asks the kernel for the next hop towards raw address `to`. A kernel that does not forward does not answer; towards a
-/// destination the director's own knowledge serves then, as IPVS needs no forwarding for direct routing and tunnels.
-#[inline(always)]
-fn find_hop<P: Packet, E: Env>(
-    packet: &P,
-    env: &E,
-    side: Peer,
-    id: u32,
-    to: u32,
-) -> Result<Found, Stop> {
-    match env.route4(packet.interface(), to) {
-        Route::To { interface, address } => {
-            let (number, _) = port_of(env, interface).ok_or(Drop(Event::DropUnknownPort))?;
-            Ok(Found::Hop(Hop::new(address, number)))
-        }
-        Route::Unresolved { interface, gateway } => {
-            Ok(Found::Unresolved(Out { interface, gateway }))
-        }
-        Route::ForwardingOff => {
-            let known = env
-                .destination(id)
-                .map_or(0, |line| line[live::destination::HOP].peek());
-            if side == Peer::Virtual && known != 0 {
-                return Ok(Found::Hop(Hop(known)));
-            }
-            Err(Drop(Event::DropForwardingOff))
-        }
-        Route::None => Err(Drop(Event::DropNoRoute)),
-    }
-}
-
-/// The port of interface `index`, and its number.
-#[inline(always)]
-pub fn port_of<E: Env>(env: &E, index: u32) -> Option<(u32, &Line)> {
-    let mut probe = 0;
-    while hide(probe) < u64::from(PORT_PROBES) {
-        let number = index.wrapping_add(probe as u32) & (PORTS - 1);
-        let line = env.port(number)?;
-        if line[live::port::INTERFACE].peek() as u32 == index {
-            return Some((number, line));
-        }
-        probe += 1;
-    }
-    None
-}

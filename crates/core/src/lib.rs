@@ -3,7 +3,7 @@
 //! The same source runs as XDP program, as tc program and on the host over a byte vector. Reading order:
 //!
 //! 1. [`director`]: what happens to a packet, top to bottom;
-//! 2. [`packet`] and [`env`]: the two traits through which it sees the packet and the world;
+//! 2. [`packet`] and [`mod@env`]: the two traits through which it sees the packet and the world;
 //! 3. [`generation`]: the configuration as packets read it; [`conn`]: the connection table;
 //! 4. [`sched`], [`state`], [`forward`]: one file an idea;
 //! 5. [`event`]: the name of everything that can happen to a packet.
