@@ -99,7 +99,7 @@ fn explore(
 
 #[test]
 fn two_openers_of_one_flow_leave_one_entry() {
-    explore(3_000, |memory| {
+    explore(10_000, |memory| {
         (0..2)
             .map(|id| {
                 let memory = memory.clone();
@@ -113,7 +113,7 @@ fn two_openers_of_one_flow_leave_one_entry() {
 
 #[test]
 fn opening_advancing_and_sweeping_one_flow_keep_the_counts() {
-    explore(3_000, |memory| {
+    explore(10_000, |memory| {
         let (a, b, c) = (memory.clone(), memory.clone(), memory);
         vec![
             thread::spawn(move || {
@@ -136,7 +136,7 @@ fn opening_advancing_and_sweeping_one_flow_keep_the_counts() {
 
 #[test]
 fn a_recycled_slot_is_never_taken_for_its_former_flow() {
-    explore(3_000, |memory| {
+    explore(10_000, |memory| {
         let (a, b, c) = (memory.clone(), memory.clone(), memory);
         vec![
             thread::spawn(move || {

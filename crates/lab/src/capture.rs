@@ -130,7 +130,8 @@ fn open() -> io::Result<OwnedFd> {
         flags,
         SockProtocol::EthAll,
     )?;
-    setsockopt(&socket, sockopt::RcvBuf, &(4 << 20))?;
+    // A super-frame counts with all its bytes, and on a busy machine a whole transfer may wait to be counted.
+    setsockopt(&socket, sockopt::RcvBufForce, &(256 << 20))?;
     Ok(socket)
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Control, Entry4, Set4, WAYS, Want4};
 use crate::env::Tables;
+use crate::tick::Tick;
 use lvsx_platform::{Word, bits, hide};
 
 /// A live entry, as it was when it was read.
@@ -35,6 +36,14 @@ impl<'a> Hit<'a> {
     #[inline(always)]
     pub fn end<T: Tables>(&self, tables: &T) -> bool {
         super::remove(tables, self.set, self.index, self.way, self.control)
+    }
+
+    /// Whether this life goes on, by what the control word says now.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_alive(&self, now: Tick) -> bool {
+        let control = Control(self.word().load());
+        control.is_same_life(self.control) && !control.is_expired(now)
     }
 
     /// Whether what was read of the entry since it was found belongs to one life. To be asked after the last use of

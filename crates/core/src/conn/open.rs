@@ -56,11 +56,15 @@ fn is_known_in_overflow<T: Tables>(tables: &T, want: &Want4, now: Tick) -> bool 
 
 #[inline(always)]
 fn lives_on<T: Tables>(tables: &T, hit: &Hit<'_>, now: Tick) -> bool {
-    let expired = hit.control.is_expired(now);
-    if expired && hit.end(tables) {
-        tables.count(Event::Expired);
+    if !hit.control.is_expired(now) {
+        return true;
     }
-    !expired
+    if hit.end(tables) {
+        tables.count(Event::Expired);
+        return false;
+    }
+    // Someone was quicker: a packet that judged it alive and prolonged it, or whoever ended it.
+    hit.is_alive(now)
 }
 
 /// Opens an entry for the flow of `want` (a packet from the client).
