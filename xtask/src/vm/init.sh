@@ -10,22 +10,22 @@ umount /proc
 
 # The host's files from below, this machine's changes above, in memory.
 options=trans=virtio,version=9p2000.L,msize=512000
-mkdir /host /changes /root
+mkdir /host /changes /merged
 mount -t 9p -o "ro,cache=loose,$options" host /host || poweroff -f
 mount -t tmpfs tmpfs /changes || poweroff -f
 mkdir /changes/files /changes/work
-mount -t overlay -o lowerdir=/host,upperdir=/changes/files,workdir=/changes/work overlay /root || poweroff -f
+mount -t overlay -o lowerdir=/host,upperdir=/changes/files,workdir=/changes/work overlay /merged || poweroff -f
 
-mount -t proc proc /root/proc
-mount -t sysfs sysfs /root/sys
-mount -t devtmpfs devtmpfs /root/dev
-mkdir -p /root/dev/pts /root/dev/shm /root/lib/modules
-mount -t devpts devpts /root/dev/pts
-mount -t tmpfs tmpfs /root/dev/shm
-mount -t tmpfs -o mode=755 tmpfs /root/run
-mkdir /root/run/vm
-mount -t 9p -o "rw,$options" job /root/run/vm || poweroff -f
+mount -t proc proc /merged/proc
+mount -t sysfs sysfs /merged/sys
+mount -t devtmpfs devtmpfs /merged/dev
+mkdir -p /merged/dev/pts /merged/dev/shm /merged/lib/modules
+mount -t devpts devpts /merged/dev/pts
+mount -t tmpfs tmpfs /merged/dev/shm
+mount -t tmpfs -o mode=755 tmpfs /merged/run
+mkdir /merged/run/vm
+mount -t 9p -o "rw,$options" job /merged/run/vm || poweroff -f
 # From here on modules are loaded as on any machine: the kernel asks modprobe.
-mount -t 9p -o "ro,cache=loose,$options" modules /root/lib/modules
-cp /bin/busybox /root/run/busybox
-exec switch_root /root /bin/sh /run/vm/start
+mount -t 9p -o "ro,cache=loose,$options" modules /merged/lib/modules
+cp /bin/busybox /merged/run/busybox
+exec switch_root /merged /bin/sh /run/vm/start
