@@ -7,8 +7,8 @@ use crate::generation::live;
 use crate::packet::Packet;
 use crate::tick::Tick;
 use crate::wire::ETHERNET;
-use crate::wire::checksum::{add, corrected, corrected_udp, fold};
-use lvsx_platform::{Line, Word, load16, load32, store16};
+use crate::wire::checksum::{add, correct, fold};
+use lvsx_platform::{Line, Word, load16, load32};
 use std::vec::Vec;
 
 /// A frame in memory, as it came in by an interface.
@@ -50,17 +50,7 @@ impl Packet for Frame {
     }
 
     fn adjust_checksum(&mut self, offset: usize, address: u32, port: u32, udp: bool) -> Option<()> {
-        let field = self.bytes_mut::<2>(offset)?;
-        let change = add(address, port);
-        let old = load16(field);
-        store16(
-            field,
-            if udp {
-                corrected_udp(old, change)
-            } else {
-                corrected(old, change)
-            },
-        );
+        correct(self.bytes_mut::<2>(offset)?, add(address, port), udp);
         Some(())
     }
 

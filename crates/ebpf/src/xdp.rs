@@ -11,9 +11,9 @@ use lvsx_core::env::Tables;
 use lvsx_core::event::Event;
 use lvsx_core::generation::live::port;
 use lvsx_core::packet::Packet;
-use lvsx_core::wire::checksum::{add, corrected, corrected_udp};
+use lvsx_core::wire::checksum::{add, correct};
 use lvsx_core::wire::{word16, word32};
-use lvsx_platform::{hide, load16, store16, store32};
+use lvsx_platform::{hide, store16, store32};
 
 /// Offsets beyond this are refused, so that the verifier sees a small number.
 const FARTHEST: usize = 511;
@@ -164,17 +164,7 @@ impl Packet for Frame {
 
     #[inline(always)]
     fn adjust_checksum(&mut self, offset: usize, address: u32, port: u32, udp: bool) -> Option<()> {
-        let field = self.bytes_mut::<2>(offset)?;
-        let change = add(address, port);
-        let old = load16(field);
-        store16(
-            field,
-            if udp {
-                corrected_udp(old, change)
-            } else {
-                corrected(old, change)
-            },
-        );
+        correct(self.bytes_mut::<2>(offset)?, add(address, port), udp);
         Some(())
     }
 

@@ -107,14 +107,6 @@ impl Control {
         self.deadline().is_before(now)
     }
 
-    /// Whether nobody has answered it yet (TCP NONE, SYN_RECV, SYNACK; UDP, which has one state): what a full table
-    /// gives up first.
-    #[inline(always)]
-    #[must_use]
-    pub fn is_embryonic(self) -> bool {
-        self.state().is_embryonic()
-    }
-
     /// 1 if the entry is nobody's. This and the next three without branches, for looks over a whole set.
     #[inline(always)]
     pub(super) fn free_bit(self) -> u64 {

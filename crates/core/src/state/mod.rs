@@ -46,13 +46,6 @@ impl State {
         0b100_0000_1110u32 >> self.0 & 1 != 0
     }
 
-    /// Whether no server has answered yet, as far as the state tells: NONE, SYN_RECV, SYNACK, and all UDP.
-    #[inline(always)]
-    #[must_use]
-    pub fn is_embryonic(self) -> bool {
-        Self::EMBRYONIC >> self.0 & 1 != 0
-    }
-
     /// Whether the connection is over: TIME_WAIT or CLOSE.
     #[inline(always)]
     #[must_use]

@@ -3,6 +3,8 @@
 //! Sums are one's complement over raw 16-bit words: the sum of byte-swapped words is the byte-swapped sum (RFC 1071
 //! section 2.B), so nothing here ever swaps bytes.
 
+use lvsx_platform::{load16, store16};
+
 /// A 64-bit sum folded to 16 bits.
 #[inline(always)]
 #[must_use]
@@ -51,6 +53,18 @@ pub fn corrected_udp(old: u16, change: u32) -> u16 {
         0 => 0xffff,
         sum => sum,
     }
+}
+
+/// Corrects a checksum field in place for a change of its data; `udp` as [`corrected_udp`].
+#[inline(always)]
+pub fn correct(field: &mut [u8; 2], change: u32, udp: bool) {
+    let old = load16(field);
+    let new = if udp {
+        corrected_udp(old, change)
+    } else {
+        corrected(old, change)
+    };
+    store16(field, new);
 }
 
 #[cfg(test)]
