@@ -1,9 +1,9 @@
 //! The world, as decisions see it: shared tables, a clock, routes.
 
-use crate::conn::Set4;
+use crate::conn::{Entry4, Set};
 use crate::event::Event;
 use crate::tick::Tick;
-use lvsx_platform::{Line, Word};
+use lvsx_platform::Line;
 
 /// Shared memory. BPF maps for programs, the same maps by `mmap` for the director, vectors in tests.
 ///
@@ -14,7 +14,7 @@ pub trait Tables {
     /// Line `index` of the state that the whole director shares; see [`state`].
     fn state(&self, index: u32) -> Option<&Line>;
     /// Set `index` of the IPv4 connection table: the main sets, then the overflow area.
-    fn set4(&self, index: u32) -> Option<&Set4>;
+    fn set4(&self, index: u32) -> Option<&Set<Entry4>>;
     /// How the IPv4 connection table is laid out.
     fn geometry4(&self) -> Geometry;
     /// The live line of destination `id`.
@@ -23,10 +23,13 @@ pub trait Tables {
     fn service(&self, id: u32) -> Option<&Line>;
     /// This CPU's tally of destination `id`.
     fn tally(&self, id: u32) -> Option<&Line>;
+    /// Counts the event of this number on this CPU.
+    fn count_number(&self, number: u32);
     /// Counts `event` on this CPU.
-    fn count(&self, event: Event);
-    /// One of [`STRIPES`] lines-in-part that the flows of one hash share.
-    fn stripe(&self, number: u32) -> Option<Stripe<'_>>;
+    #[inline(always)]
+    fn count(&self, event: Event) {
+        self.count_number(event as u32);
+    }
     /// Calls `look` with 0, 1, ... below `count` until it returns `false`.
     fn scan(&self, count: u32, look: impl FnMut(u32) -> bool);
 }
@@ -37,10 +40,8 @@ pub trait Env: Tables {
     fn now(&self) -> Tick;
     /// The live line of port `number` (a network interface as the director numbers it).
     fn port(&self, number: u32) -> Option<&Line>;
-    /// Keeps a word for the packet in hand, until its next stage.
-    fn remember(&self, word: u64);
-    /// The word kept last on this CPU.
-    fn recall(&self) -> u64;
+    /// A line of this CPU's own for the packet in hand: what one stage keeps for the next.
+    fn scratch(&self) -> Option<&Line>;
     /// The next hop towards raw IPv4 address `to`, for a packet that came in by interface `ingress`.
     fn route4(&self, ingress: u32, to: u32) -> Route;
 }
@@ -77,35 +78,6 @@ pub struct Geometry {
     pub overflow: u32,
     /// Secret that spreads the hashes.
     pub seed: u64,
-}
-
-/// Stripes of the connection table: what flows of one hash share. A power of two.
-pub const STRIPES: u32 = 16384;
-
-/// Lines that the stripes take: four a line, two words each.
-pub const STRIPE_LINES: u32 = STRIPES / 4;
-
-/// What the flows of one hash share.
-#[derive(Clone, Copy)]
-pub struct Stripe<'a> {
-    /// Held by whoever opens one of them.
-    pub lock: &'a Word,
-    /// Those that live in the overflow area << 32 + sets of it that a look-up for one of them visits. One word, so that the
-    /// reach falls back to 0 with the last of them and no look-up ever stops short of one.
-    pub overflow: &'a Word,
-}
-
-impl<'a> Stripe<'a> {
-    /// Stripe `number` of those in its line (number modulo 4).
-    #[inline(always)]
-    #[must_use]
-    pub fn in_line(line: &'a Line, number: u32) -> Self {
-        let first = (number as usize & 3) * 2;
-        Self {
-            lock: &line[first],
-            overflow: &line[first | 1],
-        }
-    }
 }
 
 /// Ports: an interface's number is its index modulo this, or one of the next [`PORT_PROBES`] - 1.

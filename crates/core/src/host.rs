@@ -1,7 +1,7 @@
 //! The data plane over plain memory: the packet window and the environment that tests, property tests and replays use.
 
-use crate::conn::{Set4, no_entry};
-use crate::env::{Env, Geometry, PORTS, Route, STRIPE_LINES, Stripe, Tables, state};
+use crate::conn::{Entry4, Set, no_entry4};
+use crate::env::{Env, Geometry, PORTS, Route, Tables, state};
 use crate::event::Event;
 use crate::generation::live;
 use crate::packet::Packet;
@@ -81,7 +81,7 @@ pub struct Memory {
     /// Shared state.
     pub state: Vec<Line>,
     /// The IPv4 connection table.
-    pub sets: Vec<Set4>,
+    pub sets: Vec<Set<Entry4>>,
     /// Its layout.
     pub geometry: Geometry,
     /// Live lines of destinations.
@@ -92,8 +92,6 @@ pub struct Memory {
     pub tallies: Vec<Line>,
     /// Counters of events.
     pub events: Vec<Word>,
-    /// Stripes.
-    pub stripes: Vec<Line>,
     /// Ports.
     pub ports: Vec<Line>,
 }
@@ -105,7 +103,7 @@ impl Memory {
         Self {
             config: lines(config),
             state: lines(state::LINES),
-            sets: (0..sets + overflow).map(|_| no_entry()).collect(),
+            sets: (0..sets + overflow).map(|_| no_entry4()).collect(),
             geometry: Geometry {
                 sets,
                 overflow,
@@ -115,7 +113,6 @@ impl Memory {
             services: lines(ids),
             tallies: lines(ids),
             events: Event::ALL.iter().map(|_| Word::new(0)).collect(),
-            stripes: lines(STRIPE_LINES),
             ports: lines(PORTS),
         }
     }
@@ -143,7 +140,7 @@ impl Tables for Memory {
         self.state.get(index as usize)
     }
 
-    fn set4(&self, index: u32) -> Option<&Set4> {
+    fn set4(&self, index: u32) -> Option<&Set<Entry4>> {
         self.sets.get(index as usize)
     }
 
@@ -163,13 +160,10 @@ impl Tables for Memory {
         self.tallies.get(id as usize)
     }
 
-    fn count(&self, event: Event) {
-        self.events[event as usize].add(1);
-    }
-
-    fn stripe(&self, number: u32) -> Option<Stripe<'_>> {
-        let line = self.stripes.get(number as usize / 4)?;
-        Some(Stripe::in_line(line, number))
+    fn count_number(&self, number: u32) {
+        if let Some(word) = self.events.get(number as usize) {
+            word.add(1);
+        }
     }
 
     fn scan(&self, count: u32, mut look: impl FnMut(u32) -> bool) {
@@ -189,8 +183,8 @@ pub struct World {
     pub now: Tick,
     /// Next hops by raw destination address.
     pub routes: Vec<(u32, Route)>,
-    /// What [`Env::remember`] keeps.
-    pub remembered: Word,
+    /// What one stage keeps for the next.
+    pub scratch: Line,
 }
 
 impl Tables for World {
@@ -202,7 +196,7 @@ impl Tables for World {
         self.memory.state(index)
     }
 
-    fn set4(&self, index: u32) -> Option<&Set4> {
+    fn set4(&self, index: u32) -> Option<&Set<Entry4>> {
         self.memory.set4(index)
     }
 
@@ -222,12 +216,8 @@ impl Tables for World {
         self.memory.tally(id)
     }
 
-    fn count(&self, event: Event) {
-        self.memory.count(event);
-    }
-
-    fn stripe(&self, number: u32) -> Option<Stripe<'_>> {
-        self.memory.stripe(number)
+    fn count_number(&self, number: u32) {
+        self.memory.count_number(number);
     }
 
     fn scan(&self, count: u32, look: impl FnMut(u32) -> bool) {
@@ -244,12 +234,8 @@ impl Env for World {
         self.memory.ports.get(number as usize)
     }
 
-    fn remember(&self, word: u64) {
-        self.remembered.poke(word);
-    }
-
-    fn recall(&self) -> u64 {
-        self.remembered.peek()
+    fn scratch(&self) -> Option<&Line> {
+        Some(&self.scratch)
     }
 
     fn route4(&self, _ingress: u32, to: u32) -> Route {

@@ -42,8 +42,8 @@ fn masquerading_readdresses_both_ways_and_keeps_every_checksum_right() {
                 ..to_vip(port, SYN)
             };
             let (verdict, bytes) = out.run(&world);
-            assert_eq!(verdict.action, Action::Out, "{out:?}");
-            assert_eq!(verdict.interface, INTERFACE);
+            assert_eq!(verdict.action(), Action::Out, "{out:?}");
+            assert_eq!(verdict.interface(), INTERFACE);
             let chosen = address(&bytes, 16);
             assert_eq!(bytes[..6], mac(chosen[3]));
             assert_eq!(bytes[6..12], DIRECTOR_MAC);
@@ -64,7 +64,7 @@ fn masquerading_readdresses_both_ways_and_keeps_every_checksum_right() {
                 ..reply((chosen, 80), port, SYN | ACK)
             };
             let (verdict, bytes) = back.run(&world);
-            assert_eq!(verdict.action, Action::Out, "{back:?}");
+            assert_eq!(verdict.action(), Action::Out, "{back:?}");
             assert_eq!(address(&bytes, 12), VIP);
             assert_eq!(bytes[..6], CLIENT_MAC);
             let (wanted, found) = transport_checksums(&bytes[14..]);
@@ -87,7 +87,7 @@ fn masquerading_to_another_port_changes_it_both_ways() {
     let (wanted, found) = transport_checksums(&bytes[14..]);
     assert_eq!(wanted, found);
     let (verdict, bytes) = reply(([192, 168, 1, 46], 8080), 1234, SYN | ACK).run(&world);
-    assert_eq!(verdict.action, Action::Out);
+    assert_eq!(verdict.action(), Action::Out);
     assert_eq!(bytes[34..36], 80u16.to_be_bytes());
 }
 
@@ -96,7 +96,7 @@ fn direct_routing_changes_link_addresses_and_age_alone() {
     let world = world(RoundRobin, &by(3));
     let build = to_vip(1234, SYN);
     let (verdict, bytes) = build.run(&world);
-    assert_eq!(verdict.action, Action::Out);
+    assert_eq!(verdict.action(), Action::Out);
     let mut expected = Build { ttl: 63, ..build }.frame().bytes;
     expected[..6].copy_from_slice(&mac(47));
     expected[6..12].copy_from_slice(&DIRECTOR_MAC);
@@ -112,7 +112,7 @@ fn tunnelling_puts_a_header_in_front() {
             ..to_vip(1234, SYN)
         };
         let (verdict, bytes) = build.run(&world);
-        assert_eq!(verdict.action, Action::Out);
+        assert_eq!(verdict.action(), Action::Out);
         assert_eq!(bytes[..6], mac(47));
         let outer = &bytes[14..34];
         assert_eq!(common::checksum(&[outer]), 0);
@@ -165,8 +165,8 @@ fn what_is_not_ours_passes_untouched() {
     ];
     for (build, event) in foreign {
         let (verdict, bytes) = build.run(&world);
-        assert_eq!(verdict.event, event, "{build:?}");
-        if verdict.action == Action::Pass {
+        assert_eq!(verdict.event(), event, "{build:?}");
+        if verdict.action() == Action::Pass {
             assert_eq!(bytes, build.frame().bytes);
         }
     }
@@ -174,7 +174,7 @@ fn what_is_not_ours_passes_untouched() {
     other_mac.bytes[5] = 0x99;
     let kept = other_mac.clone();
     assert_eq!(
-        lvsx_core::director::handle(&mut other_mac, &world).event,
+        lvsx_core::director::handle(&mut other_mac, &world).event(),
         Event::PassForeignMac
     );
     assert_eq!(other_mac, kept);
@@ -231,7 +231,7 @@ fn malformed_packets_for_a_virtual_address_are_named_and_dropped() {
         let mut frame = whole.clone();
         damage(&mut frame.bytes);
         assert_eq!(
-            lvsx_core::director::handle(&mut frame, &world).event,
+            lvsx_core::director::handle(&mut frame, &world).event(),
             event,
             "{what}"
         );
@@ -270,7 +270,7 @@ fn a_packet_out_of_time_is_counted_and_dropped() {
         ..to_vip(1, SYN)
     }
     .run(&world);
-    assert_eq!(verdict.event, Event::DropTtlExceeded);
+    assert_eq!(verdict.event(), Event::DropTtlExceeded);
     let packets: u64 = (0..2)
         .map(|id| world.memory.tallies[id][live::tally::PACKETS_IN].load())
         .sum();
@@ -295,11 +295,15 @@ fn an_unresolved_neighbour_is_left_to_the_hook_and_an_unknown_route_is_a_drop() 
     ));
     let (verdict, _) = to_vip(1, SYN).run(&world);
     assert_eq!(
-        (verdict.action, verdict.interface, verdict.gateway),
+        (
+            verdict.action(),
+            verdict.interface(),
+            lvsx_core::director::gateway(&world)
+        ),
         (Action::OutUnresolved, 9, gateway)
     );
     let (verdict, _) = to_vip(2, SYN).run(&world);
-    assert_eq!(verdict.event, Event::DropNoRoute);
+    assert_eq!(verdict.event(), Event::DropNoRoute);
 }
 
 #[test]
@@ -318,12 +322,12 @@ fn connections_move_between_active_and_inactive_and_end_in_time() {
     // TIME_WAIT lasts 120 s.
     world.now = Tick(1000 + RATE.ticks(119));
     for set in 0..72 {
-        lvsx_core::conn::sweep_set(&world.memory, set, world.now);
+        lvsx_core::conn::sweep_set::<lvsx_core::conn::Entry4, _>(&world.memory, set, world.now);
     }
     assert_eq!(world.memory.counts(0), (0, 1));
     world.now = Tick(1000 + RATE.ticks(121));
     for set in 0..72 {
-        lvsx_core::conn::sweep_set(&world.memory, set, world.now);
+        lvsx_core::conn::sweep_set::<lvsx_core::conn::Entry4, _>(&world.memory, set, world.now);
     }
     assert_eq!(world.memory.counts(0), (0, 0));
 }
@@ -355,15 +359,18 @@ fn a_full_server_takes_no_more_and_takes_again_when_connections_end() {
         }],
     );
     for port in [1, 2] {
-        assert_eq!(to_vip(port, SYN).run(&world).0.action, Action::Out);
+        assert_eq!(to_vip(port, SYN).run(&world).0.action(), Action::Out);
     }
-    assert_eq!(to_vip(3, SYN).run(&world).0.event, Event::DropNoDestination);
+    assert_eq!(
+        to_vip(3, SYN).run(&world).0.event(),
+        Event::DropNoDestination
+    );
     world.now = Tick(1000 + RATE.ticks(61));
     for set in 0..72 {
-        lvsx_core::conn::sweep_set(&world.memory, set, world.now);
+        lvsx_core::conn::sweep_set::<lvsx_core::conn::Entry4, _>(&world.memory, set, world.now);
     }
     assert_eq!(world.memory.counts(0), (0, 0));
-    assert_eq!(to_vip(3, SYN).run(&world).0.action, Action::Out);
+    assert_eq!(to_vip(3, SYN).run(&world).0.action(), Action::Out);
 }
 
 #[test]
@@ -372,11 +379,11 @@ fn packets_of_a_removed_destination_are_dropped_and_go_on_when_it_is_back() {
     to_vip(1, SYN).run(&world);
     configure(&world, RoundRobin, &by(0)[..1], 2);
     assert_eq!(
-        to_vip(1, ACK).run(&world).0.event,
+        to_vip(1, ACK).run(&world).0.event(),
         Event::DropDestinationRemoved
     );
     configure(&world, RoundRobin, &by(0), 3);
-    assert_eq!(to_vip(1, ACK).run(&world).0.action, Action::Out);
+    assert_eq!(to_vip(1, ACK).run(&world).0.action(), Action::Out);
 }
 
 #[test]
@@ -385,6 +392,7 @@ fn a_new_route_epoch_asks_again_for_the_next_hop() {
     use lvsx_core::host::raw4;
     let mut world = world(RoundRobin, &[server(46, 1)]);
     to_vip(1, SYN).run(&world);
+    to_vip(1, ACK).run(&world);
     let moved = Route::To {
         interface: INTERFACE,
         address: raw_mac(mac(99)),
@@ -404,7 +412,10 @@ fn a_new_route_epoch_asks_again_for_the_next_hop() {
 #[test]
 fn a_service_without_scheduler_takes_nothing() {
     let world = world(SchedulerKind::None, &by(0));
-    assert_eq!(to_vip(1, SYN).run(&world).0.event, Event::DropNoDestination);
+    assert_eq!(
+        to_vip(1, SYN).run(&world).0.event(),
+        Event::DropNoDestination
+    );
 }
 
 #[test]
@@ -429,7 +440,7 @@ fn in_a_crowded_table_every_opened_connection_is_found_by_its_next_packet() {
                 ..to_vip(port, SYN)
             }
             .run(&world);
-            assert_eq!(verdict.action, Action::Out, "{from:?}: {verdict:?}");
+            assert_eq!(verdict.action(), Action::Out, "{from:?}: {verdict:?}");
         }
     }
     assert_eq!(world.memory.counted(Event::DropTailCall), 0);
@@ -449,11 +460,14 @@ fn where_the_kernel_does_not_forward_the_directors_own_knowledge_of_servers_serv
         }],
     );
     world.routes = vec![(raw4([192, 168, 1, 46]), Route::ForwardingOff)];
-    assert_eq!(to_vip(1, SYN).run(&world).0.event, Event::DropForwardingOff);
+    assert_eq!(
+        to_vip(1, SYN).run(&world).0.event(),
+        Event::DropForwardingOff
+    );
     let hop = Hop::new(raw_mac(mac(46)), INTERFACE);
     world.memory.destinations[0][live::destination::HOP].store(hop.0);
     let (verdict, bytes) = to_vip(1, SYN).run(&world);
-    assert_eq!(verdict.action, Action::Out);
+    assert_eq!(verdict.action(), Action::Out);
     assert_eq!(bytes[..6], mac(46));
 }
 
@@ -471,6 +485,6 @@ fn a_packet_too_long_for_its_way_out_is_named() {
             ..to_vip(1, SYN)
         }
         .run(&world);
-        assert_eq!(verdict.event, event, "method {method}, {payload} bytes");
+        assert_eq!(verdict.event(), event, "method {method}, {payload} bytes");
     }
 }

@@ -3,7 +3,7 @@
 //! `cargo xtask test` does so.
 #![cfg(shuttle)]
 
-use lvsx_core::conn::{self, Control, NewEntry4, Opened, Peer, WAYS, Want4};
+use lvsx_core::conn::{self, Control, Entry, Entry4, Hop, NewEntry, Opened, Peer, WAYS, Want};
 use lvsx_core::env::Tables;
 use lvsx_core::generation::live;
 use lvsx_core::host::Memory;
@@ -14,18 +14,20 @@ use shuttle::thread;
 
 const VIRT: (u32, u16) = (1, 80);
 
-fn want(memory: &Memory, client: u32) -> Want4 {
-    Want4::new(memory.geometry, 6, (client, 1), VIRT, Peer::Virtual)
+fn want(memory: &Memory, client: u32) -> Want<Entry4> {
+    Want::new(memory.geometry, 6, (client, 1), VIRT, Peer::Virtual)
 }
 
 fn open(memory: &Memory, client: u32, id: u32, deadline: u32, now: u32) -> Opened {
-    let new = NewEntry4 {
+    let new = NewEntry {
         virt: VIRT,
         dest: (100 + id, 80),
         id,
         method: 0,
         mark: 0,
         input_only: false,
+        hop: Hop(0),
+        epoch: 0,
         state: State::SYN_RECV,
         deadline: Tick(deadline),
     };
@@ -37,11 +39,11 @@ fn advance(memory: &Memory, client: u32) {
     let Some(hit) = conn::find(memory, &want(memory, client)) else {
         return;
     };
-    let id = hit.entry().id();
+    let id = hit.entry.id();
     let next = hit.control.advanced(State::FIN_WAIT, false, Tick(50));
-    if hit.word().compare_exchange(hit.control.0, next.0).is_ok() {
+    if hit.word.compare_exchange(hit.control.0, next.0).is_ok() {
         assert_eq!(
-            hit.entry().client().0,
+            hit.entry.client().0,
             client,
             "an entry of another life was taken for this one's"
         );
@@ -127,7 +129,7 @@ fn opening_advancing_and_sweeping_one_flow_keep_the_counts() {
             }),
             thread::spawn(move || {
                 for set in 0..3 {
-                    conn::sweep_set(&*c, set, Tick(5));
+                    conn::sweep_set::<Entry4, _>(&*c, set, Tick(5));
                 }
             }),
         ]
@@ -146,7 +148,7 @@ fn a_recycled_slot_is_never_taken_for_its_former_flow() {
             thread::spawn(move || {
                 // Ends flow 7 and puts other flows where it may have been.
                 for set in 0..3 {
-                    conn::sweep_set(&*c, set, Tick(5));
+                    conn::sweep_set::<Entry4, _>(&*c, set, Tick(5));
                 }
                 for client in 20..26 {
                     open(&c, client, 2, 30, 5);

@@ -17,7 +17,7 @@ fn picks(world: &World, first_port: u16, count: u16, protocol: u8) -> String {
                 ..to_vip(first_port + step, SYN)
             }
             .run(world);
-            if verdict.interface == 0 {
+            if verdict.interface() == 0 {
                 '-'
             } else {
                 (b'A' + address(&bytes, 16)[3] - 46) as char

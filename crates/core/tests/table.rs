@@ -1,6 +1,8 @@
 //! The connection table: its rating, its agreement with a naive model, and four threads at once.
 
-use lvsx_core::conn::{self, Control, NewEntry4, Opened, Peer, Phase, WAYS, Want4};
+use lvsx_core::conn::{
+    self, Control, Entry, Entry4, Hop, NewEntry, Opened, Peer, Phase, WAYS, Want,
+};
 use lvsx_core::env::{Tables, state};
 use lvsx_core::event::Event;
 use lvsx_core::host::Memory;
@@ -18,18 +20,20 @@ fn random(seed: &mut u64) -> u64 {
     *seed
 }
 
-fn want(memory: &Memory, client: (u32, u16), virt: (u32, u16)) -> Want4 {
-    Want4::new(memory.geometry, 6, client, virt, Peer::Virtual)
+fn want(memory: &Memory, client: (u32, u16), virt: (u32, u16)) -> Want<Entry4> {
+    Want::new(memory.geometry, 6, client, virt, Peer::Virtual)
 }
 
-fn entry(virt: (u32, u16), id: u32, state: State, deadline: Tick) -> NewEntry4 {
-    NewEntry4 {
+fn entry(virt: (u32, u16), id: u32, state: State, deadline: Tick) -> NewEntry<Entry4> {
+    NewEntry {
         virt,
         dest: (100 + id, 80),
         id,
         method: 0,
         mark: 0,
         input_only: false,
+        hop: Hop(0),
+        epoch: 0,
         state,
         deadline,
     }
@@ -63,7 +67,7 @@ fn counters(memory: &Memory) -> Vec<(u32, u32)> {
 fn filled_to_its_rating_no_insert_fails_and_nothing_is_evicted() {
     // As the director lays it out: 85 % of the main ways, overflow one set in 16.
     let rated = 100_000;
-    let sets = (rated as f64 / 0.85 / 8.0).ceil() as u32;
+    let sets = (rated as f64 / 0.85 / WAYS as f64).ceil() as u32;
     let memory = Memory::new(1, sets, (sets / 16).max(64), SERVERS);
     let mut seed = 0x9e37_79b9_7f4a_7c15;
     let mut flows = Vec::new();
@@ -90,7 +94,7 @@ fn filled_to_its_rating_no_insert_fails_and_nothing_is_evicted() {
 
 #[test]
 fn many_flows_of_one_client_port_go_to_the_overflow_area_and_none_is_lost() {
-    let memory = Memory::new(1, 1000, 64, SERVERS);
+    let memory = Memory::new(1, 1000, 80, SERVERS);
     let client = (0x0a00_0001, 5000);
     for port in 0..500u16 {
         let virt = (9, port);
@@ -108,17 +112,11 @@ fn many_flows_of_one_client_port_go_to_the_overflow_area_and_none_is_lost() {
     }
     for port in 0..500u16 {
         let hit = conn::find(&memory, &want(&memory, client, (9, port))).expect("found");
-        assert_eq!(hit.entry().virt(), (9, port));
+        assert_eq!(hit.entry.virt(), (9, port));
     }
     for port in 0..500u16 {
         let hit = conn::find(&memory, &want(&memory, client, (9, port))).expect("found");
-        assert!(conn::remove(
-            &memory,
-            hit.set,
-            hit.index,
-            hit.way,
-            hit.control
-        ));
+        assert!(conn::remove(&memory, &hit));
     }
     let wanted = want(&memory, client, (9, 0));
     assert_eq!(
@@ -222,20 +220,20 @@ proptest! {
                 }
                 Act::Find { client, port } => {
                     let found = conn::find(&memory, &want(&memory, (u32::from(client), 1), (1, u16::from(port))));
-                    let found = found.filter(|hit| !hit.control.is_expired(now)).map(|hit| hit.entry().id());
+                    let found = found.filter(|hit| !hit.control.is_expired(now)).map(|hit| hit.entry.id());
                     let known = model.get(&(client, port)).filter(|(_, ends)| !ends.is_before(now)).map(|(id, _)| *id);
                     prop_assert_eq!(found, known);
                 }
                 Act::Remove { client, port } => {
                     if let Some(hit) = conn::find(&memory, &want(&memory, (u32::from(client), 1), (1, u16::from(port)))) {
-                        prop_assert!(conn::remove(&memory, hit.set, hit.index, hit.way, hit.control));
+                        prop_assert!(conn::remove(&memory, &hit));
                     }
                     model.remove(&(client, port));
                 }
                 Act::Wait(ticks) => now = now.after(u32::from(ticks)),
                 Act::Sweep => {
                     for set in 0..80 {
-                        conn::sweep_set(&memory, set, now);
+                        conn::sweep_set::<Entry4, _>(&memory, set, now);
                     }
                     model.retain(|_, (_, ends)| !ends.is_before(now));
                     let live: u32 = recount(&memory).iter().map(|(active, inactive)| active + inactive).sum();
@@ -276,10 +274,10 @@ fn four_threads_on_the_same_flows_leave_exact_counters_and_no_twins() {
                         }
                         3..6 => {
                             if let Some(hit) = conn::find(memory, &wanted) {
-                                let id = hit.entry().id();
+                                let id = hit.entry.id();
                                 let next =
                                     hit.control.advanced(State::FIN_WAIT, false, now.after(5));
-                                if hit.word().compare_exchange(hit.control.0, next.0).is_ok()
+                                if hit.word.compare_exchange(hit.control.0, next.0).is_ok()
                                     && hit.control.is_active()
                                 {
                                     let line = memory.destination(id).unwrap();
@@ -289,7 +287,7 @@ fn four_threads_on_the_same_flows_leave_exact_counters_and_no_twins() {
                             }
                         }
                         6 => {
-                            conn::sweep_set(memory, (bits >> 20) as u32 % 112, now);
+                            conn::sweep_set::<Entry4, _>(memory, (bits >> 20) as u32 % 112, now);
                         }
                         _ => {
                             clock.fetch_add(u32::from(bits & 0xff == 0), Ordering::Relaxed);

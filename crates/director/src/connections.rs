@@ -2,7 +2,7 @@
 
 use crate::generation::address;
 use crate::tables::Tables;
-use lvsx_core::conn::{Control, WAYS};
+use lvsx_core::conn::{Control, Entry, WAYS};
 use lvsx_core::state::State;
 use lvsx_core::tick::Tick;
 use std::net::SocketAddrV4;

@@ -3,7 +3,7 @@
 //! Everything behind a [`Shared`] is made of [`Word`]s, which are read and written whole and by everybody at once; so
 //! handing out shared references to memory that programs and other processes change is what the type is for.
 
-use lvsx_core::conn::{Set4, no_entry};
+use lvsx_core::conn::{Entry4, Set, no_entry4};
 use lvsx_platform::{Line, Word};
 use std::io;
 use std::ops::Deref;
@@ -28,9 +28,9 @@ unsafe impl Words for Line {
 }
 
 // SAFETY: `repr(C)`, eight control words and eight entries of eight words.
-unsafe impl Words for Set4 {
+unsafe impl Words for Set<Entry4> {
     fn zero() -> Self {
-        no_entry()
+        no_entry4()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The tables that the director shares with its programs, as the director sees them.
 
 use crate::mapping::Shared;
-use lvsx_core::conn::Set4;
+use lvsx_core::conn::{Entry4, Set};
 use lvsx_core::env::{self, Geometry, state};
 use lvsx_core::event::{EVENT_LINES, Event};
 use lvsx_platform::{Line, Word};
@@ -93,7 +93,7 @@ pub struct Tables {
     /// The shared state.
     pub state: Shared<Line>,
     /// Sets of the connection table.
-    pub sets: Shared<Set4>,
+    pub sets: Shared<Set<Entry4>>,
     /// Live lines of destinations, by id.
     pub destinations: Shared<Line>,
     /// Live lines of services, by id.
@@ -102,8 +102,6 @@ pub struct Tables {
     pub tallies: Shared<Line>,
     /// Events, by CPU.
     pub events: Shared<Line>,
-    /// Words that openers of one flow share.
-    pub stripes: Shared<Line>,
     /// Network interfaces.
     pub ports: Shared<Line>,
 }
@@ -121,7 +119,6 @@ impl Tables {
             services: Shared::plain(capacity.services),
             tallies: Shared::plain(capacity.tallies()),
             events: Shared::plain(capacity.events()),
-            stripes: Shared::plain(env::STRIPE_LINES),
             ports: Shared::plain(env::PORTS),
         }
     }
@@ -130,7 +127,7 @@ impl Tables {
     #[must_use]
     pub fn counted(&self, event: Event) -> u64 {
         (0..=self.capacity.cpus)
-            .filter_map(|cpu| self.event(cpu, event))
+            .filter_map(|cpu| self.event(cpu, event as u32))
             .map(Word::peek)
             .fold(0, u64::wrapping_add)
     }
@@ -145,7 +142,6 @@ impl Tables {
             &self.services,
             &self.tallies,
             &self.events,
-            &self.stripes,
             &self.ports,
         ];
         lines
@@ -155,8 +151,7 @@ impl Tables {
             + size_of_val(&*self.sets) as u64
     }
 
-    fn event(&self, cpu: u32, event: Event) -> Option<&Word> {
-        let number = event as u32;
+    fn event(&self, cpu: u32, number: u32) -> Option<&Word> {
         self.events
             .get((cpu * EVENT_LINES + number / 8) as usize)?
             .get(number as usize % 8)
@@ -174,7 +169,7 @@ impl env::Tables for Tables {
         self.state.get(index as usize)
     }
 
-    fn set4(&self, index: u32) -> Option<&Set4> {
+    fn set4(&self, index: u32) -> Option<&Set<Entry4>> {
         self.sets.get(index as usize)
     }
 
@@ -194,15 +189,10 @@ impl env::Tables for Tables {
         self.tallies.get(id as usize)
     }
 
-    fn count(&self, event: Event) {
-        if let Some(word) = self.event(self.capacity.cpus, event) {
+    fn count_number(&self, number: u32) {
+        if let Some(word) = self.event(self.capacity.cpus, number) {
             word.add(1);
         }
-    }
-
-    fn stripe(&self, number: u32) -> Option<env::Stripe<'_>> {
-        let line = self.stripes.get(number as usize / 4)?;
-        Some(env::Stripe::in_line(line, number))
     }
 
     fn scan(&self, count: u32, mut look: impl FnMut(u32) -> bool) {

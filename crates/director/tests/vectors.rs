@@ -259,14 +259,14 @@ fn compare(
     let (answer, length) = plane
         .test_run(program, &input, &mut output, 1)
         .unwrap_or_else(|error| panic!("{what}: {error:#}"));
-    let wanted = match verdict.action {
+    let wanted = match verdict.action() {
         Action::Pass => answers[0],
         Action::Drop => answers[1],
         Action::Out | Action::OutUnresolved => answers[2],
         Action::Next => panic!("{what}: a stage is no end"),
     };
     assert_eq!(answer, wanted, "{what}: {verdict:?}");
-    if verdict.action != Action::Drop {
+    if verdict.action() != Action::Drop {
         assert_eq!(output[..length], frame.bytes, "{what}: {verdict:?}");
     }
 }

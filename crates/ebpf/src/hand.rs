@@ -56,7 +56,7 @@ extern "C" fn move_on(_map: *mut c_void, _key: *mut c_void, hand: *mut maps::Han
             if index >= total {
                 index = index.wrapping_sub(total);
             }
-            conn::sweep_set(&world, index, tick);
+            conn::sweep_set::<conn::Entry4, _>(&world, index, tick);
             true
         });
         let mut next = from.wrapping_add(count);

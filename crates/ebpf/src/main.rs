@@ -4,8 +4,7 @@
 //! |---|---|---|
 //! | `fast_xdp`, `fast_tc` | every packet in | connections in their sets; hands the rest on |
 //! | `open_xdp`, `open_tc` | tail call | first packets: service and destination |
-//! | `bind_xdp`, `bind_tc` | tail call | first packets: the connection's entry |
-//! | `first_xdp`, `first_tc` | tail call | first packets: on their way, as `fast` |
+//! | `bind_xdp`, `bind_tc` | tail call | first packets: the connection's entry, and out |
 //! | `overflow_xdp`, `overflow_tc` | tail call | connections in the overflow area |
 //! | `start_hand` | test run | starts the timer that removes expired connections |
 //! | `clock` | test run | tells jiffies, nanoseconds and tick |
@@ -53,7 +52,6 @@ stages! {
     open: open_xdp, open_tc;
     overflow: overflow_xdp, overflow_tc;
     bind: bind_xdp, bind_tc;
-    first: first_xdp, first_tc;
 }
 
 #[classifier]
@@ -91,7 +89,6 @@ fn tail_call(context: *mut c_void, programs: *mut c_void, stage: Stage) {
             Stage::Open => bpf_tail_call(context, programs, Stage::Open as u32),
             Stage::Overflow => bpf_tail_call(context, programs, Stage::Overflow as u32),
             Stage::Bind => bpf_tail_call(context, programs, Stage::Bind as u32),
-            Stage::First => bpf_tail_call(context, programs, Stage::First as u32),
         }
     };
 }

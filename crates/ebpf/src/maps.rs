@@ -11,8 +11,8 @@ const MMAP: usize = BPF_F_MMAPABLE as usize;
 /// A line of eight words, as the map's value.
 pub(crate) type RawLine = [u64; 8];
 
-/// A set of the IPv4 connection table, as the map's value: eight control words, eight entries of eight words.
-pub(crate) type RawSet4 = [u64; 72];
+/// A set of the IPv4 connection table, as the map's value: head, seven control words, seven entries of eight words.
+pub(crate) type RawSet4 = [u64; 64];
 
 #[btf_map]
 pub(crate) static CONFIG: Array<RawLine, 8, MMAP> = Array::new();
@@ -28,8 +28,6 @@ pub(crate) static SERVICES: Array<RawLine, 8, MMAP> = Array::new();
 pub(crate) static TALLIES: Array<RawLine, 8, MMAP> = Array::new();
 #[btf_map]
 pub(crate) static EVENTS: Array<RawLine, 8, MMAP> = Array::new();
-#[btf_map]
-pub(crate) static STRIPES: Array<RawLine, 4096, MMAP> = Array::new();
 #[btf_map]
 pub(crate) static PORTS: Array<RawLine, 256, MMAP> = Array::new();
 
@@ -64,7 +62,7 @@ pub(crate) static BUFFER: PerCpuArray<[u64; 64], 1> = PerCpuArray::new();
 
 /// What one stage keeps for the next of the packet in hand.
 #[btf_map]
-pub(crate) static CROSSING: PerCpuArray<u64, 1> = PerCpuArray::new();
+pub(crate) static CROSSING: PerCpuArray<RawLine, 1> = PerCpuArray::new();
 
 /// A map as helpers take it.
 #[inline(always)]

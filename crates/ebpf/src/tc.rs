@@ -14,7 +14,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::TcContext;
 use core::mem::size_of;
-use lvsx_core::director::{Action, Verdict};
+use lvsx_core::director::{Action, Verdict, gateway};
 use lvsx_core::env::Tables;
 use lvsx_core::event::Event;
 use lvsx_core::packet::Packet;
@@ -68,17 +68,17 @@ pub(crate) fn view(context: &TcContext) -> (Buffer, World) {
 /// What the verdict means here.
 #[inline(always)]
 pub(crate) fn carry_out(buffer: &Buffer, world: &World, verdict: Verdict) -> i32 {
-    match verdict.action {
+    match verdict.action() {
         // Other programs on the interface still see what passes.
         Action::Pass => TC_ACT_UNSPEC,
         Action::Drop => TC_ACT_SHOT,
-        Action::Out => redirect(verdict.interface) as i32,
-        Action::OutUnresolved => redirect_by_neighbour(verdict.interface, verdict.gateway),
+        Action::Out => redirect(verdict.interface()) as i32,
+        Action::OutUnresolved => redirect_by_neighbour(verdict.interface(), gateway(world)),
         Action::Next => {
             tail_call(
                 buffer.context.cast(),
                 maps::pointer(&maps::JUMP_TC),
-                verdict.stage,
+                verdict.stage(),
             );
             world.count(Event::DropTailCall);
             TC_ACT_SHOT

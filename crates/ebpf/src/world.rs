@@ -10,9 +10,9 @@ use aya_ebpf::helpers::generated::{
 };
 use core::ffi::c_void;
 use core::mem::{MaybeUninit, size_of};
-use lvsx_core::conn::Set4;
-use lvsx_core::env::{Env, Geometry, Route, Stripe, Tables, state};
-use lvsx_core::event::{EVENT_LINES, Event};
+use lvsx_core::conn::{Entry4, Set};
+use lvsx_core::env::{Env, Geometry, Route, Tables, state};
+use lvsx_core::event::EVENT_LINES;
 use lvsx_core::tick::Tick;
 use lvsx_platform::{Line, hide};
 
@@ -45,8 +45,8 @@ impl Tables for World {
     }
 
     #[inline(always)]
-    fn set4(&self, index: u32) -> Option<&Set4> {
-        element!(maps::CONNS4, index, Set4)
+    fn set4(&self, index: u32) -> Option<&Set<Entry4>> {
+        element!(maps::CONNS4, index, Set<Entry4>)
     }
 
     #[inline(always)]
@@ -78,19 +78,13 @@ impl Tables for World {
     }
 
     #[inline(always)]
-    fn count(&self, event: Event) {
-        let number = event as u32;
+    fn count_number(&self, number: u32) {
         let index = cpu().wrapping_mul(EVENT_LINES).wrapping_add(number / 8);
         if let Some(line) = element!(maps::EVENTS, index, Line) {
             // Only this CPU writes its lines.
             let word = &line[(number % 8) as usize];
             word.poke(word.peek().wrapping_add(1));
         }
-    }
-
-    #[inline(always)]
-    fn stripe(&self, number: u32) -> Option<Stripe<'_>> {
-        element!(maps::STRIPES, number / 4, Line).map(|line| Stripe::in_line(line, number))
     }
 
     #[inline(always)]
@@ -162,19 +156,8 @@ impl Env for World {
     }
 
     #[inline(always)]
-    fn remember(&self, word: u64) {
-        if let Some(memory) = maps::CROSSING.get_ptr_mut(0) {
-            // SAFETY: the value is this CPU's, and packets do not interrupt each other on a CPU.
-            unsafe { memory.write(word) };
-        }
-    }
-
-    #[inline(always)]
-    fn recall(&self) -> u64 {
-        // SAFETY: as in `remember`. Line 0 is nobody's.
-        maps::CROSSING
-            .get_ptr(0)
-            .map_or(0, |memory| unsafe { memory.read() })
+    fn scratch(&self) -> Option<&Line> {
+        element!(maps::CROSSING, 0, Line)
     }
 
     #[inline(always)]

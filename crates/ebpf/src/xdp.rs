@@ -6,7 +6,7 @@ use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_load_bytes};
 use aya_ebpf::programs::XdpContext;
-use lvsx_core::director::{Action, Verdict, port_of};
+use lvsx_core::director::{Action, Verdict, gateway, port_of};
 use lvsx_core::env::Tables;
 use lvsx_core::event::Event;
 use lvsx_core::generation::live::port;
@@ -43,20 +43,20 @@ pub(crate) fn view(context: &XdpContext) -> (Frame, World) {
 /// What the verdict means here.
 #[inline(always)]
 pub(crate) fn carry_out(frame: &Frame, world: &World, verdict: Verdict) -> u32 {
-    match verdict.action {
+    match verdict.action() {
         Action::Pass => XDP_PASS,
         Action::Drop => XDP_DROP,
         Action::Out
-            if verdict.interface == frame.interface && sends_back(world, frame.interface) =>
+            if verdict.interface() == frame.interface && sends_back(world, frame.interface) =>
         {
             XDP_TX
         }
-        Action::Out => redirect(verdict.interface) as u32,
+        Action::Out => redirect(verdict.interface()) as u32,
         Action::OutUnresolved => {
             world.count(Event::DropNoNeighbour);
             let hop = maps::UnresolvedHop {
-                interface: verdict.interface,
-                gateway: verdict.gateway,
+                interface: verdict.interface(),
+                gateway: gateway(world),
             };
             // A full ring means that the director knows already.
             let _ = maps::UNRESOLVED.output(hop, 0);
@@ -66,7 +66,7 @@ pub(crate) fn carry_out(frame: &Frame, world: &World, verdict: Verdict) -> u32 {
             tail_call(
                 frame.context.cast(),
                 maps::pointer(&maps::JUMP_XDP),
-                verdict.stage,
+                verdict.stage(),
             );
             world.count(Event::DropTailCall);
             XDP_DROP

@@ -1,48 +1,34 @@
 //! Finding a flow's entry.
 
-use super::{Control, Entry4, Set4, WAYS, Want4};
+use super::{Control, Entry, Head, Set, WAYS, Want};
 use crate::env::Tables;
 use crate::tick::Tick;
 use lvsx_platform::{Word, bits, hide};
 
 /// A live entry, as it was when it was read.
-pub struct Hit<'a> {
-    /// Its set.
-    pub set: &'a Set4,
-    /// Number of the set.
+pub struct Hit<'a, E> {
+    /// Number of its set.
     pub index: u32,
-    /// Its place in the set.
-    pub way: usize,
-    /// Its control word when it was found.
+    /// The entry.
+    pub entry: &'a E,
+    /// Its control word.
+    pub word: &'a Word,
+    /// The control word when it was found.
     pub control: Control,
 }
 
-impl<'a> Hit<'a> {
-    /// The entry's words.
-    #[inline(always)]
-    #[must_use]
-    pub fn entry(&self) -> &'a Entry4 {
-        &self.set.entry[self.way & (WAYS - 1)]
-    }
-
-    /// The entry's control word.
-    #[inline(always)]
-    #[must_use]
-    pub fn word(&self) -> &'a Word {
-        &self.set.control[self.way & (WAYS - 1)]
-    }
-
+impl<E: Entry> Hit<'_, E> {
     /// Ends this life of the entry. `true` for the one caller who ended it.
     #[inline(always)]
     pub fn end<T: Tables>(&self, tables: &T) -> bool {
-        super::remove(tables, self.set, self.index, self.way, self.control)
+        super::remove(tables, self)
     }
 
     /// Whether this life goes on, by what the control word says now.
     #[inline(always)]
     #[must_use]
     pub fn is_alive(&self, now: Tick) -> bool {
-        let control = Control(self.word().load());
+        let control = Control(self.word.load());
         control.is_same_life(self.control) && !control.is_expired(now)
     }
 
@@ -51,18 +37,18 @@ impl<'a> Hit<'a> {
     #[inline(always)]
     #[must_use]
     pub fn holds(&self) -> bool {
-        Control(self.word().load()).is_same_life(self.control)
+        Control(self.word.load()).is_same_life(self.control)
     }
 }
 
 /// The ways of a set whose control words have the flow's tag, one bit a way. Free of branches: a branch a way would cost a
 /// misprediction a packet, and the verifier a path for every combination.
 #[inline(always)]
-fn tagged(set: &Set4, want: &Want4) -> u64 {
+fn tagged<E>(set: &Set<E>, look: u64) -> u64 {
     let mut ways = 0;
     let mut way = 0;
     while way < WAYS {
-        let differs = (set.control[way].load() ^ want.look) & Control::LOOK;
+        let differs = (set.control[way].load() ^ look) & Control::LOOK;
         ways |= bits::is_zero(differs) << way;
         way += 1;
     }
@@ -74,32 +60,44 @@ fn tagged(set: &Set4, want: &Want4) -> u64 {
 pub(super) fn lowest(ways: u64) -> usize {
     let bit = ways & ways.wrapping_neg();
     let place = (bit.wrapping_mul(0x17) & 0xff) >> 5;
-    (0x5637_4210u64 >> (place * 4)) as usize & (WAYS - 1)
+    (0x5637_4210u64 >> (place * 4)) as usize & 7
 }
 
 /// The flow's entry in one set.
 #[inline(always)]
-fn find_in_set<'a>(set: &'a Set4, index: u32, want: &Want4) -> Option<Hit<'a>> {
+pub(super) fn find_in_set<'a, E: Entry>(
+    set: &'a Set<E>,
+    index: u32,
+    want: &Want<E>,
+) -> Option<Hit<'a, E>> {
+    let look = want.look();
     let way = want.way();
-    let control = Control(set.control[way].load());
-    if (control.0 ^ want.look) & Control::LOOK | set.entry[way].differs(want) == 0 {
+    if way < WAYS
+        && let (word, entry) = (&set.control[way], &set.entry[way])
+        && let control = Control(word.load())
+        && (control.0 ^ look) & Control::LOOK | entry.differs(want) == 0
+    {
         return Some(Hit {
-            set,
             index,
-            way,
+            entry,
+            word,
             control,
         });
     }
-    let mut ways = tagged(set, want);
+    let mut ways = tagged(set, look);
     let mut tries = 0;
     while ways != 0 && hide(tries) < WAYS as u64 {
         let way = lowest(ways);
-        let control = Control(set.control[way].load());
-        if (control.0 ^ want.look) & Control::LOOK | set.entry[way].differs(want) == 0 {
+        if way >= WAYS {
+            break;
+        }
+        let (word, entry) = (&set.control[way], &set.entry[way]);
+        let control = Control(word.load());
+        if (control.0 ^ look) & Control::LOOK | entry.differs(want) == 0 {
             return Some(Hit {
-                set,
                 index,
-                way,
+                entry,
+                word,
                 control,
             });
         }
@@ -109,43 +107,50 @@ fn find_in_set<'a>(set: &'a Set4, index: u32, want: &Want4) -> Option<Hit<'a>> {
     None
 }
 
-/// The flow's entry in its two candidate sets. Its time may be over.
+/// The flow's entry in its home, or in its second set if flows of that home live in theirs. Its time may be over.
 #[inline(always)]
-pub fn find_in_sets<'a, T: Tables>(tables: &'a T, want: &Want4) -> Option<Hit<'a>> {
-    let mut index = want.first;
-    let mut tries = 0;
-    while hide(tries) < 2 {
-        if let Some(hit) = find_in_set(tables.set4(index)?, index, want) {
+pub fn find_in_sets<'a, E: Entry, T: Tables>(tables: &'a T, want: &Want<E>) -> Option<Hit<'a, E>> {
+    let mut index = want.home;
+    let mut looks = 0;
+    while hide(looks) < 2 {
+        let set = E::set(tables, index)?;
+        if let Some(hit) = find_in_set(set, index, want) {
             return Some(hit);
         }
-        index = want.second;
-        tries += 1;
+        if looks == 0 && !Head(set.head.load()).has_elsewhere() {
+            return None;
+        }
+        index = want.second(E::geometry(tables));
+        looks += 1;
     }
     None
 }
 
-/// Sets of the overflow area that a look-up of this flow visits; 0 while no flow of its hash lives there.
+/// Sets of the overflow area that a look-up of this flow visits; 0 while no flow of its home lives there.
 #[inline(always)]
-pub fn overflow_reach<T: Tables>(tables: &T, want: &Want4) -> u32 {
-    match tables.stripe(want.stripe()) {
-        Some(stripe) => stripe.overflow.load() as u32,
+pub fn overflow_reach<E: Entry, T: Tables>(tables: &T, want: &Want<E>) -> u32 {
+    match E::set(tables, want.home) {
+        Some(set) => Head(set.head.load()).reach(),
         None => 0,
     }
 }
 
-/// The flow's entry in the overflow area: one set after another, as far as its hash's reach. Cost: a cache line a set, and
-/// nothing while no flow of its hash lives there.
+/// The flow's entry in the overflow area: one set after another, as far as its home's reach. Cost: a cache line a set, and
+/// nothing while no flow of its home lives there.
 #[inline(always)]
-pub fn find_in_overflow<'a, T: Tables>(tables: &'a T, want: &Want4) -> Option<Hit<'a>> {
+pub fn find_in_overflow<'a, E: Entry, T: Tables>(
+    tables: &'a T,
+    want: &Want<E>,
+) -> Option<Hit<'a, E>> {
     let reach = overflow_reach(tables, want);
     if reach == 0 {
         return None;
     }
-    let geometry = tables.geometry4();
+    let geometry = E::geometry(tables);
     let mut found = NO_SET;
     tables.scan(reach, |step| {
         let index = want.overflow(geometry, step);
-        let Some(set) = tables.set4(index) else {
+        let Some(set) = E::set(tables, index) else {
             return false;
         };
         if find_in_set(set, index, want).is_some() {
@@ -153,7 +158,7 @@ pub fn find_in_overflow<'a, T: Tables>(tables: &'a T, want: &Want4) -> Option<Hi
         }
         found == NO_SET
     });
-    let set = tables.set4(found)?;
+    let set = E::set(tables, found)?;
     find_in_set(set, found, want)
 }
 
@@ -162,6 +167,6 @@ const NO_SET: u32 = u32::MAX;
 
 /// The flow's entry, wherever it may be.
 #[inline(always)]
-pub fn find<'a, T: Tables>(tables: &'a T, want: &Want4) -> Option<Hit<'a>> {
+pub fn find<'a, E: Entry, T: Tables>(tables: &'a T, want: &Want<E>) -> Option<Hit<'a, E>> {
     find_in_sets(tables, want).or_else(|| find_in_overflow(tables, want))
 }

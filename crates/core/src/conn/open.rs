@@ -1,9 +1,10 @@
 //! Opening a flow's entry.
 
-use super::find::{Hit, find_in_overflow, find_in_sets, lowest};
-use super::sweep::{leave_overflow, unbind};
-use super::{Control, NewEntry4, Set4, WAYS, Want4};
-use crate::env::{Stripe, Tables, state};
+use super::find::{Hit, find_in_overflow, find_in_sets, lowest, overflow_reach};
+use super::set::change;
+use super::sweep::{home_of, leave, unbind};
+use super::{Control, Entry, Head, NewEntry, Set, WAYS, Want};
+use crate::env::{Tables, state};
 use crate::event::Event;
 use crate::generation::live;
 use crate::tick::Tick;
@@ -12,16 +13,13 @@ use lvsx_platform::{Word, bits, fence, hide};
 /// Looks at a lock that is taken before the packet is let go.
 const LOCK_TRIES: u32 = 64;
 
-/// A lock older than this many ticks is broken: no packet takes two seconds.
-const STALE_LOCK: u32 = 32;
-
 /// Slots tried when others take them first.
 const SLOT_TRIES: u64 = 2;
 
 /// Sets of the overflow area that an opener visits at most.
 pub(super) const MAX_REACH: u32 = 256;
 
-/// A set takes a new flow before its twin while fewer of its ways than this are in use.
+/// A home takes a new flow before its twin while fewer of its ways than this are in use.
 const ROOMY: u64 = 5;
 
 /// What became of an attempt to open.
@@ -32,7 +30,7 @@ pub enum Opened {
     New,
     /// The flow had one already, perhaps opened a moment ago by another CPU.
     Exists,
-    /// Another CPU is opening the same flow and did not finish within our tries.
+    /// Another CPU is opening a flow of the same home and did not finish within our tries.
     Contended,
     /// Every candidate slot holds an answered connection.
     Full,
@@ -40,22 +38,46 @@ pub enum Opened {
 
 /// Whether the flow has a live entry; ends one whose time is over.
 #[inline(always)]
-fn is_known<T: Tables>(tables: &T, want: &Want4, now: Tick) -> bool {
-    is_known_in_sets(tables, want, now) || is_known_in_overflow(tables, want, now)
+fn is_known<E: Entry, T: Tables>(tables: &T, want: &Want<E>, now: Tick) -> bool {
+    is_known_in_sets(tables, want, now)
+        || overflow_reach(tables, want) != 0 && is_known_in_overflow(tables, want, now)
+}
+
+/// The slot at home that a flow takes which nobody can know: no way there has its tag, no flow of that home lives
+/// elsewhere, and there is room. The rule for a first packet, decided by one look; [`NO_SLOT`] says nothing.
+#[inline(always)]
+fn obvious<E: Entry>(home: &Set<E>, want: &Want<E>) -> u64 {
+    let mut free = Free { ways: 0, count: 0 };
+    let mut tagged = 0;
+    let mut way = 0;
+    while way < WAYS {
+        let control = Control(home.control[way].load());
+        let bit = control.free_bit();
+        free.ways |= bit << way;
+        free.count += bit;
+        tagged |= bits::is_zero((control.0 ^ want.look()) & Control::LOOK);
+        way += 1;
+    }
+    let is_home_alone = Head(home.head.load()).keeps_all();
+    if tagged == 0 && is_home_alone && free.is_roomy() {
+        slot(want.home, free.pick(want))
+    } else {
+        NO_SLOT
+    }
 }
 
 #[inline(never)]
-fn is_known_in_sets<T: Tables>(tables: &T, want: &Want4, now: Tick) -> bool {
+fn is_known_in_sets<E: Entry, T: Tables>(tables: &T, want: &Want<E>, now: Tick) -> bool {
     find_in_sets(tables, want).is_some_and(|hit| lives_on(tables, &hit, now))
 }
 
 #[inline(never)]
-fn is_known_in_overflow<T: Tables>(tables: &T, want: &Want4, now: Tick) -> bool {
+fn is_known_in_overflow<E: Entry, T: Tables>(tables: &T, want: &Want<E>, now: Tick) -> bool {
     find_in_overflow(tables, want).is_some_and(|hit| lives_on(tables, &hit, now))
 }
 
 #[inline(always)]
-fn lives_on<T: Tables>(tables: &T, hit: &Hit<'_>, now: Tick) -> bool {
+fn lives_on<E: Entry, T: Tables>(tables: &T, hit: &Hit<'_, E>, now: Tick) -> bool {
     if !hit.control.is_expired(now) {
         return true;
     }
@@ -69,41 +91,69 @@ fn lives_on<T: Tables>(tables: &T, hit: &Hit<'_>, now: Tick) -> bool {
 
 /// Opens an entry for the flow of `want` (a packet from the client).
 ///
-/// A free way of the first set while that is roomy, else of the emptier set; else one whose time is over; else a free way
-/// of the overflow area; else that of an unanswered flow (counted as evicted). Cost: the control lines of both sets.
+/// A free way of its home while that is roomy, else of the emptier set; else one whose time is over; else a free way
+/// of the overflow area; else that of an unanswered flow (counted as evicted). Cost: the control line of its home and the
+/// entry's, as a rule.
 ///
 /// Its steps are not inlined, because BPF gives a function 512 bytes of stack, calls included; so they answer by plain
 /// numbers, for which one register suffices.
 #[inline(always)]
-pub fn open<T: Tables>(tables: &T, want: &Want4, new: &NewEntry4, now: Tick) -> Opened {
-    let Some(Stripe { lock, .. }) = tables.stripe(want.stripe()) else {
+pub fn open<E: Entry, T: Tables>(
+    tables: &T,
+    want: &Want<E>,
+    new: &NewEntry<E>,
+    now: Tick,
+) -> Opened {
+    let Some(home) = E::set(tables, want.home) else {
         return Opened::Contended;
     };
-    let Some(held) = take(tables, lock, now) else {
+    let Some(held) = take(tables, &home.head, now) else {
         return Opened::Contended;
     };
-    let opened = open_locked(tables, want, new, now);
-    // Whoever broke a stale lock owns it now.
-    let _ = lock.compare_exchange(held, 0);
+    let slot = obvious(home, want);
+    let mut opened = Opened::Contended;
+    if slot != NO_SLOT {
+        opened = settle(tables, slot, want, new, now);
+    }
+    if opened == Opened::Contended {
+        opened = open_locked(tables, want, new, now);
+    }
+    change(&home.head, |head| Some(head.unlocked(held)));
     opened
 }
 
-/// Takes the lock; the value to give it back by.
+/// Takes the lock; the head that shows it.
 #[inline(always)]
-fn take<T: Tables>(tables: &T, lock: &Word, now: Tick) -> Option<u64> {
-    let mine = u64::from(now.0) | 1 << 32;
-    let mut taken = false;
-    tables.scan(LOCK_TRIES, |_| {
-        let found = lock.load();
-        let broken = found != 0 && now.0.wrapping_sub(found as u32) > STALE_LOCK;
-        taken = (found == 0 || broken) && lock.compare_exchange(found, mine).is_ok();
-        !taken
-    });
-    if taken { Some(mine) } else { None }
+fn take<T: Tables>(tables: &T, head: &Word, now: Tick) -> Option<Head> {
+    let mut held = try_take(head, now);
+    if held.0 == 0 {
+        tables.scan(LOCK_TRIES, |_| {
+            held = try_take(head, now);
+            held.0 == 0
+        });
+    }
+    (held.0 != 0).then_some(held)
+}
+
+/// One attempt at the lock; 0 if it failed.
+#[inline(always)]
+fn try_take(head: &Word, now: Tick) -> Head {
+    let found = Head(head.load());
+    let locked = found.locked(now.0);
+    if found.may_lock(now.0) && head.compare_exchange(found.0, locked.0).is_ok() {
+        locked
+    } else {
+        Head(0)
+    }
 }
 
 #[inline(always)]
-fn open_locked<T: Tables>(tables: &T, want: &Want4, new: &NewEntry4, now: Tick) -> Opened {
+fn open_locked<E: Entry, T: Tables>(
+    tables: &T,
+    want: &Want<E>,
+    new: &NewEntry<E>,
+    now: Tick,
+) -> Opened {
     if is_known(tables, want, now) {
         return Opened::Exists;
     }
@@ -124,22 +174,27 @@ fn open_locked<T: Tables>(tables: &T, want: &Want4, new: &NewEntry4, now: Tick) 
 
 /// Claims the slot, writes the entry, counts it and lets the world see it. [`Opened::Contended`]: others took the slot.
 #[inline(never)]
-fn settle<T: Tables>(tables: &T, slot: u64, want: &Want4, new: &NewEntry4, now: Tick) -> Opened {
-    let (index, way) = ((slot >> 8) as u32, slot as usize & (WAYS - 1));
-    let Some(set) = tables.set4(index) else {
+fn settle<E: Entry, T: Tables>(
+    tables: &T,
+    slot: u64,
+    want: &Want<E>,
+    new: &NewEntry<E>,
+    now: Tick,
+) -> Opened {
+    let (index, way) = ((slot >> 8) as u32, slot as usize & 7);
+    let Some(set) = E::set(tables, index) else {
         return Opened::Full;
     };
+    if way >= WAYS {
+        return Opened::Full;
+    }
+    let (word, entry) = (&set.control[way], &set.entry[way]);
     // Others may have changed it since it was chosen: it is judged again by the word that is claimed.
-    let old = Control(set.control[way].load());
+    let old = Control(word.load());
     let claim = old.claimed(now);
-    let (id, stripe) = (
-        set.entry[way].id(),
-        set.entry[way].stripe(tables.geometry4()),
-    );
-    if !old.is_free() && rank(old, now) == KEPT
-        || set.control[way].compare_exchange(old.0, claim.0).is_err()
-    {
-        leave_overflow(tables, index, want.stripe());
+    let (id, former_home) = (entry.id(), home_of(tables, entry));
+    if !old.is_free() && rank(old, now) == KEPT || word.compare_exchange(old.0, claim.0).is_err() {
+        leave::<E, T>(tables, index, want.home);
         return Opened::Contended;
     }
     if old.is_live() {
@@ -149,22 +204,19 @@ fn settle<T: Tables>(tables: &T, slot: u64, want: &Want4, new: &NewEntry4, now: 
             Event::EvictedEmbryonic
         });
         unbind(tables, id, old);
-        leave_overflow(tables, index, stripe);
+        leave::<E, T>(tables, index, former_home);
     }
     fence();
-    set.entry[way].write(want.key, new);
+    entry.write(want, new, claim.generation());
     let control = claim.published(want.tag(), new.input_only, new.state, new.deadline);
     if let Some(line) = tables.destination(new.id) {
         line[live::destination::COUNTS].add(live::weight_of(control.is_active()));
         live::settle_overload(line, true);
     }
-    if set.control[way]
-        .compare_exchange(claim.0, control.0)
-        .is_err()
-    {
+    if word.compare_exchange(claim.0, control.0).is_err() {
         // Only a sweep that took this claim for a broken one can have come between.
         unbind(tables, new.id, control);
-        leave_overflow(tables, index, want.stripe());
+        leave::<E, T>(tables, index, want.home);
         return Opened::Contended;
     }
     tables.count(Event::Opened);
@@ -188,7 +240,7 @@ struct Free {
 impl Free {
     /// Looks over a set. Free of branches: a branch a way would make the verifier walk every combination of ways.
     #[inline(always)]
-    fn of(set: &Set4) -> Self {
+    fn of<E>(set: &Set<E>) -> Self {
         let mut free = Self { ways: 0, count: 0 };
         let mut way = 0;
         while way < WAYS {
@@ -200,9 +252,15 @@ impl Free {
         free
     }
 
+    /// Whether a home with these takes a new flow without a look at its twin.
+    #[inline(always)]
+    fn is_roomy(self) -> bool {
+        self.count > WAYS as u64 - ROOMY
+    }
+
     /// The wanted way if it is free, else another; at least one is.
     #[inline(always)]
-    fn pick(self, want: &Want4) -> u64 {
+    fn pick<E: Entry>(self, want: &Want<E>) -> u64 {
         let wanted = want.way() as u64;
         if self.ways >> wanted & 1 != 0 {
             return wanted;
@@ -213,12 +271,15 @@ impl Free {
 
 /// The way of a full set that is given up first: rank << 8 + way.
 #[inline(never)]
-fn spare(set: &Set4, now: u32) -> u64 {
+fn spare<E>(set: &Set<E>, now: u32) -> u64 {
     let now = Tick(now);
     let mut spare = KEPT << 8;
     let mut way = 0;
     while hide(way) < WAYS as u64 {
-        let control = Control(set.control[way as usize & (WAYS - 1)].load());
+        let Some(word) = set.control.get(way as usize) else {
+            break;
+        };
+        let control = Control(word.load());
         let candidate = rank(control, now) << 8 | way;
         spare = bits::pick(bits::less(candidate, spare), candidate, spare);
         way += 1;
@@ -239,52 +300,63 @@ const NO_SLOT: u64 = u64::MAX;
 
 #[inline(always)]
 fn slot(index: u32, way: u64) -> u64 {
-    u64::from(index) << 8 | way & (WAYS as u64 - 1)
+    u64::from(index) << 8 | way & 7
 }
 
-/// The slot a new flow should take, or [`NO_SLOT`]: every candidate holds an answered connection.
+/// The slot a new flow should take, or [`NO_SLOT`]: every candidate holds an answered connection. A slot outside its home
+/// is counted in the home's head, before the entry is there, so that no look-up stops short of it.
 #[inline(never)]
-fn choose<T: Tables>(tables: &T, want: &Want4, now: Tick) -> u64 {
-    let (Some(first), Some(second)) = (tables.set4(want.first), tables.set4(want.second)) else {
+fn choose<E: Entry, T: Tables>(tables: &T, want: &Want<E>, now: Tick) -> u64 {
+    let Some(home) = E::set(tables, want.home) else {
         return NO_SLOT;
     };
-    let in_first = Free::of(first);
-    if in_first.count > WAYS as u64 - ROOMY {
-        return slot(want.first, in_first.pick(want));
+    let at_home = Free::of(home);
+    if at_home.is_roomy() {
+        return slot(want.home, at_home.pick(want));
     }
+    let second_index = want.second(E::geometry(tables));
+    let Some(second) = E::set(tables, second_index) else {
+        return NO_SLOT;
+    };
     let in_second = Free::of(second);
-    if in_first.count != 0 && in_first.count >= in_second.count {
-        return slot(want.first, in_first.pick(want));
+    if at_home.count != 0 && at_home.count >= in_second.count {
+        return slot(want.home, at_home.pick(want));
     }
     if in_second.count != 0 {
-        return slot(want.second, in_second.pick(want));
+        return go_second(home, want, slot(second_index, in_second.pick(want)));
     }
-    let (of_first, of_second) = (spare(first, now.0), spare(second, now.0));
-    let (index, spare) = if of_first <= of_second {
-        (want.first, of_first)
+    let (of_home, of_second) = (spare(home, now.0), spare(second, now.0));
+    let rank = bits::pick(bits::less(of_second, of_home), of_second, of_home) >> 8;
+    if rank != EXPIRED && !(rank == EMBRYONIC && overflow_is_crowded::<E, T>(tables)) {
+        let slot = choose_in_overflow(tables, want);
+        if slot != NO_SLOT {
+            return slot;
+        }
+    }
+    if rank == KEPT {
+        return NO_SLOT;
+    }
+    if of_home <= of_second {
+        return slot(want.home, of_home);
+    }
+    go_second(home, want, slot(second_index, of_second))
+}
+
+/// Counts one more flow of this home in its second set; the slot there, or [`NO_SLOT`].
+#[inline(always)]
+fn go_second<E: Entry>(home: &Set<E>, want: &Want<E>, slot: u64) -> u64 {
+    if (slot >> 8) as u32 == want.home || change(&home.head, Head::with_elsewhere) {
+        slot
     } else {
-        (want.second, of_second)
-    };
-    let rank = spare >> 8;
-    let spared = if rank == KEPT {
         NO_SLOT
-    } else {
-        slot(index, spare)
-    };
-    if rank == EXPIRED || rank == EMBRYONIC && overflow_is_crowded(tables) {
-        return spared;
-    }
-    match choose_in_overflow(tables, want) {
-        NO_SLOT => spared,
-        slot => slot,
     }
 }
 
-/// A free way of the overflow area, the nearest to the flow's start there; extends its hash's reach to it. Expired ones
+/// A free way of the overflow area, the nearest to the flow's start there; extends its home's reach to it. Expired ones
 /// become free within the two seconds that the hand takes.
 #[inline(always)]
-fn choose_in_overflow<T: Tables>(tables: &T, want: &Want4) -> u64 {
-    let geometry = tables.geometry4();
+fn choose_in_overflow<E: Entry, T: Tables>(tables: &T, want: &Want<E>) -> u64 {
+    let geometry = E::geometry(tables);
     let most = if geometry.overflow < MAX_REACH {
         geometry.overflow
     } else {
@@ -294,7 +366,7 @@ fn choose_in_overflow<T: Tables>(tables: &T, want: &Want4) -> u64 {
     let mut steps = 0;
     tables.scan(most, |step| {
         let index = want.overflow(geometry, step);
-        let Some(set) = tables.set4(index) else {
+        let Some(set) = E::set(tables, index) else {
             return false;
         };
         steps = step + 1;
@@ -311,45 +383,31 @@ fn choose_in_overflow<T: Tables>(tables: &T, want: &Want4) -> u64 {
     chosen
 }
 
-/// Counts one more entry of the flow's hash in the overflow area, `steps` sets from its start at most. Before the entry is
-/// there, so that no look-up stops short of it.
+/// Counts one more flow of this home in the overflow area, `steps` sets from its start at most.
 #[inline(always)]
-fn enter_overflow<T: Tables>(tables: &T, want: &Want4, steps: u32) -> bool {
-    let (Some(stripe), Some(line)) = (
-        tables.stripe(want.stripe()),
-        tables.state(state::CONNECTIONS),
-    ) else {
+fn enter_overflow<E: Entry, T: Tables>(tables: &T, want: &Want<E>, steps: u32) -> bool {
+    let (Some(home), Some(line)) = (E::set(tables, want.home), tables.state(state::CONNECTIONS))
+    else {
         return false;
     };
-    let mut tries = 0;
-    while hide(tries) < SLOT_TRIES {
-        let word = stripe.overflow.load();
-        let reach = if (word as u32) < steps {
-            steps
-        } else {
-            word as u32
-        };
-        let entered = (word >> 32).wrapping_add(1) << 32 | u64::from(reach);
-        if stripe.overflow.compare_exchange(word, entered).is_ok() {
-            line[state::OVERFLOW].add(1);
-            return true;
-        }
-        tries += 1;
+    let entered = change(&home.head, |head| head.with_overflowed(steps));
+    if entered {
+        line[state::OVERFLOW].add(1);
     }
-    false
+    entered
 }
 
 /// Whether so much of the overflow area is in use that unanswered flows are given up before more of it is taken: then the
 /// table is beyond its rating, and a flood must not make look-ups long.
 #[inline(always)]
-fn overflow_is_crowded<T: Tables>(tables: &T) -> bool {
+fn overflow_is_crowded<E: Entry, T: Tables>(tables: &T) -> bool {
     match tables.state(state::CONNECTIONS) {
         Some(line) => {
-            line[state::OVERFLOW].load() > u64::from(tables.geometry4().overflow) * CROWDED
+            line[state::OVERFLOW].load() > u64::from(E::geometry(tables).overflow) * CROWDED
         }
         None => true,
     }
 }
 
 /// Ways in use of a set of the overflow area, on average, from which it counts as crowded.
-const CROWDED: u64 = 7;
+const CROWDED: u64 = 6;

@@ -1,32 +1,40 @@
 //! Ending entries.
 
-use super::{Control, Phase, Set4, WAYS};
+use super::set::{ONE_LESS_ELSEWHERE, change};
+use super::want::home;
+use super::{Control, Entry, Hit, Phase, WAYS};
 use crate::env::{Tables, state};
 use crate::event::Event;
 use crate::generation::live;
 use crate::tick::Tick;
-use lvsx_platform::{bits, hide};
 
 /// A claim older than this many ticks is broken: no packet takes two seconds.
 const STALE_CLAIM: i32 = 32;
 
-/// Ends the life that `control` was read from, in `way` of set number `index`. `true` for the one caller who ended it;
-/// he also took it out of its destination's counts.
+/// Ends the life of an entry that was found. `true` for the one caller who ended it; he also took it out of its
+/// destination's counts.
 #[inline(always)]
-pub fn remove<T: Tables>(tables: &T, set: &Set4, index: u32, way: usize, control: Control) -> bool {
-    let way = way & (WAYS - 1);
-    let id = set.entry[way].id();
-    let stripe = set.entry[way].stripe(tables.geometry4());
-    if !control.is_live()
-        || set.control[way]
-            .compare_exchange(control.0, control.freed().0)
+pub fn remove<E: Entry, T: Tables>(tables: &T, hit: &Hit<'_, E>) -> bool {
+    let id = hit.entry.id();
+    let home = home_of(tables, hit.entry);
+    if !hit.control.is_live()
+        || hit
+            .word
+            .compare_exchange(hit.control.0, hit.control.freed().0)
             .is_err()
     {
         return false;
     }
-    unbind(tables, id, control);
-    leave_overflow(tables, index, stripe);
+    unbind(tables, id, hit.control);
+    leave::<E, T>(tables, hit.index, home);
     true
+}
+
+/// The home of the flow whose entry this is.
+#[inline(always)]
+pub(super) fn home_of<E: Entry, T: Tables>(tables: &T, entry: &E) -> u32 {
+    let geometry = E::geometry(tables);
+    home(E::hash(&entry.own_key(), geometry.seed), geometry)
 }
 
 /// Takes an ended life out of its destination's counts.
@@ -38,53 +46,51 @@ pub(super) fn unbind<T: Tables>(tables: &T, id: u32, control: Control) {
     }
 }
 
-/// Tries to count an entry out of the overflow area when others count too; failing leaves look-ups of its hash longer, no
-/// more.
-const LEAVE_TRIES: u64 = 4;
-
-/// Counts an entry of set `index` out of the overflow area, if that is where it was; with the last of its stripe nobody of
-/// that hash looks there.
+/// Takes an entry of set `index` out of its home's counts of those that live elsewhere, if it did. When others change the
+/// head each time, look-ups of that home stay longer than they need to be, no more.
 #[inline(always)]
-pub(super) fn leave_overflow<T: Tables>(tables: &T, index: u32, stripe: u32) {
-    if index < tables.geometry4().sets {
+pub(super) fn leave<E: Entry, T: Tables>(tables: &T, index: u32, home: u32) {
+    if index == home {
+        return;
+    }
+    let Some(set) = E::set(tables, home) else {
+        return;
+    };
+    if index < E::geometry(tables).sets {
+        set.head.add(ONE_LESS_ELSEWHERE);
         return;
     }
     if let Some(line) = tables.state(state::CONNECTIONS) {
         line[state::OVERFLOW].add(1u64.wrapping_neg());
     }
-    let Some(stripe) = tables.stripe(stripe) else {
-        return;
-    };
-    let mut tries = 0;
-    while hide(tries) < LEAVE_TRIES {
-        let word = stripe.overflow.load();
-        let left = word.wrapping_sub(1 << 32);
-        let left = bits::pick(bits::is_zero(left >> 32), 0, left);
-        if stripe.overflow.compare_exchange(word, left).is_ok() {
-            return;
-        }
-        tries += 1;
-    }
+    change(&set.head, |head| Some(head.without_overflowed()));
 }
 
 /// Removes what has expired from one set. The number of entries still in use.
 #[inline(always)]
-pub fn sweep_set<T: Tables>(tables: &T, index: u32, now: Tick) -> u32 {
-    let Some(set) = tables.set4(index) else {
+pub fn sweep_set<E: Entry, T: Tables>(tables: &T, index: u32, now: Tick) -> u32 {
+    let Some(set) = E::set(tables, index) else {
         return 0;
     };
     let mut used = 0;
     let mut way = 0;
     while way < WAYS {
-        let control = Control(set.control[way].load());
+        let (word, entry) = (&set.control[way], &set.entry[way]);
+        let control = Control(word.load());
         match control.phase() {
             Phase::Live if control.is_expired(now) => {
-                if remove(tables, set, index, way, control) {
+                let hit = Hit {
+                    index,
+                    entry,
+                    word,
+                    control,
+                };
+                if remove(tables, &hit) {
                     tables.count(Event::Expired);
                 }
             }
             Phase::Claimed if control.deadline().left(now) < -STALE_CLAIM => {
-                let _ = set.control[way].compare_exchange(control.0, control.freed().0);
+                let _ = word.compare_exchange(control.0, control.freed().0);
             }
             Phase::Live | Phase::Claimed => used += 1,
             Phase::Free => {}

@@ -1,7 +1,6 @@
 //! Next hops: where a packet leaves by.
 
-use super::verdict::Out;
-use super::verdict::Stop::{self, Drop};
+use super::verdict::Verdict;
 use crate::conn::{Hop, Peer};
 use crate::env::{Env, PORT_PROBES, PORTS, Route, state as shared};
 use crate::event::Event;
@@ -18,7 +17,7 @@ pub(super) fn epoch<E: Env>(env: &E) -> u16 {
 /// A next hop, or the way that needs none.
 pub(super) enum Found {
     Hop(Hop),
-    Unresolved(Out),
+    Unresolved(Verdict),
 }
 
 /// Asks the kernel for the next hop towards raw address `to`. A kernel that does not forward does not answer; towards a
@@ -30,14 +29,19 @@ pub(super) fn find_hop<P: Packet, E: Env>(
     side: Peer,
     id: u32,
     to: u32,
-) -> Result<Found, Stop> {
+) -> Result<Found, Verdict> {
     match env.route4(packet.interface(), to) {
         Route::To { interface, address } => {
-            let (number, _) = port_of(env, interface).ok_or(Drop(Event::DropUnknownPort))?;
+            let (number, _) =
+                port_of(env, interface).ok_or(Verdict::drop(Event::DropUnknownPort))?;
             Ok(Found::Hop(Hop::new(address, number)))
         }
         Route::Unresolved { interface, gateway } => {
-            Ok(Found::Unresolved(Out { interface, gateway }))
+            let scratch = env
+                .scratch()
+                .ok_or(Verdict::drop(Event::DropInconsistent))?;
+            scratch[GATEWAY].poke(gateway.into());
+            Ok(Found::Unresolved(Verdict::out_unresolved(interface)))
         }
         Route::ForwardingOff => {
             let known = env
@@ -46,10 +50,19 @@ pub(super) fn find_hop<P: Packet, E: Env>(
             if side == Peer::Virtual && known != 0 {
                 return Ok(Found::Hop(Hop(known)));
             }
-            Err(Drop(Event::DropForwardingOff))
+            Err(Verdict::drop(Event::DropForwardingOff))
         }
-        Route::None => Err(Drop(Event::DropNoRoute)),
+        Route::None => Err(Verdict::drop(Event::DropNoRoute)),
     }
+}
+
+/// Word of the scratch line: the next hop that the kernel has to resolve.
+const GATEWAY: usize = 2;
+
+/// Raw address of the next hop of a packet that ended in [`super::Action::OutUnresolved`].
+#[inline(always)]
+pub fn gateway<E: Env>(env: &E) -> u32 {
+    env.scratch().map_or(0, |line| line[GATEWAY].peek() as u32)
 }
 
 /// The port of interface `index`, and its number.

@@ -1,7 +1,7 @@
 //! What a packet does to its connection: state, timer, tally.
 
 use super::Flow;
-use crate::conn::{self, Hit, Peer};
+use crate::conn::{self, Entry4, Hit, Peer};
 use crate::env::Env;
 use crate::generation::{RootLine, TIMEOUT_UDP, live};
 use crate::state::{State, TCP, tcp};
@@ -18,7 +18,7 @@ pub(super) fn advance<E: Env>(
     env: &E,
     root: &RootLine,
     flow: &Flow,
-    hit: &Hit<'_>,
+    hit: &Hit<'_, Entry4>,
     id: u32,
     now: Tick,
 ) -> Option<()> {
@@ -53,7 +53,7 @@ pub(super) fn advance<E: Env>(
         if wanted == control {
             return hit.holds().then_some(());
         }
-        match hit.word().compare_exchange(control.0, wanted.0) {
+        match hit.word.compare_exchange(control.0, wanted.0) {
             Ok(()) => {
                 if active != control.is_active()
                     && let Some(line) = env.destination(id)

@@ -3,43 +3,129 @@
 use crate::env::Env;
 use crate::event::Event;
 
-/// What becomes of a packet. All fields are always set: BPF has no use for half an enum, and its verifier refuses to see
-/// one copied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
+/// What becomes of a packet: one word, because BPF keeps few things in registers and many of its steps may end a packet.
+///
+/// ```text
+/// 63..32 interface it leaves by | 23..16 stage that goes on with it | 15..8 event it was counted as | 7..0 action
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Verdict(u64);
+
+impl Verdict {
+    /// It goes on as it came, counted as `event`.
+    #[inline(always)]
+    pub(super) const fn pass(event: Event) -> Self {
+        Self(Action::Pass as u64 | (event as u64) << 8)
+    }
+
+    /// It ends here, counted as `event`.
+    #[inline(always)]
+    pub(super) const fn drop(event: Event) -> Self {
+        Self(Action::Drop as u64 | (event as u64) << 8)
+    }
+
+    /// `stage` goes on with it.
+    #[inline(always)]
+    pub(super) const fn next(stage: Stage) -> Self {
+        Self(Action::Next as u64 | (Event::Forwarded as u64) << 8 | (stage as u64) << 16)
+    }
+
+    /// It leaves by interface number `interface`.
+    #[inline(always)]
+    pub(super) const fn out(interface: u32) -> Self {
+        Self(Action::Out as u64 | (Event::Forwarded as u64) << 8 | (interface as u64) << 32)
+    }
+
+    /// It leaves by interface number `interface` towards the next hop in [`super::gateway`], once the kernel knows that one's
+    /// link-layer address.
+    #[inline(always)]
+    pub(super) const fn out_unresolved(interface: u32) -> Self {
+        Self(
+            Action::OutUnresolved as u64
+                | (Event::ForwardedUnresolved as u64) << 8
+                | (interface as u64) << 32,
+        )
+    }
+
     /// What to do.
-    pub action: Action,
-    /// Under which name it was counted. Of [`Action::Next`], nothing was.
-    pub event: Event,
+    #[inline(always)]
+    #[must_use]
+    pub const fn action(self) -> Action {
+        match self.0 as u8 {
+            0 => Action::Pass,
+            1 => Action::Drop,
+            2 => Action::Out,
+            3 => Action::OutUnresolved,
+            _ => Action::Next,
+        }
+    }
+
+    /// Number of the event under which it was counted. Of [`Action::Out`] and [`Action::Next`], nothing was.
+    #[inline(always)]
+    const fn number(self) -> u32 {
+        (self.0 >> 8) as u8 as u32
+    }
+
+    /// The event under which it was counted.
+    #[must_use]
+    pub fn event(self) -> Event {
+        let event = Event::ALL.get(self.number() as usize);
+        event.copied().unwrap_or(Event::DropInconsistent)
+    }
+
     /// Index of the interface it leaves by; else 0.
-    pub interface: u32,
-    /// Raw IPv4 address of the next hop that the kernel has to resolve; else 0.
-    pub gateway: u32,
+    #[inline(always)]
+    #[must_use]
+    pub const fn interface(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
     /// The stage that goes on with it.
-    pub stage: Stage,
+    #[inline(always)]
+    #[must_use]
+    pub const fn stage(self) -> Stage {
+        match (self.0 >> 16) as u8 {
+            1 => Stage::Open,
+            2 => Stage::Overflow,
+            3 => Stage::Bind,
+            _ => Stage::Fast,
+        }
+    }
+}
+
+impl core::fmt::Debug for Verdict {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{:?} as {}", self.action(), self.event().name())?;
+        match self.action() {
+            Action::Next => write!(f, " in {:?}", self.stage()),
+            Action::Out | Action::OutUnresolved => write!(f, " by {}", self.interface()),
+            Action::Pass | Action::Drop => Ok(()),
+        }
+    }
 }
 
 /// What to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Action {
     /// It goes on as it came.
-    Pass,
+    Pass = 0,
     /// It ends here.
-    Drop,
+    Drop = 1,
     /// It leaves by an interface, its link-layer header written.
-    Out,
-    /// It leaves by an interface, and the kernel finds the next hop's link-layer address. Only where the hook can;
-    /// elsewhere it ends here and the director is told.
-    OutUnresolved,
+    Out = 2,
+    /// It leaves by an interface, and the kernel finds the link-layer address of the next hop that [`super::gateway`]
+    /// tells. Only where the hook can; elsewhere it ends here and the director is told.
+    OutUnresolved = 3,
     /// Another stage goes on with it.
-    Next,
+    Next = 4,
 }
 
 /// A stage, by its place in the array of programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Stage {
-    /// [`super::fast`]: the first, never the next.
+    /// [`super::fast`]: the first; again for a packet whose connection another CPU opened meanwhile.
     Fast = 0,
     /// [`super::open`].
     Open = 1,
@@ -47,63 +133,17 @@ pub enum Stage {
     Overflow = 2,
     /// [`super::bind`].
     Bind = 3,
-    /// [`super::first`].
-    First = 4,
 }
 
 /// Stages a packet may go through before it is given up: what the kernel allows (33 tail calls).
 pub const MOST_STAGES: u32 = 33;
 
-/// Why a packet goes no further in a stage.
-pub(super) enum Stop {
-    Pass(Event),
-    Drop(Event),
-    Next(Stage),
-}
-
-use Stop::{Drop, Next, Pass};
-
-/// The way out: an interface, and the next hop if the kernel has to resolve it (else 0).
-pub(super) struct Out {
-    pub(super) interface: u32,
-    pub(super) gateway: u32,
-}
-
 /// The one place that counts what became of a packet. A packet sent on was counted in its destination's tally.
 #[inline(always)]
-pub(super) fn conclude<E: Env>(env: &E, way: Result<Out, Stop>) -> Verdict {
-    let mut verdict = Verdict {
-        action: Action::Out,
-        event: Event::Forwarded,
-        interface: 0,
-        gateway: 0,
-        stage: Stage::Fast,
-    };
-    match way {
-        Ok(out) => {
-            verdict.interface = out.interface;
-            verdict.gateway = out.gateway;
-            if out.gateway != 0 {
-                verdict.action = Action::OutUnresolved;
-                verdict.event = Event::ForwardedUnresolved;
-            }
-        }
-        Err(Pass(event)) => {
-            verdict.action = Action::Pass;
-            verdict.event = event;
-        }
-        Err(Drop(event)) => {
-            verdict.action = Action::Drop;
-            verdict.event = event;
-        }
-        Err(Next(stage)) => {
-            verdict.action = Action::Next;
-            verdict.stage = stage;
-            return verdict;
-        }
-    }
-    if verdict.event != Event::Forwarded {
-        env.count(verdict.event);
+pub(super) fn conclude<E: Env>(env: &E, way: Result<Verdict, Verdict>) -> Verdict {
+    let (Ok(verdict) | Err(verdict)) = way;
+    if verdict.number() != Event::Forwarded as u32 {
+        env.count_number(verdict.number());
     }
     verdict
 }

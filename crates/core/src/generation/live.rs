@@ -26,8 +26,8 @@ pub mod destination {
     pub const PLACE: usize = 4;
     /// The director's own raw IPv4 address towards it: source of tunnel headers. 0 while unknown.
     pub const SOURCE: usize = 5;
-    /// The next hop to it as the director knows it (`conn::Hop`), 0 while unknown: for hosts that do not forward, where
-    /// programs get no answer about routes.
+    /// The next hop to it as the director knows it (`conn::Hop`), 0 while unknown: for first packets, and for hosts that do
+    /// not forward, where programs get no answer about routes. Written before the route epoch moves.
     pub const HOP: usize = 6;
 }
 

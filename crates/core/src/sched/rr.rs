@@ -31,7 +31,10 @@ pub fn pick<T: Tables>(tables: &T, service: &Service) -> Option<u32> {
             place: start,
             id: NOBODY,
         };
-        tables.scan(count, |_| turn.advance(tables, service));
+        // As a rule the first one takes it; then no loop is set up.
+        if turn.advance(tables, service) {
+            tables.scan(count, |_| turn.advance(tables, service));
+        }
         if turn.id == NOBODY {
             return None;
         }

@@ -64,7 +64,7 @@ pub(crate) fn world(scheduler: SchedulerKind, servers: &[Server]) -> World {
                 address: raw_mac(CLIENT_MAC),
             },
         )],
-        remembered: Word::new(0),
+        scratch: core::array::from_fn(|_| Word::new(0)),
     };
     let port = &world.memory.ports[(INTERFACE % PORTS) as usize];
     port[live::port::INTERFACE].store(u64::from(INTERFACE) | 1500 << 32);

@@ -690,7 +690,7 @@ fn proc_files_read_as_a_kernel_writes_them() {
 
 #[test]
 fn a_connection_is_listed_as_a_kernel_writes_it() {
-    use lvsx_core::conn::{NewEntry4, Opened, Peer, Want4, open};
+    use lvsx_core::conn::{Entry4, Hop, NewEntry, Opened, Peer, Want, open};
     use lvsx_core::env::Tables as _;
     use lvsx_core::state::{State, UDP};
     let mut control = director();
@@ -701,20 +701,22 @@ fn a_connection_is_listed_as_a_kernel_writes_it() {
     let tables = control.tables.clone();
     let now = control.clock().now();
     let raw = |address: [u8; 4], port: u16| (raw_address(address.into()), port.to_be());
-    let want = Want4::new(
+    let want = Want::<Entry4>::new(
         tables.geometry4(),
         UDP,
         raw([10, 1, 0, 1], 1002),
         raw([10, 0, 0, 1], 53),
         Peer::Virtual,
     );
-    let new = NewEntry4 {
+    let new = NewEntry {
         virt: raw([10, 0, 0, 1], 53),
         dest: raw([10, 2, 0, 1], 53),
         id: 3,
         method: 0,
         mark: 0,
         input_only: false,
+        hop: Hop::default(),
+        epoch: 0,
         state: State::NONE,
         deadline: now.after(CLOCK.rate.ticks(300)),
     };

@@ -260,10 +260,11 @@ impl Topology {
             Change::Network => return,
         };
         let consequence = self.neighbours.heard(message, is_gone, Instant::now());
+        // Before the epoch moves: whoever sees the new epoch sees the new hops.
+        self.publish_hops(control, tables);
         if consequence.is_elsewhere {
             move_epoch(tables);
         }
-        self.publish_hops(control, tables);
         if let Some(hop) = consequence.resolve {
             self.links.keep_resolved(hop).await;
         }

@@ -32,7 +32,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../ebpf/lvsx.bpf.o");
 const OLDEST: KernelVersion = KernelVersion::new(6, 1, 0);
 
 /// The maps that are pinned, all but the per-CPU scratch.
-const PINNED: [&str; 13] = [
+const PINNED: [&str; 12] = [
     "CONFIG",
     "STATE",
     "CONNS4",
@@ -40,7 +40,6 @@ const PINNED: [&str; 13] = [
     "SERVICES",
     "TALLIES",
     "EVENTS",
-    "STRIPES",
     "PORTS",
     "HAND",
     "UNRESOLVED",
@@ -52,12 +51,11 @@ const PINNED: [&str; 13] = [
 const META: usize = 3;
 
 /// The stages with their programs of either hook.
-const STAGES: [(Stage, &str, &str); 5] = [
+const STAGES: [(Stage, &str, &str); 4] = [
     (Stage::Fast, "fast_tc", "fast_xdp"),
     (Stage::Open, "open_tc", "open_xdp"),
     (Stage::Overflow, "overflow_tc", "overflow_xdp"),
     (Stage::Bind, "bind_tc", "bind_xdp"),
-    (Stage::First, "first_tc", "first_xdp"),
 ];
 
 /// The data plane in the kernel, as the director holds it.
@@ -365,7 +363,6 @@ fn map_tables(ebpf: &Ebpf, capacity: Capacity) -> Result<Tables> {
         services: lines("SERVICES", capacity.services)?,
         tallies: lines("TALLIES", capacity.tallies())?,
         events: lines("EVENTS", capacity.events())?,
-        stripes: lines("STRIPES", env::STRIPE_LINES)?,
         ports: lines("PORTS", env::PORTS)?,
         capacity,
     })

@@ -1,0 +1,124 @@
+//! Next hops, as entries keep them.
+
+use super::Peer;
+use lvsx_platform::{Word, hide};
+
+pub(super) const LOW48: u64 = (1 << 48) - 1;
+
+/// Where a packet goes next: link-layer address (48 bits, raw), port number (8), generation of the entry (8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Hop(pub u64);
+
+impl Hop {
+    /// A hop by port `number` to a raw link-layer address.
+    #[inline(always)]
+    #[must_use]
+    pub fn new(address: u64, number: u32) -> Self {
+        Self(address & LOW48 | u64::from(number & 0xff) << 48)
+    }
+
+    /// The raw link-layer address.
+    #[inline(always)]
+    #[must_use]
+    pub fn address(self) -> u64 {
+        self.0 & LOW48
+    }
+
+    /// The port number.
+    #[inline(always)]
+    #[must_use]
+    pub fn port(self) -> u32 {
+        (self.0 >> 48) as u32 & 0xff
+    }
+
+    /// Whether it leads anywhere.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_known(self) -> bool {
+        self.address() != 0
+    }
+}
+
+/// The next hops of an entry, towards its server and towards its client, each with the route epoch it was found in.
+///
+/// All words carry the generation of the entry's life, so one kept too late, into the entry's next life, is not taken for
+/// that life's: it costs one more look-up.
+#[repr(C)]
+pub struct Hops {
+    hops: [Word; 2],
+    /// Epochs: server's 16 bits, client's << 16; generation << 56.
+    epochs: Word,
+}
+
+impl Hops {
+    /// The next hop towards `side`; unknown if it was not found in this route `epoch`.
+    #[inline(always)]
+    pub fn find(&self, towards: Peer, epoch: u16, generation: u8) -> Hop {
+        let epochs = self.epochs.load();
+        let hop = self.hops[index(towards)].peek();
+        let differs = (epochs >> 56 ^ u64::from(generation))
+            | (hop >> 56 ^ u64::from(generation))
+            | (epochs >> shift(towards) & 0xffff ^ u64::from(epoch));
+        if differs != 0 { Hop(0) } else { Hop(hop) }
+    }
+
+    /// Keeps a next hop found in this route `epoch`.
+    #[inline(always)]
+    pub fn keep(&self, towards: Peer, hop: Hop, epoch: u16, generation: u8) {
+        let word = &self.hops[index(towards)];
+        let new = Self::word(hop, generation);
+        if word.compare_exchange(word.peek(), new).is_err() {
+            return;
+        }
+        let old = self.epochs.peek();
+        let kept = if (old >> 56) as u8 == generation {
+            old & !(0xffff << shift(towards))
+        } else {
+            0
+        };
+        let new = kept & ((1 << 56) - 1)
+            | u64::from(epoch) << shift(towards)
+            | u64::from(generation) << 56;
+        // Losing the race costs one more look-up by the next packet.
+        let _ = self.epochs.compare_exchange(old, new);
+    }
+
+    /// Begins a life with the hop towards the server, perhaps not known. By the owner of a claim.
+    #[inline(always)]
+    pub(super) fn begin(&self, hop: Hop, epoch: u16, generation: u8) {
+        self.hops[0].poke(Self::word(hop, generation));
+        self.hops[1].poke(0);
+        self.epochs
+            .poke(u64::from(epoch) | u64::from(generation) << 56);
+    }
+
+    #[inline(always)]
+    fn word(hop: Hop, generation: u8) -> u64 {
+        hop.0 & ((1 << 56) - 1) | u64::from(generation) << 56
+    }
+
+    #[cfg(not(target_arch = "bpf"))]
+    pub(super) fn none() -> Self {
+        Self {
+            hops: [Word::new(0), Word::new(0)],
+            epochs: Word::new(0),
+        }
+    }
+}
+
+#[inline(always)]
+fn index(towards: Peer) -> usize {
+    let index = match towards {
+        Peer::Server => 0,
+        Peer::Virtual => 1,
+    };
+    hide(index) as usize & 1
+}
+
+#[inline(always)]
+fn shift(towards: Peer) -> u32 {
+    match towards {
+        Peer::Server => 0,
+        Peer::Virtual => 16,
+    }
+}
