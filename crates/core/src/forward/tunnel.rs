@@ -1,7 +1,7 @@
 //! IP in IP (RFC 2003): an outer header to the server in front of the packet, which stays as it is but for its age.
 
 use super::Rewrite;
-use crate::packet::Packet;
+use crate::packet::{Carrier, Packet, Room};
 use crate::wire::{ETHERNET, Header4, OUTER4, outer4};
 use lvsx_platform::store32;
 
@@ -26,7 +26,7 @@ pub fn to_server<P: Packet>(
     server: u32,
 ) -> Result<(), Unwrappable> {
     Rewrite::of(packet).ok_or(Unwrappable::Malformed)?.age(0);
-    if !packet.push_ipv4() {
+    if !packet.push(OUTER4 as u32, Room::ipv4(Carrier::Ip)) {
         return Err(Unwrappable::NoHeadroom);
     }
     let words = outer4(inner, inner.ttl.wrapping_sub(1), source, server, IPIP);

@@ -22,10 +22,16 @@ pub struct Header4 {
     pub ttl: u8,
     /// Total length in bytes, header included.
     pub total: u16,
-    /// Where the transport header begins in the frame.
+    /// Names the datagram between two addresses, for its fragments.
+    pub identification: u16,
+    /// Where the transport header begins in the frame; of a later fragment, where its data begins.
     pub transport: usize,
     /// Whether it is a fragment (first, middle or last).
     pub is_fragment: bool,
+    /// Where a fragment's data lies in the datagram, in bytes.
+    pub fragment_offset: u16,
+    /// Whether more fragments follow.
+    pub more_fragments: bool,
     /// Whether it must not be fragmented.
     pub dont_fragment: bool,
 }
@@ -66,8 +72,11 @@ impl Header4 {
             tos: bytes[ETHERNET + 1],
             ttl: bytes[ETHERNET + 8],
             total,
+            identification: u16::from_be(word16(bytes, ETHERNET + 4)),
             transport: ETHERNET + header,
             is_fragment: fragment & 0x3fff != 0,
+            fragment_offset: (fragment & 0x1fff) * 8,
+            more_fragments: fragment & 0x2000 != 0,
             dont_fragment: fragment & 0x4000 != 0,
         })
     }
