@@ -3,6 +3,7 @@
 pub mod direct;
 pub mod masquerade;
 pub mod masquerade6;
+pub mod related;
 pub mod tunnel;
 
 use crate::packet::Packet;

@@ -1,12 +1,14 @@
 //! Headers on the wire: offsets, parsing, checksums.
 
 pub mod checksum;
+pub mod icmp;
 mod ipv4;
 mod ipv6;
 
 use lvsx_platform::{load16, load32, load64};
 
 pub use ipv4::{Head4, Header4, Malformed4, OUTER4, outer4};
+pub(crate) use ipv6::Chain;
 pub use ipv6::{EXTENSIONS, FIXED6, Fragment6, Head6, Header6, Malformed6};
 
 /// Length of an Ethernet header.
