@@ -3,6 +3,7 @@
 pub mod direct;
 pub mod masquerade;
 pub mod masquerade6;
+mod own;
 pub mod related;
 pub mod tunnel;
 

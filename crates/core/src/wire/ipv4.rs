@@ -1,11 +1,7 @@
 //! The IPv4 header (RFC 791).
 
-use super::checksum::fold;
 use super::{ETHERNET, word16, word32};
 use crate::packet::Packet;
-
-/// Length of the IPv4 header that a tunnel puts in front.
-pub const OUTER4: usize = 20;
 
 /// What the director reads of an IPv4 header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,40 +117,4 @@ impl<'a> Head4<'a> {
     pub fn destination(&self) -> u32 {
         word32(self.0, ETHERNET + 16)
     }
-}
-
-/// The five raw words of a tunnel's outer IPv4 header (IP in IP, RFC 2003), checksum filled in.
-///
-/// As Linux 6.1 IPVS builds it: time to live of the inner header after it was lowered; DSCP of the inner, ECN copied except
-/// that CE becomes ECT(0) (RFC 6040 section 4.1, normal mode, keeps CE; IPVS does not); DF as the inner; identification 0.
-#[inline(always)]
-#[must_use]
-pub fn outer4(inner: &Header4, ttl: u8, source: u32, destination: u32, protocol: u8) -> [u32; 5] {
-    let tos = if inner.tos & 3 == 3 {
-        inner.tos & !3 | 2
-    } else {
-        inner.tos
-    };
-    let length = u32::from(inner.total) + OUTER4 as u32;
-    let fragment = if inner.dont_fragment { 0x4000u32 } else { 0 };
-    let mut words = [
-        (0x4500_0000 | u32::from(tos) << 16 | length & 0xffff).to_be(),
-        fragment.to_be(),
-        (u32::from(ttl) << 24 | u32::from(protocol) << 16).to_be(),
-        source,
-        destination,
-    ];
-    let mut sum = 0u64;
-    let mut at = 0;
-    while at < 5 {
-        sum += u64::from(words[at]);
-        at += 1;
-    }
-    // The checksum is the low half of the third word on the wire.
-    words[2] |= if cfg!(target_endian = "little") {
-        u32::from(!fold(sum)) << 16
-    } else {
-        u32::from(!fold(sum))
-    };
-    words
 }

@@ -4,12 +4,14 @@ pub mod checksum;
 pub mod icmp;
 mod ipv4;
 mod ipv6;
+mod outer;
 
 use lvsx_platform::{load16, load32, load64};
 
-pub use ipv4::{Head4, Header4, Malformed4, OUTER4, outer4};
+pub use ipv4::{Head4, Header4, Malformed4};
 pub(crate) use ipv6::Chain;
 pub use ipv6::{EXTENSIONS, FIXED6, Fragment6, Head6, Header6, Malformed6};
+pub use outer::{OUTER4, Outer, outer4, outer6};
 
 /// Length of an Ethernet header.
 pub const ETHERNET: usize = 14;

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use lvsx_core::host::Frame;
+use lvsx_core::packet::{Packet, Room};
 
 pub(crate) const TCP: u8 = 6;
 pub(crate) const UDP: u8 = 17;
@@ -215,7 +216,7 @@ pub(crate) fn read6(packet: &[u8]) -> Option<Read6> {
     None
 }
 
-/// Fails unless every checksum of the packet is right: its header's, its transport's (a UDP checksum of 0 in IPv4 counts as
+/// Fails unless every checksum of the packet is right: its header's, its transport's (a UDP checksum of 0 counts as
 /// right), and those of a packet inside a tunnel. Quoted packets are not looked into.
 pub(crate) fn assert_sound(packet: &[u8]) {
     let (addresses, protocol, payload) = open(packet);
@@ -231,7 +232,7 @@ pub(crate) fn assert_sound(packet: &[u8]) {
         _ => {
             let (at, _) = checksum_place(protocol).expect("a protocol with a checksum");
             let found = u16::from_be_bytes([payload[at], payload[at + 1]]);
-            if protocol == UDP && found == 0 && addresses.0.len() == 4 {
+            if protocol == UDP && found == 0 {
                 return;
             }
             let wanted = checksum(&addresses, protocol, payload);
@@ -267,4 +268,98 @@ pub(crate) fn raw6(bytes: &[u8]) -> [u64; 2] {
 /// 4 bytes as a raw word.
 pub(crate) fn raw4(bytes: &[u8]) -> u32 {
     u32::from_ne_bytes(bytes.try_into().expect("4 bytes"))
+}
+
+/// A frame whose transport checksum is only begun, as a kernel hands it on to hardware that finishes it.
+pub(crate) struct Begun {
+    pub(crate) frame: Frame,
+    /// Where the segment begins, as the distance to the frame's end at first.
+    behind: usize,
+    field: usize,
+}
+
+impl Begun {
+    /// Takes the finished checksum of an IP packet away.
+    pub(crate) fn new(packet: &[u8]) -> Self {
+        let (addresses, protocol, payload) = open(packet);
+        let (field, _) = checksum_place(protocol).expect("a protocol with a checksum");
+        let begun = sum(&pseudo(&addresses, protocol, payload.len()));
+        let mut frame = frame(packet);
+        let behind = payload.len();
+        let at = frame.bytes.len() - behind + field;
+        frame.bytes[at..at + 2].copy_from_slice(&begun.to_be_bytes());
+        Self {
+            frame,
+            behind,
+            field,
+        }
+    }
+
+    /// What leaves: the checksum finished over what is left of the segment.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        let start = self.start();
+        let checksum = !sum(&self.frame.bytes[start..]);
+        let at = start + self.field;
+        self.frame.bytes[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
+        self.frame.bytes
+    }
+
+    fn start(&self) -> usize {
+        self.frame.bytes.len() - self.behind
+    }
+}
+
+impl Packet for Begun {
+    fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
+        self.frame.bytes(offset)
+    }
+
+    fn bytes_mut<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
+        self.frame.bytes_mut(offset)
+    }
+
+    fn reveal(&mut self, length: u32) {
+        self.frame.reveal(length);
+    }
+
+    fn len(&self) -> u32 {
+        self.frame.len()
+    }
+
+    fn is_aggregate(&self) -> bool {
+        false
+    }
+
+    fn interface(&self) -> u32 {
+        1
+    }
+
+    fn push(&mut self, length: u32, room: Room) -> bool {
+        self.frame.push(length, room)
+    }
+
+    fn pop(&mut self, length: u32) -> bool {
+        self.frame.pop(length)
+    }
+
+    fn cut(&mut self, length: u32) -> bool {
+        let before = self.frame.bytes.len();
+        let done = self.frame.cut(length);
+        self.behind -= before - self.frame.bytes.len();
+        done
+    }
+
+    fn adjust_checksum(&mut self, offset: usize, address: u32, port: u32, udp: bool) -> Option<()> {
+        self.frame.adjust_checksum(offset, address, port, udp)
+    }
+
+    fn is_partial(&mut self, offset: usize) -> bool {
+        offset == self.start() + self.field
+    }
+
+    fn shift_sum(&mut self, _change: u32) {}
+
+    fn sum(&self, offset: usize, length: u32) -> Option<u32> {
+        self.frame.sum(offset, length)
+    }
 }
