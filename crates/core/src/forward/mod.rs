@@ -1,9 +1,11 @@
 //! Forwarding: what is rewritten before a packet leaves, one file a method.
 
 pub mod direct;
+pub mod fit;
 pub mod masquerade;
 pub mod masquerade6;
 mod own;
+pub mod refusal;
 pub mod related;
 pub mod tunnel;
 
