@@ -101,7 +101,7 @@ proptest! {
         open(&packet.bytes[ETHERNET..]);
         let mut expected = build(&new, ttl - 1);
         // 0x0000 and 0xffff are one sum.
-        expected.bytes[24..26].copy_from_slice(&packet.bytes[24..26].to_vec());
+        expected.bytes[24..26].copy_from_slice(&packet.bytes[24..26]);
         prop_assert_eq!(packet, expected);
     }
 

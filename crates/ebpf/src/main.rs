@@ -19,6 +19,7 @@ mod decap;
 mod hand;
 mod maps;
 mod tc;
+mod window;
 mod world;
 mod xdp;
 

@@ -1,5 +1,6 @@
 //! tc ingress: a packet as the kernel's buffer, whole even when it is a super-frame (GSO), its checksums perhaps partial.
 
+use crate::window::window;
 use crate::world::{World, now};
 use crate::xdp::sum_of;
 use crate::{maps, redirect, tail_call};
@@ -18,9 +19,6 @@ use lvsx_core::env::Tables;
 use lvsx_core::event::Event;
 use lvsx_core::packet::{Packet, Room};
 use lvsx_platform::{load16, store16, store32, store64};
-
-/// Offsets beyond this are refused, so that the verifier sees a small number.
-const FARTHEST: usize = 511;
 
 /// Headers that must lie in the buffer's linear part: Ethernet, IPv4 with options, TCP.
 const HEADERS: u32 = 14 + 60 + 20;
@@ -124,9 +122,6 @@ pub(crate) fn tell_time(context: &TcContext) {
 impl Buffer {
     #[inline(always)]
     fn at<const N: usize>(&self, offset: usize) -> Option<*mut [u8; N]> {
-        if offset > FARTHEST {
-            return None;
-        }
         // SAFETY: the kernel's context is valid while the program runs.
         let (data, end) = unsafe {
             (
@@ -134,11 +129,7 @@ impl Buffer {
                 (*self.context).data_end as usize,
             )
         };
-        let start = data + offset;
-        if start + N > end {
-            return None;
-        }
-        Some(start as *mut [u8; N])
+        window(data, end, offset)
     }
 
     /// Adds bytes behind the link-layer header, or takes some away there.

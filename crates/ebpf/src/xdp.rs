@@ -1,5 +1,6 @@
 //! XDP: a packet as a frame in the driver's buffer.
 
+use crate::window::window;
 use crate::world::World;
 use crate::{maps, redirect, tail_call};
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
@@ -16,9 +17,6 @@ use lvsx_core::packet::{Packet, Room};
 use lvsx_core::wire::checksum::{add, correct};
 use lvsx_core::wire::{word16, word32};
 use lvsx_platform::{hide, store16, store32};
-
-/// Offsets beyond this are refused, so that the verifier sees a small number.
-const FARTHEST: usize = 511;
 
 /// The most bytes made room for, or taken away, in front.
 const MOST_ROOM: u32 = 127;
@@ -100,15 +98,8 @@ impl Frame {
 
     #[inline(always)]
     fn at<const N: usize>(&self, offset: usize) -> Option<*mut [u8; N]> {
-        if offset > FARTHEST {
-            return None;
-        }
         let (data, end) = self.ends();
-        let start = data + offset;
-        if start + N > end {
-            return None;
-        }
-        Some(start as *mut [u8; N])
+        window(data, end, offset)
     }
 
     /// Copies the link-layer header from one offset to another.
