@@ -4,7 +4,7 @@ use crate::conn::{Entry4, Set, no_entry4};
 use crate::env::{Env, Geometry, PORTS, Route, Tables, state};
 use crate::event::Event;
 use crate::generation::live;
-use crate::packet::Packet;
+use crate::packet::{Packet, Room};
 use crate::tick::Tick;
 use crate::wire::ETHERNET;
 use crate::wire::checksum::{add, correct, fold};
@@ -29,6 +29,8 @@ impl Packet for Frame {
         self.bytes.get_mut(offset..)?.first_chunk_mut()
     }
 
+    fn reveal(&mut self, _length: u32) {}
+
     fn len(&self) -> u32 {
         self.bytes.len() as u32
     }
@@ -41,11 +43,28 @@ impl Packet for Frame {
         self.interface
     }
 
-    fn push_ipv4(&mut self) -> bool {
+    fn push(&mut self, length: u32, _room: Room) -> bool {
         if self.bytes.len() < ETHERNET {
             return false;
         }
-        self.bytes.splice(ETHERNET..ETHERNET, [0; 20]);
+        let room = core::iter::repeat_n(0, length as usize);
+        self.bytes.splice(ETHERNET..ETHERNET, room);
+        true
+    }
+
+    fn pop(&mut self, length: u32) -> bool {
+        if self.bytes.len() < ETHERNET + 20 + length as usize {
+            return false;
+        }
+        self.bytes.drain(ETHERNET..ETHERNET + length as usize);
+        true
+    }
+
+    fn cut(&mut self, length: u32) -> bool {
+        if length > self.len() {
+            return false;
+        }
+        self.bytes.truncate(length as usize);
         true
     }
 
@@ -53,6 +72,12 @@ impl Packet for Frame {
         correct(self.bytes_mut::<2>(offset)?, add(address, port), udp);
         Some(())
     }
+
+    fn is_partial(&mut self, _offset: usize) -> bool {
+        false
+    }
+
+    fn shift_sum(&mut self, _change: u32) {}
 
     fn sum(&self, offset: usize, length: u32) -> Option<u32> {
         let data = self

@@ -1,7 +1,10 @@
 //! Headers of IPv6 as the core reads them: extension headers are followed, contradictions are malformed, nothing panics.
 
+mod naive;
+
 use lvsx_core::host::Frame;
-use lvsx_core::wire::{ETHERNET, Header6, Malformed6};
+use lvsx_core::wire::{ETHERNET, Head6, Header6, Malformed6, Ports};
+use proptest::prelude::*;
 
 /// A frame with a fixed IPv6 header, these extension headers (kind of the first, then bytes), a transport of 20 bytes.
 fn frame(first: u8, extensions: &[u8]) -> Frame {
@@ -34,7 +37,7 @@ fn a_plain_header_is_read_whole() {
     assert_eq!((header.total, header.payload()), (60, 20));
     assert_eq!(header.source, [0xfdfd_fdfd_fdfd_fdfd; 2]);
     assert_eq!(header.destination, [0x2020_2020_2020_2020; 2]);
-    assert!(!header.is_fragment);
+    assert!(!header.is_fragment());
 }
 
 #[test]
@@ -52,14 +55,19 @@ fn extension_headers_lead_to_the_transport() {
 
 #[test]
 fn a_fragment_is_known_as_one() {
-    let header = Header6::read(&frame(44, &extension(6))).expect("well formed");
-    assert!(header.is_fragment);
+    let mut first = extension(6);
+    first[2..].copy_from_slice(&[0, 1, 0xde, 0xad, 0xbe, 0xef]);
+    let header = Header6::read(&frame(44, &first)).expect("well formed");
+    assert!(header.is_fragment());
     assert_eq!(header.protocol, 6);
+    assert_eq!(header.fragment.identification, 0xdead_beef);
+    let atomic = Header6::read(&frame(44, &extension(6))).expect("well formed");
+    assert!(atomic.fragment.present && !atomic.is_fragment());
 }
 
 #[test]
 fn contradictions_are_malformed() {
-    let endless: Vec<u8> = (0..6).flat_map(|_| extension(60)).collect();
+    let endless: Vec<u8> = (0..9).flat_map(|_| extension(60)).collect();
     assert_eq!(
         Header6::read(&frame(60, &endless)),
         Err(Malformed6),
@@ -97,4 +105,90 @@ fn no_frame_however_short_does_harm() {
             whole.bytes.len()
         );
     }
+}
+
+#[test]
+fn a_first_fragment_has_ports_though_its_datagram_goes_on() {
+    let mut packet = frame(17, &[]);
+    let udp = [0, 1, 0, 2, 0x05, 0xdc, 0, 0];
+    packet.bytes[ETHERNET + 40..ETHERNET + 48].copy_from_slice(&udp);
+    assert_eq!(Ports::read(&packet, 17, ETHERNET + 40, 20), None);
+    let ports = Ports::read_first(&packet, 17, ETHERNET + 40, 20).expect("ports");
+    assert_eq!(
+        (u16::from_be(ports.source), u16::from_be(ports.destination)),
+        (1, 2)
+    );
+    assert_eq!(Ports::read_first(&packet, 17, ETHERNET + 40, 7), None);
+}
+
+proptest! {
+    #[test]
+    fn random_chains_are_read_as_by_the_book(
+        kinds in prop::collection::vec(prop_oneof![Just(0u8), Just(43), Just(44), Just(51), Just(60), Just(6), Just(59), any::<u8>()], 1..11),
+        bodies in prop::collection::vec((0u8..4, any::<[u8; 6]>(), any::<bool>()), 10),
+        tos in any::<u8>(), cut in 0usize..40, garbage in any::<bool>()
+    ) {
+        let mut chain = Vec::new();
+        for (at, kind) in kinds.iter().take(kinds.len() - 1).enumerate() {
+            let (units, body, aligned) = bodies[at];
+            let start = chain.len();
+            chain.extend([kinds[at + 1], if *kind == 51 { units * 2 } else { units }]);
+            chain.extend(body);
+            if *kind == 44 && aligned {
+                // A first fragment, so that the chain goes on.
+                chain[start + 2] = 0;
+                chain[start + 3] &= 7;
+            }
+            let length = match kind { 44 => 8, 51 => (usize::from(units) * 2 + 2) * 4, _ => (usize::from(units) + 1) * 8 };
+            chain.resize(start + length.max(8), 0);
+        }
+        let mut packet = frame(kinds[0], &chain);
+        packet.bytes[ETHERNET] |= tos >> 4;
+        packet.bytes[ETHERNET + 1] |= tos << 4;
+        if garbage {
+            packet.bytes.truncate(packet.bytes.len() - cut);
+        }
+        compare(&packet, tos)?;
+    }
+
+    #[test]
+    fn random_bytes_are_read_as_by_the_book(mut bytes in prop::collection::vec(any::<u8>(), 0..200), kind in prop_oneof![Just(0u8), Just(60), Just(44), any::<u8>()]) {
+        if let Some(head) = bytes.get_mut(ETHERNET..ETHERNET + 8) {
+            head[0] = 0x60;
+            (head[4], head[5], head[6]) = (0, head[5] & 127, kind);
+        }
+        let packet = Frame { bytes, interface: 1 };
+        let tos = packet.bytes.get(ETHERNET..ETHERNET + 2).map_or(0, |head| head[0] << 4 | head[1] >> 4);
+        compare(&packet, tos)?;
+    }
+}
+
+/// Fails unless the core reads a packet as the model does.
+fn compare(packet: &Frame, tos: u8) -> Result<(), TestCaseError> {
+    let read = Header6::read(packet);
+    let model = packet.bytes.get(ETHERNET..).and_then(naive::read6);
+    prop_assert_eq!(read.is_ok(), model.is_some(), "{:?} {:?}", read, model);
+    if let (Ok(header), Some((protocol, at, fragment))) = (read, model) {
+        prop_assert_eq!(
+            (header.protocol, header.transport),
+            (protocol, ETHERNET + at)
+        );
+        let found = header.fragment.present.then_some((
+            header.fragment.offset,
+            header.fragment.more,
+            header.fragment.identification,
+        ));
+        prop_assert_eq!(found, fragment);
+        prop_assert_eq!(header.tos, tos);
+        let head = Head6::of(packet).expect("a head");
+        prop_assert_eq!(header.source, head.source());
+        let fixed = Header6::parse(&head, packet.bytes.len() as u32).expect("well formed");
+        prop_assert_eq!(fixed.is_extended(), at > 40);
+        let claimed = usize::from(u16::from_be_bytes([
+            packet.bytes[ETHERNET + 4],
+            packet.bytes[ETHERNET + 5],
+        ]));
+        prop_assert_eq!(header.payload() as usize, claimed + 40 - at);
+    }
+    Ok(())
 }

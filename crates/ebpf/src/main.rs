@@ -18,6 +18,7 @@ mod decap;
 mod hand;
 mod maps;
 mod tc;
+mod window;
 mod world;
 mod xdp;
 

@@ -1,27 +1,24 @@
 //! tc ingress: a packet as the kernel's buffer, whole even when it is a super-frame (GSO), its checksums perhaps partial.
 
+use crate::window::window;
 use crate::world::{World, now};
 use crate::xdp::sum_of;
 use crate::{maps, redirect, tail_call};
 use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use aya_ebpf::bindings::{
-    __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT,
-    TC_ACT_UNSPEC, bpf_redir_neigh,
+    __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_redir_neigh,
 };
 use aya_ebpf::helpers::generated::{
-    bpf_jiffies64, bpf_ktime_get_ns, bpf_l4_csum_replace, bpf_redirect_neigh, bpf_skb_adjust_room,
-    bpf_skb_load_bytes, bpf_skb_pull_data,
+    bpf_csum_update, bpf_jiffies64, bpf_ktime_get_ns, bpf_l4_csum_replace, bpf_redirect_neigh,
+    bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data,
 };
 use aya_ebpf::programs::TcContext;
 use core::mem::size_of;
 use lvsx_core::director::{Action, Verdict, gateway};
 use lvsx_core::env::Tables;
 use lvsx_core::event::Event;
-use lvsx_core::packet::Packet;
-use lvsx_platform::{store32, store64};
-
-/// Offsets beyond this are refused, so that the verifier sees a small number.
-const FARTHEST: usize = 511;
+use lvsx_core::packet::{Packet, Room};
+use lvsx_platform::{load16, store16, store32, store64};
 
 /// Headers that must lie in the buffer's linear part: Ethernet, IPv4 with options, TCP.
 const HEADERS: u32 = 14 + 60 + 20;
@@ -38,21 +35,8 @@ pub(crate) struct Buffer {
 pub(crate) fn view(context: &TcContext) -> (Buffer, World) {
     let skb = context.skb.skb;
     // SAFETY: the kernel's context is valid while the program runs.
-    let (interface, length, data, end) = unsafe {
-        (
-            (*skb).ifindex,
-            (*skb).len,
-            (*skb).data as usize,
-            (*skb).data_end as usize,
-        )
-    };
-    let linear = (end - data) as u32;
-    let wanted = if length < HEADERS { length } else { HEADERS };
-    if linear < wanted {
-        // SAFETY: the context is the program's own. Failing leaves the packet as it was, and what is missing is seen as
-        // missing.
-        unsafe { bpf_skb_pull_data(skb, wanted) };
-    }
+    let (interface, length) = unsafe { ((*skb).ifindex, (*skb).len) };
+    pull(skb, length, HEADERS);
     (
         Buffer {
             context: skb,
@@ -63,6 +47,20 @@ pub(crate) fn view(context: &TcContext) -> (Buffer, World) {
             context: skb.cast(),
         },
     )
+}
+
+/// Moves the first `wanted` bytes of a packet of `length` into the buffer's linear part, if they are not there.
+#[inline(always)]
+fn pull(skb: *mut __sk_buff, length: u32, wanted: u32) {
+    // SAFETY: the kernel's context is valid while the program runs.
+    let (data, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
+    let linear = (end - data) as u32;
+    let wanted = if length < wanted { length } else { wanted };
+    if linear < wanted {
+        // SAFETY: the context is the program's own. Failing leaves the packet as it was, and what is missing is seen as
+        // missing.
+        unsafe { bpf_skb_pull_data(skb, wanted) };
+    }
 }
 
 /// What the verdict means here.
@@ -124,9 +122,6 @@ pub(crate) fn tell_time(context: &TcContext) {
 impl Buffer {
     #[inline(always)]
     fn at<const N: usize>(&self, offset: usize) -> Option<*mut [u8; N]> {
-        if offset > FARTHEST {
-            return None;
-        }
         // SAFETY: the kernel's context is valid while the program runs.
         let (data, end) = unsafe {
             (
@@ -134,11 +129,18 @@ impl Buffer {
                 (*self.context).data_end as usize,
             )
         };
-        let start = data + offset;
-        if start + N > end {
-            return None;
+        window(data, end, offset)
+    }
+
+    /// Adds bytes behind the link-layer header, or takes some away there.
+    #[inline(always)]
+    fn resize(&mut self, change: i32, flags: u64) -> bool {
+        // SAFETY: the context is the program's own.
+        if unsafe { bpf_skb_adjust_room(self.context, change, BPF_ADJ_ROOM_MAC, flags) } != 0 {
+            return false;
         }
-        Some(start as *mut [u8; N])
+        self.length = self.length.wrapping_add_signed(change);
+        true
     }
 }
 
@@ -153,6 +155,11 @@ impl Packet for Buffer {
     fn bytes_mut<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
         // SAFETY: as in `bytes`.
         self.at(offset).map(|bytes| unsafe { &mut *bytes })
+    }
+
+    #[inline(always)]
+    fn reveal(&mut self, length: u32) {
+        pull(self.context, self.length, length);
     }
 
     #[inline(always)]
@@ -172,10 +179,30 @@ impl Packet for Buffer {
     }
 
     #[inline(always)]
-    fn push_ipv4(&mut self) -> bool {
-        let flags = u64::from(BPF_F_ADJ_ROOM_ENCAP_L3_IPV4);
+    fn push(&mut self, length: u32, room: Room) -> bool {
+        self.resize(length as i32, room.flags())
+    }
+
+    #[inline(always)]
+    fn pop(&mut self, length: u32) -> bool {
+        self.resize(-(length as i32), 0)
+    }
+
+    #[inline(always)]
+    fn cut(&mut self, length: u32) -> bool {
+        // The kernel drops the state of a super-frame with any change of the tail, and the sum of the packet that hardware
+        // gave (`CHECKSUM_COMPLETE`) only when the tail grows: so it grows by a byte and loses it again.
         // SAFETY: the context is the program's own.
-        unsafe { bpf_skb_adjust_room(self.context, 20, BPF_ADJ_ROOM_MAC, flags) == 0 }
+        let done = length <= self.length
+            && unsafe {
+                bpf_skb_change_tail(self.context, length, 0) == 0
+                    && bpf_skb_change_tail(self.context, length + 1, 0) == 0
+                    && bpf_skb_change_tail(self.context, length, 0) == 0
+            };
+        if done {
+            self.length = length;
+        }
+        done
     }
 
     #[inline(always)]
@@ -195,6 +222,33 @@ impl Packet for Buffer {
                         != 0
         };
         if failed { None } else { Some(()) }
+    }
+
+    #[inline(always)]
+    fn is_partial(&mut self, offset: usize) -> bool {
+        // No field tells, but the kernel corrects a begun checksum for changes of the pseudo header alone: so one that a
+        // change of data leaves as it was is one.
+        let Some(before) = self.bytes::<2>(offset).map(load16) else {
+            return false;
+        };
+        // SAFETY: the context is the program's own; the kernel checks the offset. Size 0: the value is a difference.
+        if unsafe { bpf_l4_csum_replace(self.context, offset as u32, 0, 1, 0) } != 0 {
+            return false;
+        }
+        match self.bytes_mut::<2>(offset) {
+            Some(field) if load16(field) != before => {
+                store16(field, before);
+                false
+            }
+            Some(_) => true,
+            None => false,
+        }
+    }
+
+    #[inline(always)]
+    fn shift_sum(&mut self, change: u32) {
+        // SAFETY: the context is the program's own. It fails where no such sum is kept, which is as well.
+        unsafe { bpf_csum_update(self.context, change) };
     }
 
     #[inline(always)]

@@ -1,22 +1,25 @@
 //! XDP: a packet as a frame in the driver's buffer.
 
+use crate::window::window;
 use crate::world::World;
 use crate::{maps, redirect, tail_call};
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::bindings::xdp_md;
-use aya_ebpf::helpers::generated::{bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_load_bytes};
+use aya_ebpf::helpers::generated::{
+    bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_load_bytes,
+};
 use aya_ebpf::programs::XdpContext;
 use lvsx_core::director::{Action, Verdict, gateway, port_of};
 use lvsx_core::env::Tables;
 use lvsx_core::event::Event;
 use lvsx_core::generation::live::port;
-use lvsx_core::packet::Packet;
+use lvsx_core::packet::{Packet, Room};
 use lvsx_core::wire::checksum::{add, correct};
 use lvsx_core::wire::{word16, word32};
 use lvsx_platform::{hide, store16, store32};
 
-/// Offsets beyond this are refused, so that the verifier sees a small number.
-const FARTHEST: usize = 511;
+/// The most bytes made room for, or taken away, in front.
+const MOST_ROOM: u32 = 127;
 
 /// A frame under XDP.
 pub(crate) struct Frame {
@@ -95,15 +98,29 @@ impl Frame {
 
     #[inline(always)]
     fn at<const N: usize>(&self, offset: usize) -> Option<*mut [u8; N]> {
-        if offset > FARTHEST {
-            return None;
-        }
         let (data, end) = self.ends();
-        let start = data + offset;
-        if start + N > end {
-            return None;
+        window(data, end, offset)
+    }
+
+    /// Copies the link-layer header from one offset to another.
+    #[inline(always)]
+    fn move_link(&mut self, from: usize, to: usize) -> bool {
+        let Some(link) = self.bytes::<14>(from) else {
+            return false;
+        };
+        let words = [word32(link, 0), word32(link, 4), word32(link, 8)];
+        let kind = word16(link, 12);
+        let Some(link) = self.bytes_mut::<14>(to) else {
+            return false;
+        };
+        let (slots, rest) = link.as_chunks_mut::<4>();
+        if let ([a, b, c], Some(last)) = (slots, rest.first_chunk_mut::<2>()) {
+            store32(a, words[0]);
+            store32(b, words[1]);
+            store32(c, words[2]);
+            store16(last, kind);
         }
-        Some(start as *mut [u8; N])
+        true
     }
 }
 
@@ -119,6 +136,9 @@ impl Packet for Frame {
         // SAFETY: as in `bytes`.
         self.at(offset).map(|bytes| unsafe { &mut *bytes })
     }
+
+    #[inline(always)]
+    fn reveal(&mut self, _length: u32) {}
 
     #[inline(always)]
     fn len(&self) -> u32 {
@@ -137,29 +157,34 @@ impl Packet for Frame {
     }
 
     #[inline(always)]
-    fn push_ipv4(&mut self) -> bool {
+    fn push(&mut self, length: u32, _room: Room) -> bool {
+        if length > MOST_ROOM {
+            return false;
+        }
         // SAFETY: the context is the program's own.
-        if unsafe { bpf_xdp_adjust_head(self.context, -20) } != 0 {
+        if unsafe { bpf_xdp_adjust_head(self.context, -(length as i32)) } != 0 {
             return false;
         }
-        let Some(link) = self.bytes::<14>(20) else {
+        self.move_link(length as usize, 0)
+    }
+
+    #[inline(always)]
+    fn pop(&mut self, length: u32) -> bool {
+        if length > MOST_ROOM || self.len() < length + 34 || !self.move_link(0, length as usize) {
             return false;
-        };
-        let words = [word32(link, 0), word32(link, 4), word32(link, 8)];
-        let kind = word16(link, 12);
-        let mut word = 0;
-        while word < 3 {
-            let Some(bytes) = self.bytes_mut::<4>(word * 4) else {
-                return false;
-            };
-            store32(bytes, words[word]);
-            word += 1;
         }
-        let Some(bytes) = self.bytes_mut::<2>(12) else {
+        // SAFETY: the context is the program's own.
+        unsafe { bpf_xdp_adjust_head(self.context, length as i32) == 0 }
+    }
+
+    #[inline(always)]
+    fn cut(&mut self, length: u32) -> bool {
+        let whole = self.len();
+        if length > whole {
             return false;
-        };
-        store16(bytes, kind);
-        true
+        }
+        // SAFETY: the context is the program's own.
+        unsafe { bpf_xdp_adjust_tail(self.context, length.wrapping_sub(whole) as i32) == 0 }
     }
 
     #[inline(always)]
@@ -167,6 +192,15 @@ impl Packet for Frame {
         correct(self.bytes_mut::<2>(offset)?, add(address, port), udp);
         Some(())
     }
+
+    #[inline(always)]
+    fn is_partial(&mut self, _offset: usize) -> bool {
+        // A frame cannot carry the mark.
+        false
+    }
+
+    #[inline(always)]
+    fn shift_sum(&mut self, _change: u32) {}
 
     #[inline(always)]
     fn sum(&self, offset: usize, length: u32) -> Option<u32> {

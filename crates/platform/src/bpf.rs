@@ -5,7 +5,7 @@
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
-use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
+use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, is_val_statically_known};
 
 /// A shared 64-bit word.
 #[repr(transparent)]
@@ -92,6 +92,12 @@ pub fn hide(value: u64) -> u64 {
         asm!("{o} = {i}", o = lateout(reg) hidden, i = in(reg) value, options(pure, nomem, nostack))
     };
     hidden
+}
+
+/// Whether the compiler knows the value, so that code for the other case is left out.
+#[inline(always)]
+pub fn is_constant(value: u64) -> bool {
+    is_val_statically_known(value)
 }
 
 macro_rules! unaligned {

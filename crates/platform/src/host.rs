@@ -70,6 +70,12 @@ pub fn hide(value: u64) -> u64 {
     value
 }
 
+/// Whether the compiler knows the value; matters on BPF only.
+#[inline(always)]
+pub fn is_constant(_value: u64) -> bool {
+    false
+}
+
 /// Two bytes as they lie in memory.
 #[inline(always)]
 pub fn load16(bytes: &[u8; 2]) -> u16 {

@@ -1,6 +1,7 @@
 //! Masquerading (NAT): one end of the packet is replaced, its checksums corrected for the difference (RFC 1624).
 //!
-//! A UDP datagram sent without checksum gets a real one, as Linux 6.1 does.
+//! A UDP datagram sent without checksum gets a real one, as Linux 6.1 does. It puts fragments together first and so can do it
+//! for them too; here the first fragment of such a datagram leaves without checksum, which IPv4 allows.
 
 use super::{DESTINATION, Rewrite, SOURCE};
 use crate::packet::Packet;
@@ -10,9 +11,9 @@ use crate::wire::{Header4, Ports};
 use lvsx_platform::{load16, store16};
 
 /// Offset of the checksum in a TCP header.
-const TCP_CHECKSUM: usize = 16;
+pub(super) const TCP_CHECKSUM: usize = 16;
 /// Offset of the checksum in a UDP header.
-const UDP_CHECKSUM: usize = 6;
+pub(super) const UDP_CHECKSUM: usize = 6;
 
 /// One end of a packet and what takes its place: decided first, so that the rewriting stands in the program once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,23 +72,50 @@ pub fn readdress<P: Packet>(packet: &mut P, header: &Header4, change: &Readdress
     let is_udp = header.protocol == UDP;
     let checksum_at = header.transport + if is_udp { UDP_CHECKSUM } else { TCP_CHECKSUM };
     if is_udp && load16(packet.bytes::<2>(checksum_at)?) == 0 {
-        return fill_udp(packet, header, change);
+        if header.is_fragment {
+            return Some(());
+        }
+        return fill_udp(packet, header, change, port);
     }
     packet.adjust_checksum(checksum_at, address, port, is_udp)
 }
 
+/// The change for a later fragment, which has no transport header: the address alone. The first fragment's checksum covers
+/// it.
+#[inline(always)]
+pub fn readdress_later<P: Packet>(packet: &mut P, change: &Readdress) -> Option<()> {
+    let address = change32(change.old.0, change.new.0);
+    let mut rewrite = Rewrite::of(packet)?;
+    rewrite.store(change.address_at, change.new.0);
+    rewrite.age(address);
+    Some(())
+}
+
 /// Computes the checksum of a datagram that had none, after one end was replaced.
 #[inline(always)]
-fn fill_udp<P: Packet>(packet: &mut P, header: &Header4, change: &Readdress) -> Option<()> {
+fn fill_udp<P: Packet>(
+    packet: &mut P,
+    header: &Header4,
+    change: &Readdress,
+    port: u32,
+) -> Option<()> {
     let length = header.payload();
     let data = packet.sum(header.transport, length)?;
     let (protocol, length) = (u16::from(UDP).to_be(), (length as u16).to_be());
     let pseudo =
         u64::from(change.new.0) + u64::from(change.other) + u64::from(protocol) + u64::from(length);
-    let sum = !fold(u64::from(data) + pseudo);
-    store16(
-        packet.bytes_mut::<2>(header.transport + UDP_CHECKSUM)?,
-        if sum == 0 { 0xffff } else { sum },
-    );
+    packet.shift_sum(port);
+    store_udp(packet, header.transport, u64::from(data) + pseudo)
+}
+
+/// Writes the checksum of a UDP datagram whose bytes (its own checksum 0) and pseudo header sum up to `sum`.
+#[inline(always)]
+pub(super) fn store_udp<P: Packet>(packet: &mut P, transport: usize, sum: u64) -> Option<()> {
+    let checksum = match !fold(sum) {
+        0 => 0xffff,
+        checksum => checksum,
+    };
+    store16(packet.bytes_mut::<2>(transport + UDP_CHECKSUM)?, checksum);
+    packet.shift_sum(u32::from(checksum));
     Some(())
 }

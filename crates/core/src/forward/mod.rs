@@ -1,13 +1,18 @@
 //! Forwarding: what is rewritten before a packet leaves, one file a method.
 
 pub mod direct;
+pub mod fit;
 pub mod masquerade;
+pub mod masquerade6;
+mod own;
+pub mod refusal;
+pub mod related;
 pub mod tunnel;
 
 use crate::packet::Packet;
 use crate::wire::checksum::{add, change16, corrected};
-use crate::wire::{ETHERNET, word16};
-use lvsx_platform::store32;
+use crate::wire::{ETHERNET, FIXED6, word16};
+use lvsx_platform::{store16, store32, store64};
 
 /// A fixed IPv4 header, to rewrite.
 struct Rewrite<'a>(&'a mut [u8; 20]);
@@ -50,6 +55,55 @@ impl<'a> Rewrite<'a> {
             u32::from(new) << 16 | u32::from(checksum)
         };
         self.store(AGE, aged);
+    }
+}
+
+/// A fixed IPv6 header, to rewrite.
+struct Rewrite6<'a>(&'a mut [u8; FIXED6]);
+
+/// Offset of next header and hop limit in it.
+const AGE6: usize = 6;
+/// Offset of the source address in it.
+const SOURCE6: usize = 8;
+/// Offset of the destination address in it.
+const DESTINATION6: usize = 24;
+
+impl<'a> Rewrite6<'a> {
+    /// The header at `offset` of the frame.
+    #[inline(always)]
+    fn at<P: Packet>(packet: &'a mut P, offset: usize) -> Option<Self> {
+        packet.bytes_mut(offset).map(Self)
+    }
+
+    /// Writes an address.
+    #[inline(always)]
+    fn store(&mut self, at: usize, address: [u64; 2]) {
+        if let Some(bytes) = self
+            .0
+            .get_mut(at..)
+            .and_then(|rest| rest.first_chunk_mut::<16>())
+            && let ([first, second], _) = bytes.as_chunks_mut::<8>()
+        {
+            store64(first, address[0]);
+            store64(second, address[1]);
+        }
+    }
+
+    /// Lowers the hop limit by one; the change of the header's sum. The caller has seen that it is above 1.
+    #[inline(always)]
+    fn age(&mut self) -> u32 {
+        let old = word16(self.0, AGE6);
+        // The hop limit is the second byte on the wire, behind the next header's number.
+        let new = u16::from_be(old);
+        let new = (new & 0xff00 | new.wrapping_sub(1) & 0xff).to_be();
+        if let Some(bytes) = self
+            .0
+            .get_mut(AGE6..)
+            .and_then(|rest| rest.first_chunk_mut::<2>())
+        {
+            store16(bytes, new);
+        }
+        change16(old, new)
     }
 }
 

@@ -30,6 +30,33 @@ pub fn change16(old: u16, new: u16) -> u32 {
     u32::from(!old) + u32::from(new)
 }
 
+/// What replacing the 16 raw bytes `old` by `new` (an IPv6 address) adds to a sum.
+#[inline(always)]
+#[must_use]
+pub fn change128(old: [u64; 2], new: [u64; 2]) -> u32 {
+    reduce(words(!old[0]) + words(!old[1]) + words(new[0]) + words(new[1]))
+}
+
+/// The sum of raw 16-byte words such as IPv6 addresses.
+#[inline(always)]
+#[must_use]
+pub fn sum128(bytes: [u64; 2]) -> u64 {
+    words(bytes[0]) + words(bytes[1])
+}
+
+#[inline(always)]
+fn words(word: u64) -> u64 {
+    (word & 0xffff_ffff) + (word >> 32)
+}
+
+/// A 64-bit sum as the 32-bit sum of the same value.
+#[inline(always)]
+#[must_use]
+pub fn reduce(sum: u64) -> u32 {
+    let sum = words(sum);
+    (sum as u32).wrapping_add((sum >> 32) as u32)
+}
+
 /// One's-complement sum of two 32-bit sums.
 #[inline(always)]
 #[must_use]
@@ -71,6 +98,7 @@ pub fn correct(field: &mut [u8; 2], change: u32, udp: bool) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::vec::Vec;
 
     fn full(words: &[u16]) -> u16 {
         !fold(words.iter().map(|word| u64::from(*word)).sum())
@@ -93,6 +121,21 @@ mod tests {
             words[at + 1] = (new >> 16) as u16;
             let got = corrected(old_sum, change32(old, new));
             prop_assert!(same(got, full(&words)), "{got:04x} for {:04x}", full(&words));
+        }
+
+        #[test]
+        fn an_ipv6_address_is_a_change_of_eight_words(
+            rest in prop::collection::vec(1u16.., 1..20), old in any::<[u64; 2]>(), new in any::<[u64; 2]>()
+        ) {
+            let all = |address: [u64; 2]| {
+                let mut words: Vec<u16> = address.iter().flat_map(|half| (0..4).map(move |at| (half >> (16 * at)) as u16)).collect();
+                words.extend(&rest);
+                words
+            };
+            let got = corrected(full(&all(old)), change128(old, new));
+            prop_assert!(same(got, full(&all(new))));
+            prop_assert!(same(fold(sum128(new)), !full(&all(new)[..8])));
+            prop_assert!(same(fold(u64::from(reduce(old[0]))), fold(old[0])));
         }
 
         #[test]

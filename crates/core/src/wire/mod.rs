@@ -1,13 +1,17 @@
 //! Headers on the wire: offsets, parsing, checksums.
 
 pub mod checksum;
+pub mod icmp;
 mod ipv4;
 mod ipv6;
+mod outer;
 
 use lvsx_platform::{load16, load32, load64};
 
-pub use ipv4::{Head4, Header4, Malformed4, OUTER4, outer4};
-pub use ipv6::{Header6, Malformed6};
+pub use ipv4::{Head4, Header4, Malformed4};
+pub(crate) use ipv6::Chain;
+pub use ipv6::{EXTENSIONS, FIXED6, Fragment6, Head6, Header6, Malformed6};
+pub use outer::{OUTER4, Outer, outer4, outer6};
 
 /// Length of an Ethernet header.
 pub const ETHERNET: usize = 14;
@@ -74,6 +78,29 @@ impl Ports {
         offset: usize,
         length: u32,
     ) -> Option<Self> {
+        Self::read_up_to(packet, protocol, offset, length, length)
+    }
+
+    /// The same of a datagram's first fragment: its UDP length is the whole datagram's, beyond the `length` bytes here.
+    #[inline(always)]
+    pub fn read_first<P: crate::packet::Packet>(
+        packet: &P,
+        protocol: u8,
+        offset: usize,
+        length: u32,
+    ) -> Option<Self> {
+        Self::read_up_to(packet, protocol, offset, length, 0xffff)
+    }
+
+    /// Reads a header within `length` bytes of transport, of a UDP datagram of `most` bytes at most.
+    #[inline(always)]
+    fn read_up_to<P: crate::packet::Packet>(
+        packet: &P,
+        protocol: u8,
+        offset: usize,
+        length: u32,
+        most: u32,
+    ) -> Option<Self> {
         if protocol == crate::state::TCP {
             if length < 20 {
                 return None;
@@ -96,7 +123,7 @@ impl Ports {
         let bytes = packet.bytes::<8>(offset)?;
         let ports = word32(bytes, 0);
         let claimed = u32::from(u16::from_be(word16(bytes, 4)));
-        if claimed < 8 || claimed > length {
+        if claimed < 8 || claimed > most {
             return None;
         }
         Some(Self {
