@@ -3,7 +3,7 @@
 //! A change makes the next configuration from the present one; services that it does not touch are shared, so that
 //! what has to be written anew shows by comparing pointers.
 
-use lvsx_core::generation::{SchedulerKind, Settings, TIMEOUTS};
+use lvsx_core::generation::{IcmpLimits, SchedulerKind, TIMEOUTS, Values};
 use lvsx_ipvs::{
     DestinationKey, DestinationSettings, ForwardingMethod, Netmask, ServiceFlags, ServiceKey,
 };
@@ -18,8 +18,10 @@ pub struct Config {
     pub services: BTreeMap<u32, Arc<ServiceConfig>>,
     /// Removed destinations whose connections may live on, in the order of their removal.
     pub trash: Arc<Vec<Removed>>,
-    /// Switches of the data plane.
-    pub settings: Settings,
+    /// The settings `net.ipv4.vs.*`.
+    pub values: Values,
+    /// How many ICMP errors this host sends.
+    pub icmp: IcmpLimits,
     /// Timeouts in ticks, by number.
     pub timeouts: [u32; TIMEOUTS],
 }

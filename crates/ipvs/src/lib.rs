@@ -20,7 +20,7 @@ pub mod transport;
 
 pub use client::{Client, ClientError};
 pub use director::Director;
-pub use errno::Errno;
+pub use errno::{Errno, Refused};
 pub use model::{
     Destination, DestinationKey, DestinationSettings, Family, FlagChange, ForwardingMethod, Info,
     Netmask, Service, ServiceFlags, ServiceKey, ServiceSettings, Stats, SyncDaemon, SyncRole,

@@ -54,6 +54,10 @@ pub enum Request {
     ProcText(String),
     /// Private: the director's state as JSON.
     Status,
+    /// Private: the settings.
+    Settings,
+    /// Private: sets one, by its name without the prefix.
+    SetSetting(String, String),
 }
 
 /// Why a message is not a request that the director could be asked.
@@ -83,6 +87,8 @@ const SHAPES: &[(u16, Shape)] = &[
 
 /// Longest name of a text that can be asked for.
 const TEXT_NAME_MAX: usize = 63;
+/// Longest value of a setting.
+const VALUE_MAX: usize = 255;
 
 impl Request {
     /// Whether the answer is a sequence of messages that `NLMSG_DONE` ends.
@@ -95,6 +101,7 @@ impl Request {
                 | Self::Daemons
                 | Self::ProcText(_)
                 | Self::Status
+                | Self::Settings
         )
     }
 
@@ -118,6 +125,8 @@ impl Request {
             Self::Flush => cmd::FLUSH,
             Self::ProcText(_) => cmd::PROC,
             Self::Status => cmd::STATUS,
+            Self::Settings => cmd::SETTINGS,
+            Self::SetSetting(..) => cmd::SET_SETTING,
         }
     }
 
@@ -167,6 +176,9 @@ impl Request {
             Self::ProcText(name) => {
                 writer.text(attr::TEXT, name);
             }
+            Self::SetSetting(name, value) => {
+                writer.text(attr::TEXT, name).text(attr::VALUE, value);
+            }
             Self::Services
             | Self::Destinations(None)
             | Self::Daemons
@@ -174,7 +186,8 @@ impl Request {
             | Self::Info
             | Self::Zero(None)
             | Self::Flush
-            | Self::Status => {}
+            | Self::Status
+            | Self::Settings => {}
         }
     }
 
@@ -183,6 +196,8 @@ impl Request {
         match (command, dump) {
             (cmd::PROC, _) => return Self::decode_text(attributes),
             (cmd::STATUS, _) => return Ok(Self::Status),
+            (cmd::SETTINGS, _) => return Ok(Self::Settings),
+            (cmd::SET_SETTING, _) => return Self::decode_setting(attributes),
             (cmd::GET_SERVICE, true) => return Ok(Self::Services),
             (cmd::GET_DAEMON, true) => return Ok(Self::Daemons),
             (cmd::GET_DEST, true) => return Ok(Self::Destinations(legible_service(attributes))),
@@ -241,6 +256,19 @@ impl Request {
             cmd::NEW_DEST => Self::NewDestination(service, nest.key, settings),
             _ => Self::SetDestination(service, nest.key, settings),
         })
+    }
+
+    fn decode_setting(attributes: &[u8]) -> Result<Self, Refusal> {
+        let text = |kind, max| (kind, Shape::Text { max });
+        let shapes = &[
+            text(attr::TEXT, TEXT_NAME_MAX),
+            text(attr::VALUE, VALUE_MAX),
+        ];
+        let table = Table::parse(attributes, shapes)?;
+        match (table.text(attr::TEXT), table.text(attr::VALUE)) {
+            (Some(name), Some(value)) => Ok(Self::SetSetting(name, value)),
+            _ => Err(Errno::EINVAL.into()),
+        }
     }
 
     fn decode_text(attributes: &[u8]) -> Result<Self, Refusal> {

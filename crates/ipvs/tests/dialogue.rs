@@ -260,3 +260,28 @@ fn datagrams_of_a_dump_stay_small() {
     assert_eq!(answers.len(), 500usize.div_ceil(8192 / 320) + 1);
     assert_eq!(answers.last().map(Vec::len), Some(20));
 }
+
+#[test]
+fn settings_are_set_and_refused_with_a_reason() {
+    let (mut client, director) = connected();
+    client.set_setting("amemthresh", "2048").unwrap();
+    assert_eq!(director.borrow().amemthresh, 2048);
+    let listed = client.settings().unwrap();
+    assert_eq!(listed, [("amemthresh".to_owned(), "2048".to_owned())]);
+    for (name, value, errno, why) in [
+        ("swap", "1", Errno::ENOENT, "swap does not exist"),
+        (
+            "amemthresh",
+            "much",
+            Errno::EINVAL,
+            "`much` is not a number",
+        ),
+    ] {
+        match client.set_setting(name, value) {
+            Err(ClientError::Explained(refused)) => {
+                assert_eq!((refused.errno, &*refused.why), (errno, why));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -4,10 +4,13 @@
 //! answer. Files: `service` and `destination` the rules of adding, changing and removing; `refusal` what this
 //! version cannot do; `director` the operations as clients call them.
 
+mod defence;
 mod destination;
 mod director;
+mod icmp;
 mod refusal;
 mod service;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -50,6 +53,8 @@ pub struct Control {
     idle: BTreeMap<u32, Instant>,
     next_service: u32,
     serving: Serving,
+    /// Whether the memory was below the defences' threshold at the last look.
+    is_memory_low: bool,
 }
 
 /// The estimators.
@@ -83,6 +88,7 @@ impl Control {
             idle: BTreeMap::new(),
             next_service: 0,
             serving: Serving::default(),
+            is_memory_low: false,
         };
         if control.generations.number() == 0 {
             let mut config = Config::default();
@@ -90,9 +96,14 @@ impl Control {
                 *ticks = clock.rate.ticks(seconds);
             }
             config.timeouts[TIMEOUT_UDP] = clock.rate.ticks(tcp::UDP_TIMEOUT);
+            for (number, setting) in settings::EXPIRATIONS {
+                let seconds = config.values.of(setting).max(0) as u32;
+                config.timeouts[number] = clock.rate.ticks(seconds);
+            }
             control.put_in_force(config)?;
         }
         control.finish_what_was_begun();
+        control.watch_host();
         Ok(control)
     }
 

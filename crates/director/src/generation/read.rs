@@ -7,8 +7,8 @@ use crate::config::{Config, DestinationConfig, Removed, ServiceConfig};
 use crate::tables::Tables;
 use lvsx_core::env::state;
 use lvsx_core::generation::{
-    Concern, DestinationLine, NO_GENERATION, ROOT_LINES, RootLine, SERVICE_SLOTS, ServiceLine,
-    TIMEOUTS, filter_word,
+    Concern, DestinationLine, Details, NO_GENERATION, ROOT_LINES, RootLine, SERVICE_SLOTS,
+    ServiceLine, TIMEOUTS, filter_word,
 };
 use lvsx_platform::Line;
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,10 +84,12 @@ impl<'a> Reader<'a> {
         }
         let (services, blocks) = self.services(&root)?;
         let (removed, trash) = self.trash(root.trash)?;
+        let details = Details::decode(&lines[2..]).ok_or(Damaged("it has no details"))?;
         let config = Config {
             services,
             trash: Arc::new(removed),
-            settings: root.settings,
+            values: details.values,
+            icmp: details.icmp,
             timeouts: timeouts(&lines[1]),
         };
         let ids: BTreeSet<u32> = config.used_destinations();

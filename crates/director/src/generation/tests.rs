@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::{DestinationConfig, Removed};
 use crate::tables::Capacity;
-use lvsx_core::generation::{DestinationLine, SchedulerKind, ServiceLine};
+use lvsx_core::generation::{DestinationLine, SchedulerKind, ServiceLine, Setting};
 use lvsx_ipvs::{
     DestinationKey, DestinationSettings, ForwardingMethod, Netmask, ServiceFlags, ServiceKey,
     Tunnel,
@@ -113,6 +113,8 @@ fn assert_in_force(tables: &Tables, config: &Config, absent: impl Iterator<Item 
     for address in strangers.filter(|address| !expected.contains_key(address)) {
         assert_eq!(root.concern(tables, address), Concern::default());
     }
+    assert_eq!(root.settings, config.values.settings());
+    assert_eq!(root.icmp_limits(tables), config.icmp);
     for (number, ticks) in config.timeouts.iter().enumerate() {
         assert_eq!(root.timeout(tables, number as u32), *ticks);
     }
@@ -257,6 +259,8 @@ enum Op {
     Delete(u8, u8),
     EmptyTrash,
     Timeout(u8, u32),
+    Setting(usize, i32),
+    Icmp(u32),
     Restart,
 }
 
@@ -270,6 +274,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (service, any::<u8>()).prop_map(|(service, place)| Op::Delete(service, place)),
         1 => Just(Op::EmptyTrash),
         1 => (0..16u8, any::<u32>()).prop_map(|(number, ticks)| Op::Timeout(number, ticks)),
+        1 => (0..Setting::ALL.len(), any::<i32>()).prop_map(|(number, value)| Op::Setting(number, value)),
+        1 => any::<u32>().prop_map(Op::Icmp),
         1 => Just(Op::Restart),
     ]
 }
@@ -339,6 +345,10 @@ fn apply(config: &mut Config, op: &Op, next_id: &mut u32) {
         }
         Op::EmptyTrash => config.trash = Arc::default(),
         Op::Timeout(number, ticks) => config.timeouts[usize::from(number)] = ticks,
+        Op::Setting(number, value) => {
+            config.values = config.values.with(Setting::ALL[number], value);
+        }
+        Op::Icmp(value) => config.icmp.burst = value,
         Op::Service(_) | Op::Restart => {}
     }
 }

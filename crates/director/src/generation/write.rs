@@ -7,8 +7,8 @@ use super::{Concerns, Generation, Generations};
 use crate::config::{Config, Removed, ServiceConfig};
 use crate::tables::Tables;
 use lvsx_core::generation::{
-    FILTER_PROBES, ROOT_LINES, RootLine, SERVICE_PROBES, SERVICE_SLOTS, Table, filter_bucket,
-    filter_word, service_bucket,
+    Details, FILTER_PROBES, ROOT_LINES, RootLine, SERVICE_PROBES, SERVICE_SLOTS, Table,
+    filter_bucket, filter_word, service_bucket,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -133,15 +133,22 @@ fn next(
         services,
         available: available.first,
         available_lines: available.lines,
-        settings: config.settings,
+        settings: config.values.settings(),
         seed,
         timeouts: line.first + 1,
         trash: trash.first,
         services_count: config.services.len() as u32,
+        ..RootLine::default()
     };
+    let details = Details {
+        icmp: config.icmp,
+        values: config.values,
+        ..Details::default()
+    };
+    let first = root.encode(line.first, &config.timeouts);
     for (line, words) in draft.tables.config[line.first as usize..]
         .iter()
-        .zip(root.encode(line.first, &config.timeouts))
+        .zip(first.into_iter().chain(details.encode()))
     {
         line.iter()
             .zip(words)

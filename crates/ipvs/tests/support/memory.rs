@@ -2,7 +2,8 @@
 
 use lvsx_ipvs::{
     Destination, DestinationKey, DestinationSettings, Director, Errno, Family, Info, Netmask,
-    Service, ServiceFlags, ServiceKey, ServiceSettings, Stats, SyncDaemon, SyncRole, Timeouts,
+    Refused, Service, ServiceFlags, ServiceKey, ServiceSettings, Stats, SyncDaemon, SyncRole,
+    Timeouts,
 };
 
 /// Schedulers it knows.
@@ -18,6 +19,7 @@ pub(crate) struct MemoryDirector {
     pub(crate) timeouts: Timeouts,
     pub(crate) daemons: Vec<SyncDaemon>,
     pub(crate) connections: Vec<u8>,
+    pub(crate) amemthresh: i32,
 }
 
 impl MemoryDirector {
@@ -241,6 +243,23 @@ impl Director for MemoryDirector {
     fn delete_daemon(&mut self, role: SyncRole) -> Result<(), Errno> {
         let at = self.daemons.iter().position(|daemon| daemon.role == role);
         self.daemons.remove(at.ok_or(Errno::ESRCH)?);
+        Ok(())
+    }
+
+    fn settings(&self) -> String {
+        format!("amemthresh = {}\n", self.amemthresh)
+    }
+
+    fn set_setting(&mut self, name: &str, value: &str) -> Result<(), Refused> {
+        if name != "amemthresh" {
+            return Err(Refused::new(
+                Errno::ENOENT,
+                format!("{name} does not exist"),
+            ));
+        }
+        self.amemthresh = value
+            .parse()
+            .map_err(|_| Refused::new(Errno::EINVAL, format!("`{value}` is not a number")))?;
         Ok(())
     }
 
