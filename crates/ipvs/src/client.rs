@@ -5,10 +5,11 @@ use std::io;
 
 use crate::consts::control;
 use crate::errno::{Errno, Refused};
+use crate::mark::{MarkEdit, MarkRule};
 use crate::message::{self, Messages};
 use crate::model::{Destination, Family, Info, Service, ServiceKey, SyncDaemon, Timeouts};
 use crate::reply::Reply;
-use crate::request::Request;
+use crate::request::{EDITS_MAX, Request};
 use crate::transport::{Choice, ConnectError, DEADLINE, Transport};
 
 /// Why a request has no result.
@@ -229,6 +230,34 @@ impl Client {
     pub fn set_setting(&mut self, name: &str, value: &str) -> Result<(), ClientError> {
         let request = Request::SetSetting(name.to_owned(), value.to_owned());
         self.call(&request).map(drop)
+    }
+
+    /// The mark rules, in their order.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn marks(&mut self) -> Result<Vec<MarkRule>, ClientError> {
+        let text = self.text(&Request::Marks)?;
+        let text = String::from_utf8(text).map_err(|_| ClientError::Malformed)?;
+        let rules = text.lines().map(|line| line.parse());
+        rules
+            .collect::<Result<_, _>>()
+            .map_err(|_| ClientError::Malformed)
+    }
+
+    /// Changes the mark rules, all or none.
+    ///
+    /// # Errors
+    /// As [`Director::edit_marks`](crate::Director::edit_marks) says, with the reason; and see [`ClientError`].
+    pub fn edit_marks(&mut self, edits: &[MarkEdit]) -> Result<(), ClientError> {
+        let lines: String = edits.iter().map(|edit| format!("{edit}\n")).collect();
+        if lines.len() > EDITS_MAX {
+            return Err(ClientError::Explained(Refused::new(
+                Errno::EMSGSIZE,
+                "too many rules at once; change them in smaller parts".to_owned(),
+            )));
+        }
+        self.call(&Request::EditMarks(lines)).map(drop)
     }
 
     fn text(&mut self, request: &Request) -> Result<Vec<u8>, ClientError> {

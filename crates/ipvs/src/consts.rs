@@ -81,6 +81,10 @@ pub mod cmd {
     pub const SETTINGS: u8 = 0xf2;
     /// Private: sets one.
     pub const SET_SETTING: u8 = 0xf3;
+    /// Private: the mark rules, a line each, in parts.
+    pub const MARKS: u8 = 0xf4;
+    /// Private: changes them, a line a change, all or none.
+    pub const EDIT_MARKS: u8 = 0xf5;
 }
 
 /// Top-level attributes.

@@ -58,6 +58,10 @@ pub enum Request {
     Settings,
     /// Private: sets one, by its name without the prefix.
     SetSetting(String, String),
+    /// Private: the mark rules.
+    Marks,
+    /// Private: changes them, a line a change as [`crate::mark::edits`] reads it.
+    EditMarks(String),
 }
 
 /// Why a message is not a request that the director could be asked.
@@ -89,6 +93,8 @@ const SHAPES: &[(u16, Shape)] = &[
 const TEXT_NAME_MAX: usize = 63;
 /// Longest value of a setting.
 const VALUE_MAX: usize = 255;
+/// Longest text of changes to the mark rules: what an attribute holds.
+pub const EDITS_MAX: usize = 65_000;
 
 impl Request {
     /// Whether the answer is a sequence of messages that `NLMSG_DONE` ends.
@@ -102,6 +108,7 @@ impl Request {
                 | Self::ProcText(_)
                 | Self::Status
                 | Self::Settings
+                | Self::Marks
         )
     }
 
@@ -127,6 +134,8 @@ impl Request {
             Self::Status => cmd::STATUS,
             Self::Settings => cmd::SETTINGS,
             Self::SetSetting(..) => cmd::SET_SETTING,
+            Self::Marks => cmd::MARKS,
+            Self::EditMarks(_) => cmd::EDIT_MARKS,
         }
     }
 
@@ -173,8 +182,8 @@ impl Request {
             Self::NewDaemon(wanted) => daemon::write_wanted(writer, wanted),
             Self::DeleteDaemon(role) => daemon::write_stop(writer, *role),
             Self::SetTimeouts(wanted) => timeouts::write(writer, wanted),
-            Self::ProcText(name) => {
-                writer.text(attr::TEXT, name);
+            Self::ProcText(text) | Self::EditMarks(text) => {
+                writer.text(attr::TEXT, text);
             }
             Self::SetSetting(name, value) => {
                 writer.text(attr::TEXT, name).text(attr::VALUE, value);
@@ -187,16 +196,23 @@ impl Request {
             | Self::Zero(None)
             | Self::Flush
             | Self::Status
-            | Self::Settings => {}
+            | Self::Settings
+            | Self::Marks => {}
         }
     }
 
     /// Reads a request, checking it in the kernel's order.
     pub(crate) fn decode(command: u8, dump: bool, attributes: &[u8]) -> Result<Self, Refusal> {
         match (command, dump) {
-            (cmd::PROC, _) => return Self::decode_text(attributes),
+            (cmd::PROC, _) => {
+                return Self::decode_text(attributes, TEXT_NAME_MAX).map(Self::ProcText);
+            }
             (cmd::STATUS, _) => return Ok(Self::Status),
             (cmd::SETTINGS, _) => return Ok(Self::Settings),
+            (cmd::MARKS, _) => return Ok(Self::Marks),
+            (cmd::EDIT_MARKS, _) => {
+                return Self::decode_text(attributes, EDITS_MAX).map(Self::EditMarks);
+            }
             (cmd::SET_SETTING, _) => return Self::decode_setting(attributes),
             (cmd::GET_SERVICE, true) => return Ok(Self::Services),
             (cmd::GET_DAEMON, true) => return Ok(Self::Daemons),
@@ -271,11 +287,10 @@ impl Request {
         }
     }
 
-    fn decode_text(attributes: &[u8]) -> Result<Self, Refusal> {
-        let shapes = &[(attr::TEXT, Shape::Text { max: TEXT_NAME_MAX })];
-        let name = Table::parse(attributes, shapes)?.text(attr::TEXT);
-        name.map(Self::ProcText)
-            .ok_or(Refusal::Message(Errno::EINVAL))
+    fn decode_text(attributes: &[u8], max: usize) -> Result<String, Refusal> {
+        let shapes = &[(attr::TEXT, Shape::Text { max })];
+        let text = Table::parse(attributes, shapes)?.text(attr::TEXT);
+        text.ok_or(Refusal::Message(Errno::EINVAL))
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::consts::{FAMILY_ID, NLCTRL, control, flag};
 use crate::director::Director;
 use crate::errno::{Errno, Refused};
+use crate::mark;
 use crate::message::{self, Message, Messages};
 use crate::nlctrl;
 use crate::reply::{self, Reply};
@@ -118,6 +119,14 @@ fn ask(request: &Request, director: &mut impl Director) -> Result<Vec<Reply>, Fa
     let answer = match request {
         Request::SetSetting(name, value) => {
             return Ok(director.set_setting(name, value).map(nothing)?);
+        }
+        Request::EditMarks(lines) => {
+            let edits = mark::edits(lines).map_err(|why| Refused::new(Errno::EINVAL, why))?;
+            return Ok(director.edit_marks(&edits).map(nothing)?);
+        }
+        Request::Marks => {
+            let lines = director.marks().into_iter().map(|rule| format!("{rule}\n"));
+            Ok(text(lines.collect::<String>().as_bytes()))
         }
         Request::Settings => Ok(text(director.settings().as_bytes())),
         Request::NewService(key, settings) => director.new_service(key, settings).map(nothing),

@@ -8,6 +8,7 @@ mod defence;
 mod destination;
 mod director;
 mod icmp;
+mod marks;
 mod refusal;
 mod service;
 mod settings;
@@ -16,7 +17,7 @@ mod tests;
 
 use crate::addresses::LocalTable;
 use crate::clock::Clock;
-use crate::concerns;
+use crate::concerns::{self, Concerns, Ours};
 use crate::config::{Config, ServiceConfig};
 use crate::generation::{Generations, raw_address};
 use crate::stats::{Counters, Ledger, Rate};
@@ -31,7 +32,7 @@ use lvsx_core::sched::wrr;
 use lvsx_core::state::tcp;
 use lvsx_ipvs::{Errno, ServiceKey};
 use lvsx_platform::{Line, Word};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,6 +50,8 @@ pub struct Control {
     /// Every virtual address is ours, local or not.
     any_vip: bool,
     locals: LocalTable,
+    /// Network interfaces: index by name.
+    interfaces: BTreeMap<String, u32>,
     /// Since when destinations in the trash have had no connection, by id.
     idle: BTreeMap<u32, Instant>,
     next_service: u32,
@@ -85,6 +88,7 @@ impl Control {
             clock,
             any_vip,
             locals: LocalTable::default(),
+            interfaces: BTreeMap::new(),
             idle: BTreeMap::new(),
             next_service: 0,
             serving: Serving::default(),
@@ -150,11 +154,26 @@ impl Control {
             return Ok(());
         }
         self.locals = locals;
+        if let Some(prefix) = concerns::too_large(&self.config().marks, self.ours()) {
+            tracing::warn!(
+                "{prefix} is routed as local: only the first of its addresses are served by mark"
+            );
+        }
         let config = self.config().clone();
         if self.generations.concerns() == Some(&self.concerns(&config)) {
             return Ok(());
         }
         self.put_in_force(config)
+    }
+
+    /// The addresses that clients reach services by: those of services, and those that mark rules lead to services.
+    #[must_use]
+    pub fn virtual_addresses(&self) -> BTreeSet<IpAddr> {
+        let config = self.config();
+        config
+            .virtual_addresses()
+            .chain(concerns::marked(config, self.ours()))
+            .collect()
     }
 
     /// Tells each destination's live line the address that this host sends tunnelled packets to it from.
@@ -243,10 +262,15 @@ impl Control {
             })
     }
 
-    fn concerns(&self, config: &Config) -> crate::generation::Concerns {
-        concerns::of(config, |address| {
-            self.any_vip || self.locals.is_local(address)
-        })
+    fn concerns(&self, config: &Config) -> Concerns {
+        concerns::of(config, self.ours())
+    }
+
+    fn ours(&self) -> Ours<'_> {
+        Ours {
+            locals: &self.locals,
+            any: self.any_vip,
+        }
     }
 
     /// What a director killed in the middle of a change may have left undone: hints and thresholds of live lines, the
