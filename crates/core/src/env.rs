@@ -96,6 +96,8 @@ pub mod state {
     pub const EPOCH: usize = 1;
     /// Word of [`READ`]: ticks added to the clock, for tests that jump in time.
     pub const CLOCK_OFFSET: usize = 2;
+    /// Word of [`READ`]: which defences are in force, see [`crate::generation::defence`].
+    pub const DEFENCE: usize = 3;
     /// Line of the connection table.
     pub const CONNECTIONS: u32 = 1;
     /// Word of [`CONNECTIONS`]: entries that live in the overflow area.
@@ -106,6 +108,10 @@ pub mod state {
     pub const HAND_AT: usize = 0;
     /// Word of [`HAND`]: the tick of its last move.
     pub const HAND_TICK: usize = 1;
+    /// Line of the defences: what packets count.
+    pub const DEFENCES: u32 = 4;
+    /// Word of [`DEFENCES`]: first packets until the next one is dropped, as a signed number.
+    pub const DROP_COUNTER: usize = 0;
     /// Number of lines.
-    pub const LINES: u32 = 4;
+    pub const LINES: u32 = 5;
 }

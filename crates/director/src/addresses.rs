@@ -1,16 +1,18 @@
-//! What the kernel makes of an IPv4 address: ours, a broadcast, or somewhere else.
+//! What the kernel makes of an address: ours, a broadcast, or somewhere else.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What an address is to this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressKind {
     /// Delivered to this host (`RTN_LOCAL`).
     Local,
-    /// To all of a network (`RTN_BROADCAST`), or to nobody in particular (0.0.0.0/8).
+    /// To all of a network (`RTN_BROADCAST`), or to nobody in particular (0.0.0.0/8, ::).
     Broadcast,
     /// To a group.
     Multicast,
+    /// To whoever is on the link (fe80::/10), unless it is ours.
+    LinkLocal,
     /// Another host's.
     Unicast,
 }
@@ -19,7 +21,7 @@ pub enum AddressKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalRoute {
     /// First address of the prefix.
-    pub prefix: Ipv4Addr,
+    pub prefix: IpAddr,
     /// Bits of the prefix.
     pub length: u8,
     /// Local or broadcast.
@@ -28,41 +30,62 @@ pub struct LocalRoute {
     pub interface: u32,
 }
 
+impl LocalRoute {
+    fn covers(&self, address: IpAddr) -> bool {
+        match (self.prefix, address) {
+            (IpAddr::V4(prefix), IpAddr::V4(address)) => {
+                let other = prefix.to_bits() ^ address.to_bits();
+                other.leading_zeros() >= self.length.into()
+            }
+            (IpAddr::V6(prefix), IpAddr::V6(address)) => {
+                let other = prefix.to_bits() ^ address.to_bits();
+                other.leading_zeros() >= self.length.into()
+            }
+            _ => false,
+        }
+    }
+}
+
 /// The local routing table of the network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LocalTable(pub Vec<LocalRoute>);
 
 impl LocalTable {
-    /// What `address` is, as the kernel says (`inet_addr_type`, Linux 6.1): fixed ranges first, then the longest prefix.
+    /// What `address` is, as the kernel says (`inet_addr_type`, `ipv6_addr_type`, Linux 6.1): fixed ranges first, then the
+    /// longest prefix.
     #[must_use]
-    pub fn kind(&self, address: Ipv4Addr) -> AddressKind {
-        if address.octets()[0] == 0 || address.is_broadcast() {
-            return AddressKind::Broadcast;
+    pub fn kind(&self, address: impl Into<IpAddr>) -> AddressKind {
+        let address = address.into();
+        match address {
+            IpAddr::V4(address) if address.octets()[0] == 0 || address == Ipv4Addr::BROADCAST => {
+                return AddressKind::Broadcast;
+            }
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => return AddressKind::Broadcast,
+            _ if address.is_multicast() => return AddressKind::Multicast,
+            _ => {}
         }
-        if address.is_multicast() {
-            return AddressKind::Multicast;
+        match (self.route(address), address) {
+            (Some(route), _) => route.kind,
+            (None, IpAddr::V6(address)) if address.is_unicast_link_local() => {
+                AddressKind::LinkLocal
+            }
+            (None, _) => AddressKind::Unicast,
         }
-        self.route(address)
-            .map_or(AddressKind::Unicast, |route| route.kind)
     }
 
     /// The route that says what `address` is. `None`: it lies elsewhere.
     #[must_use]
-    pub fn route(&self, address: Ipv4Addr) -> Option<&LocalRoute> {
-        let covers = |route: &&LocalRoute| {
-            let host_bits = 32u32.saturating_sub(route.length.into());
-            let network = |address: Ipv4Addr| address.to_bits().checked_shr(host_bits);
-            network(address) == network(route.prefix)
-        };
+    pub fn route(&self, address: impl Into<IpAddr>) -> Option<&LocalRoute> {
+        let address = address.into();
         self.0
             .iter()
-            .filter(covers)
+            .filter(|route| route.covers(address))
             .max_by_key(|route| route.length)
     }
 
     /// Whether packets to `address` are this host's.
     #[must_use]
-    pub fn is_local(&self, address: Ipv4Addr) -> bool {
+    pub fn is_local(&self, address: impl Into<IpAddr>) -> bool {
         self.kind(address) == AddressKind::Local
     }
 }
@@ -74,7 +97,7 @@ mod tests {
     #[test]
     fn the_longest_prefix_says_what_an_address_is() {
         let route = |prefix: [u8; 4], length, kind| LocalRoute {
-            prefix: prefix.into(),
+            prefix: IpAddr::from(prefix),
             length,
             kind,
             interface: 0,
@@ -97,19 +120,46 @@ mod tests {
             ([224, 0, 0, 81], AddressKind::Multicast),
         ];
         for (address, kind) in kinds {
-            assert_eq!(table.kind(address.into()), kind, "{address:?}");
+            assert_eq!(table.kind(address), kind, "{address:?}");
         }
     }
 
     #[test]
     fn a_prefix_of_no_bits_covers_everything() {
         let everything = LocalRoute {
-            prefix: Ipv4Addr::UNSPECIFIED,
+            prefix: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             length: 0,
             kind: AddressKind::Local,
             interface: 1,
         };
         let table = LocalTable(vec![everything]);
         assert!(table.is_local(Ipv4Addr::new(8, 8, 8, 8)));
+    }
+
+    #[test]
+    fn ipv6_addresses_are_told_apart() {
+        let local = |prefix: &str, length| LocalRoute {
+            prefix: prefix.parse().expect("an address"),
+            length,
+            kind: AddressKind::Local,
+            interface: 2,
+        };
+        let table = LocalTable(vec![
+            local("2001:db8::40", 128),
+            local("fe80::1", 128),
+            local("2001:db8:1::", 48),
+        ]);
+        for (address, kind) in [
+            ("2001:db8::40", AddressKind::Local),
+            ("2001:db8::41", AddressKind::Unicast),
+            ("2001:db8:1:2::3", AddressKind::Local),
+            ("fe80::1", AddressKind::Local),
+            ("fe80::2", AddressKind::LinkLocal),
+            ("ff02::1", AddressKind::Multicast),
+            ("::", AddressKind::Broadcast),
+        ] {
+            let address: IpAddr = address.parse().expect("an address");
+            assert_eq!(table.kind(address), kind, "{address}");
+        }
     }
 }

@@ -1,34 +1,210 @@
-//! Which IPv4 addresses concern the director: what goes into the address filter.
+//! Which addresses concern the director: what goes into the address filters.
 
-use crate::config::Config;
-use crate::generation::{Concerns, raw_address};
-use std::net::{IpAddr, Ipv4Addr};
+use crate::addresses::{AddressKind, LocalTable};
+use crate::config::{Config, Marked};
+use crate::generation::{raw_address, raw_address6};
+use lvsx_core::generation::Concern;
+use lvsx_ipvs::{Family, MarkRule, Prefix, ServiceKey};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The addresses of `config`'s services as far as `is_ours` says that they are this host's, and those of masqueraded
-/// destinations; including removed ones, whose connections live on. With the last service everything ends: then nothing
-/// concerns the director (as in the kernel, which takes its hooks away then; Linux 5.7).
+/// Addresses that concern the director, raw, with what they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Concerns {
+    /// IPv4.
+    pub v4: BTreeMap<u32, Concern>,
+    /// IPv6.
+    pub v6: BTreeMap<[u64; 2], Concern>,
+}
+
+impl Concerns {
+    fn at(&mut self, addr: IpAddr) -> &mut Concern {
+        match addr {
+            IpAddr::V4(addr) => self.v4.entry(raw_address(addr)).or_default(),
+            IpAddr::V6(addr) => self.v6.entry(raw_address6(addr)).or_default(),
+        }
+    }
+}
+
+/// Addresses that the filter takes of one prefix which is routed as local: more are too many to be listed.
+const LISTED: u32 = 16_384;
+
+/// What is ours.
+#[derive(Clone, Copy, Debug)]
+pub struct Ours<'a> {
+    /// What the kernel routes as local.
+    pub locals: &'a LocalTable,
+    /// Every virtual address is ours, local or not.
+    pub any: bool,
+}
+
+static NOWHERE: LocalTable = LocalTable(Vec::new());
+
+impl Ours<'static> {
+    /// Every virtual address is ours.
+    pub const EVERYTHING: Self = Self {
+        locals: &NOWHERE,
+        any: true,
+    };
+}
+
+impl Ours<'_> {
+    fn has(&self, addr: IpAddr) -> bool {
+        self.any || self.locals.is_local(addr)
+    }
+
+    /// The parts of `prefix` that are ours: those that the kernel routes as local, and with `any` the whole if it is small.
+    fn within(&self, prefix: Prefix) -> Vec<Prefix> {
+        let mut parts = Vec::new();
+        if self.any && size(prefix) <= LISTED {
+            parts.push(prefix);
+        }
+        for route in &self.locals.0 {
+            let Some(local) = Prefix::new(route.prefix, route.length) else {
+                continue;
+            };
+            let is_loopback = route.prefix.is_loopback() && !prefix.addr().is_loopback();
+            if route.kind != AddressKind::Local || is_loopback {
+                continue;
+            }
+            if prefix.contains(local.addr()) && prefix.length() <= local.length() {
+                parts.push(local);
+            } else if local.contains(prefix.addr()) {
+                parts.push(prefix);
+            }
+        }
+        parts
+    }
+}
+
+/// Number of addresses in a prefix, `u32::MAX` for all that are more.
+fn size(prefix: Prefix) -> u32 {
+    let bits = match prefix.addr() {
+        IpAddr::V4(_) => 32 - u32::from(prefix.length()),
+        IpAddr::V6(_) => 128 - u32::from(prefix.length()),
+    };
+    1u32.checked_shl(bits).unwrap_or(u32::MAX)
+}
+
+/// The addresses of a prefix, the first ones if it is not small.
+fn addresses(prefix: Prefix) -> impl Iterator<Item = IpAddr> {
+    (0..size(prefix).min(LISTED)).map(move |number| match prefix.addr() {
+        IpAddr::V4(first) => IpAddr::V4(Ipv4Addr::from_bits(first.to_bits() | number)),
+        IpAddr::V6(first) => IpAddr::V6(Ipv6Addr::from_bits(first.to_bits() | u128::from(number))),
+    })
+}
+
+/// The addresses of `config`'s services as far as they are ours, those that mark rules give a mark as far as they are ours and
+/// there is a service by mark, and those of masqueraded destinations; including removed ones, whose connections live on.
+///
+/// With the last service of an address family everything of that family ends: then none of its addresses concerns the
+/// director (as in the kernel, which takes its hooks away then; Linux 5.7).
 #[must_use]
-pub fn of(config: &Config, is_ours: impl Fn(Ipv4Addr) -> bool) -> Concerns {
-    let mut concerns = Concerns::new();
-    if config.services.is_empty() {
-        return concerns;
+pub fn of(config: &Config, ours: Ours<'_>) -> Concerns {
+    let mut concerns = Concerns::default();
+    let keys = || config.services.values().map(|service| service.key);
+    for addr in config.virtual_addresses().filter(|addr| ours.has(*addr)) {
+        concerns.at(addr).is_virtual = true;
     }
-    for addr in config
-        .virtual_addresses()
-        .filter_map(ipv4)
-        .filter(|addr| is_ours(*addr))
-    {
-        concerns.entry(raw_address(addr)).or_default().is_virtual = true;
+    for addr in marked(config, ours) {
+        concerns.at(addr).is_virtual = true;
     }
-    for addr in config.masqueraded().filter_map(ipv4) {
-        concerns.entry(raw_address(addr)).or_default().is_server = true;
+    for addr in config.masqueraded() {
+        concerns.at(addr).is_server = true;
+    }
+    if !keys().any(|key| key.family() == Family::V4) {
+        concerns.v4.clear();
+    }
+    if !keys().any(|key| key.family() == Family::V6) {
+        concerns.v6.clear();
     }
     concerns
 }
 
-fn ipv4(addr: IpAddr) -> Option<Ipv4Addr> {
-    match addr {
-        IpAddr::V4(addr) => Some(addr),
-        IpAddr::V6(_) => None,
+/// The addresses of ours that mark rules give a mark, in families that have a service by mark.
+#[must_use]
+pub fn marked(config: &Config, ours: Ours<'_>) -> BTreeSet<IpAddr> {
+    let has_service = |family: &Family| {
+        let by_mark = |key| matches!(key, ServiceKey::Mark { family: of, .. } if of == *family);
+        config.services.values().any(|service| by_mark(service.key))
+    };
+    FAMILIES
+        .into_iter()
+        .filter(has_service)
+        .flat_map(|family| parts(&config.marks, family, ours))
+        .flat_map(addresses)
+        .filter(|addr| ours.has(*addr))
+        .collect()
+}
+
+/// A prefix that a mark rule concerns and that is routed as local, but too large for the filter.
+#[must_use]
+pub fn too_large(marks: &[Marked], ours: Ours<'_>) -> Option<Prefix> {
+    FAMILIES
+        .into_iter()
+        .flat_map(|family| parts(marks, family, ours))
+        .find(|prefix| size(*prefix) > LISTED)
+}
+
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+fn parts(marks: &[Marked], family: Family, ours: Ours<'_>) -> impl Iterator<Item = Prefix> {
+    marks
+        .iter()
+        .filter_map(move |mark| concerned(&mark.rule, family))
+        .flat_map(move |prefix| ours.within(prefix))
+}
+
+/// The destinations in `family` that a rule is about.
+fn concerned(rule: &MarkRule, family: Family) -> Option<Prefix> {
+    if rule.family.is_some_and(|other| other != family) {
+        return None;
+    }
+    rule.to.or_else(|| Prefix::new(family.unspecified(), 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addresses::LocalRoute;
+
+    fn within(locals: &[(&str, u8)], any: bool, prefix: &str) -> Vec<String> {
+        let route = |(prefix, length): &(&str, u8)| LocalRoute {
+            prefix: prefix.parse().expect("an address"),
+            length: *length,
+            kind: AddressKind::Local,
+            interface: 1,
+        };
+        let locals = LocalTable(locals.iter().map(route).collect());
+        let ours = Ours {
+            locals: &locals,
+            any,
+        };
+        let parts = ours.within(prefix.parse().expect("a prefix"));
+        let found: BTreeSet<IpAddr> = parts.into_iter().flat_map(addresses).collect();
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_rule_concerns_the_local_addresses_it_covers() {
+        let locals = [
+            ("192.0.2.1", 32),
+            ("192.0.2.9", 32),
+            ("198.51.100.0", 30),
+            ("127.0.0.0", 8),
+            ("2001:db8::1", 128),
+        ];
+        assert_eq!(
+            within(&locals, false, "192.0.2.0/24"),
+            ["192.0.2.1", "192.0.2.9"]
+        );
+        assert_eq!(within(&locals, false, "192.0.2.9"), ["192.0.2.9"]);
+        assert_eq!(within(&locals, false, "192.0.2.2"), Vec::<String>::new());
+        assert_eq!(within(&locals, false, "198.51.100.2"), ["198.51.100.2"]);
+        assert_eq!(within(&locals, false, "198.51.100.0/24").len(), 4);
+        assert_eq!(within(&locals, false, "0.0.0.0/0").len(), 6);
+        assert_eq!(within(&locals, false, "::/0"), ["2001:db8::1"]);
+        assert_eq!(within(&locals, true, "203.0.113.7"), ["203.0.113.7"]);
+        assert_eq!(within(&[], true, "10.0.0.0/8"), Vec::<String>::new());
     }
 }

@@ -3,13 +3,19 @@
 //! A change makes the next configuration from the present one; services that it does not touch are shared, so that
 //! what has to be written anew shows by comparing pointers.
 
-use lvsx_core::generation::{SchedulerKind, Settings, TIMEOUTS};
+use lvsx_core::generation::{IcmpLimits, Kinds, SchedulerKind, TIMEOUTS, Values};
 use lvsx_ipvs::{
-    DestinationKey, DestinationSettings, ForwardingMethod, Netmask, ServiceFlags, ServiceKey,
+    DestinationKey, DestinationSettings, ForwardingMethod, MarkRule, Netmask, ServiceFlags,
+    ServiceKey,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// Port of FTP's control connections.
+const FTP: u16 = 21;
+/// Protocol number of TCP, as services name it.
+const TCP: u16 = 6;
 
 /// A configuration: services, what was removed from them, settings.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -18,10 +24,23 @@ pub struct Config {
     pub services: BTreeMap<u32, Arc<ServiceConfig>>,
     /// Removed destinations whose connections may live on, in the order of their removal.
     pub trash: Arc<Vec<Removed>>,
-    /// Switches of the data plane.
-    pub settings: Settings,
+    /// The settings `net.ipv4.vs.*`.
+    pub values: Values,
+    /// Mark rules, in their order.
+    pub marks: Arc<Vec<Marked>>,
+    /// How many ICMP errors this host sends.
+    pub icmp: IcmpLimits,
     /// Timeouts in ticks, by number.
     pub timeouts: [u32; TIMEOUTS],
+}
+
+/// A mark rule, with what it means on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// The rule.
+    pub rule: MarkRule,
+    /// Index of the interface that it names; `None` where there is none of this name.
+    pub interface: Option<u32>,
 }
 
 /// A virtual service.
@@ -66,6 +85,31 @@ pub struct Removed {
 }
 
 impl Config {
+    /// What kinds of services and rules there are, so that packets are spared look-ups that can find nothing.
+    #[must_use]
+    pub fn kinds(&self) -> Kinds {
+        let mut kinds = Kinds {
+            mark_rules: !self.marks.is_empty(),
+            ..Kinds::default()
+        };
+        for service in self.services.values() {
+            let has = |flag| service.flags.contains(flag);
+            kinds.persistent |= has(ServiceFlags::PERSISTENT);
+            kinds.one_packet |= has(ServiceFlags::ONE_PACKET);
+            match service.key {
+                ServiceKey::Mark { .. } => {
+                    kinds.marked = true;
+                    kinds.any_port = true;
+                }
+                ServiceKey::Address { protocol, port, .. } => {
+                    kinds.any_port |= port == 0;
+                    kinds.ftp |= port == FTP && protocol == TCP;
+                }
+            }
+        }
+        kinds
+    }
+
     /// Id and configuration of the service called `key`.
     #[must_use]
     pub fn service(&self, key: &ServiceKey) -> Option<(u32, &Arc<ServiceConfig>)> {

@@ -5,7 +5,7 @@ mod support;
 use lvsx_core::env::PORTS;
 use lvsx_core::event::Event;
 use lvsx_core::generation::SchedulerKind;
-use lvsx_director::concerns;
+use lvsx_director::concerns::{self, Ours};
 use lvsx_director::config::{Config, DestinationConfig, ServiceConfig};
 use lvsx_director::generation::Generations;
 use lvsx_director::loader::{Pins, Plane};
@@ -96,7 +96,7 @@ fn flip(tables: &Tables, mut generations: Generations) {
     let configurations = [configuration(1), configuration(2)];
     for number in 0..FLIPS as usize {
         let config = configurations[number % 2].clone();
-        let concerns = concerns::of(&config, |_| true);
+        let concerns = concerns::of(&config, Ours::EVERYTHING);
         generations
             .publish(tables, config, concerns)
             .expect("the arena holds it");
@@ -123,7 +123,7 @@ fn no_verdict_lies_outside(program: &str) {
 
         let mut generations = plane.generations().expect("nothing is in force");
         let first = configuration(2);
-        let concerns = concerns::of(&first, |_| true);
+        let concerns = concerns::of(&first, Ours::EVERYTHING);
         generations
             .publish(&tables, first, concerns)
             .expect("the arena holds it");

@@ -4,11 +4,12 @@ use std::fs;
 use std::io;
 
 use crate::consts::control;
-use crate::errno::Errno;
+use crate::errno::{Errno, Refused};
+use crate::mark::{MarkEdit, MarkRule};
 use crate::message::{self, Messages};
 use crate::model::{Destination, Family, Info, Service, ServiceKey, SyncDaemon, Timeouts};
 use crate::reply::Reply;
-use crate::request::Request;
+use crate::request::{EDITS_MAX, Request};
 use crate::transport::{Choice, ConnectError, DEADLINE, Transport};
 
 /// Why a request has no result.
@@ -17,6 +18,9 @@ pub enum ClientError {
     /// The director refused.
     #[error("{0}")]
     Refused(Errno),
+    /// The director refused a private request, and said why.
+    #[error("{0}")]
+    Explained(Refused),
     /// The director did not answer in time, or hung up.
     #[error(
         "the director did not answer within {} s: see whether lvsd is running and what it logs",
@@ -96,7 +100,12 @@ impl Client {
                 }
                 match message.header.kind {
                     control::ERROR | control::DONE => match message::error_number(&message) {
-                        Some(errno) => return Err(ClientError::Refused(errno)),
+                        Some(errno) => {
+                            return Err(match message::reason(&message) {
+                                Some(why) => ClientError::Explained(Refused::new(errno, why)),
+                                None => ClientError::Refused(errno),
+                            });
+                        }
                         None => return Ok(replies),
                     },
                     control::NOOP => {}
@@ -197,6 +206,58 @@ impl Client {
     /// See [`ClientError`].
     pub fn status(&mut self) -> Result<String, ClientError> {
         String::from_utf8(self.text(&Request::Status)?).map_err(|_| ClientError::Malformed)
+    }
+
+    /// The settings `net.ipv4.vs.*`, sorted, names without the prefix.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn settings(&mut self) -> Result<Vec<(String, String)>, ClientError> {
+        let text = self.text(&Request::Settings)?;
+        let text = String::from_utf8(text).map_err(|_| ClientError::Malformed)?;
+        text.lines()
+            .map(|line| {
+                let (name, value) = line.split_once(" = ").ok_or(ClientError::Malformed)?;
+                Ok((name.to_owned(), value.to_owned()))
+            })
+            .collect()
+    }
+
+    /// Sets one, named without the prefix.
+    ///
+    /// # Errors
+    /// As [`Director::set_setting`](crate::Director::set_setting) says, with the reason; and see [`ClientError`].
+    pub fn set_setting(&mut self, name: &str, value: &str) -> Result<(), ClientError> {
+        let request = Request::SetSetting(name.to_owned(), value.to_owned());
+        self.call(&request).map(drop)
+    }
+
+    /// The mark rules, in their order.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn marks(&mut self) -> Result<Vec<MarkRule>, ClientError> {
+        let text = self.text(&Request::Marks)?;
+        let text = String::from_utf8(text).map_err(|_| ClientError::Malformed)?;
+        let rules = text.lines().map(|line| line.parse());
+        rules
+            .collect::<Result<_, _>>()
+            .map_err(|_| ClientError::Malformed)
+    }
+
+    /// Changes the mark rules, all or none.
+    ///
+    /// # Errors
+    /// As [`Director::edit_marks`](crate::Director::edit_marks) says, with the reason; and see [`ClientError`].
+    pub fn edit_marks(&mut self, edits: &[MarkEdit]) -> Result<(), ClientError> {
+        let lines: String = edits.iter().map(|edit| format!("{edit}\n")).collect();
+        if lines.len() > EDITS_MAX {
+            return Err(ClientError::Explained(Refused::new(
+                Errno::EMSGSIZE,
+                "too many rules at once; change them in smaller parts".to_owned(),
+            )));
+        }
+        self.call(&Request::EditMarks(lines)).map(drop)
     }
 
     fn text(&mut self, request: &Request) -> Result<Vec<u8>, ClientError> {

@@ -33,6 +33,8 @@ pub mod flag {
     pub const DUMP: u16 = 0x300;
     /// In an acknowledgement: only the request's header follows.
     pub const CAPPED: u16 = 0x100;
+    /// In an error: attributes follow, among them the reason.
+    pub const EXPLAINED: u16 = 0x200;
 }
 
 /// Commands of the IPVS family, and the private ones from 0xf0 on.
@@ -75,6 +77,14 @@ pub mod cmd {
     pub const PROC: u8 = 0xf0;
     /// Private: the director's state as JSON, in parts.
     pub const STATUS: u8 = 0xf1;
+    /// Private: the settings, a line each, in parts.
+    pub const SETTINGS: u8 = 0xf2;
+    /// Private: sets one.
+    pub const SET_SETTING: u8 = 0xf3;
+    /// Private: the mark rules, a line each, in parts.
+    pub const MARKS: u8 = 0xf4;
+    /// Private: changes them, a line a change, all or none.
+    pub const EDIT_MARKS: u8 = 0xf5;
 }
 
 /// Top-level attributes.
@@ -93,6 +103,14 @@ pub mod attr {
     pub const TIMEOUT_UDP: u16 = 6;
     /// Of the private commands: name of a text in the request, bytes of it in the answer.
     pub const TEXT: u16 = 1;
+    /// Of the private commands that change something: what to.
+    pub const VALUE: u16 = 2;
+}
+
+/// Attributes of an error (`NLMSGERR_ATTR_*`).
+pub mod refusal {
+    /// Text: the reason.
+    pub const MESSAGE: u16 = 1;
 }
 
 /// Attributes of a service.

@@ -1,6 +1,7 @@
 //! The operations a director offers to its clients.
 
-use crate::errno::Errno;
+use crate::errno::{Errno, Refused};
+use crate::mark::{MarkEdit, MarkRule};
 use crate::model::{
     Destination, DestinationKey, DestinationSettings, Info, Service, ServiceKey, ServiceSettings,
     SyncDaemon, SyncRole, Timeouts,
@@ -121,6 +122,25 @@ pub trait Director {
     /// # Errors
     /// `ESRCH` none is running.
     fn delete_daemon(&mut self, role: SyncRole) -> Result<(), Errno>;
+
+    /// The settings `net.ipv4.vs.*`, sorted: lines of `name = value`, without the prefix.
+    fn settings(&self) -> String;
+
+    /// Sets one, named without the prefix.
+    ///
+    /// # Errors
+    /// `ENOENT` no such setting; `EINVAL` not a number, or out of range; `EOPNOTSUPP` the director could not honour the
+    /// value.
+    fn set_setting(&mut self, name: &str, value: &str) -> Result<(), Refused>;
+
+    /// The mark rules, in their order.
+    fn marks(&self) -> Vec<MarkRule>;
+
+    /// Changes them, all or none.
+    ///
+    /// # Errors
+    /// `ENOENT` a rule to be deleted is not there; `ENOMEM` there would be too many.
+    fn edit_marks(&mut self, edits: &[MarkEdit]) -> Result<(), Refused>;
 
     /// The text of a file under `/proc/net`, such as `ip_vs_conn`, byte for byte as the kernel
     /// would write it; `None` for a name that IPVS does not have.

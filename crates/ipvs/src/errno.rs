@@ -91,6 +91,24 @@ impl fmt::Display for Errno {
 
 impl std::error::Error for Errno {}
 
+/// A refusal with its reason, which private commands carry beside the number.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Refused {
+    /// The number.
+    pub errno: Errno,
+    /// What was refused, why, and what to do instead.
+    pub why: String,
+}
+
+impl Refused {
+    /// A refusal.
+    #[must_use]
+    pub const fn new(errno: Errno, why: String) -> Self {
+        Self { errno, why }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

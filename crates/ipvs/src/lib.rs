@@ -9,6 +9,7 @@ mod codec;
 pub mod consts;
 pub mod director;
 pub mod errno;
+pub mod mark;
 mod message;
 pub mod model;
 pub mod namespace;
@@ -20,7 +21,8 @@ pub mod transport;
 
 pub use client::{Client, ClientError};
 pub use director::Director;
-pub use errno::Errno;
+pub use errno::{Errno, Refused};
+pub use mark::{MarkChange, MarkEdit, MarkRule, PortRange, Prefix};
 pub use model::{
     Destination, DestinationKey, DestinationSettings, Family, FlagChange, ForwardingMethod, Info,
     Netmask, Service, ServiceFlags, ServiceKey, ServiceSettings, Stats, SyncDaemon, SyncRole,

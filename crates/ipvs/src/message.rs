@@ -1,8 +1,9 @@
 //! Netlink messages: the header, stepping through a datagram, building.
 
+use crate::attr::Attributes;
 use crate::attr::Writer;
-use crate::consts::{FAMILY_VERSION, control, flag};
-use crate::errno::Errno;
+use crate::consts::{FAMILY_VERSION, control, flag, refusal as at};
+use crate::errno::{Errno, Refused};
 
 /// Length of the netlink header.
 pub(crate) const HEADER: usize = 16;
@@ -109,6 +110,33 @@ pub(crate) fn error(request: &Message<'_>, errno: Errno) -> Vec<u8> {
         bytes.extend_from_slice(&errno.number().wrapping_neg().to_ne_bytes());
         bytes.extend_from_slice(request.whole);
     })
+}
+
+/// The answer to a private request that failed: the negated number, the request's header, the reason
+/// (as `NETLINK_EXT_ACK` has it).
+pub(crate) fn refusal(request: &Message<'_>, refused: &Refused) -> Vec<u8> {
+    let header = Header {
+        kind: control::ERROR,
+        flags: flag::CAPPED | flag::EXPLAINED,
+        ..request.header
+    };
+    framed(header, |bytes| {
+        bytes.extend_from_slice(&refused.errno.number().wrapping_neg().to_ne_bytes());
+        bytes.extend_from_slice(&request.whole[..HEADER]);
+        Writer(bytes).text(at::MESSAGE, &refused.why);
+    })
+}
+
+/// The reason that an error of [`refusal`]'s form gives.
+pub(crate) fn reason(message: &Message<'_>) -> Option<String> {
+    let form = flag::CAPPED | flag::EXPLAINED;
+    if message.header.flags & form != form {
+        return None;
+    }
+    let attributes = message.payload().get(size_of::<i32>() + HEADER..)?;
+    let (_, text) = Attributes(attributes).find(|(kind, _)| *kind == at::MESSAGE)?;
+    let text = text.strip_suffix(&[0]).unwrap_or(text);
+    Some(String::from_utf8_lossy(text).into_owned())
 }
 
 /// The error that a message of type `NLMSG_ERROR` or `NLMSG_DONE` tells; `None` for success.

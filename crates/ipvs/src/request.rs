@@ -54,6 +54,14 @@ pub enum Request {
     ProcText(String),
     /// Private: the director's state as JSON.
     Status,
+    /// Private: the settings.
+    Settings,
+    /// Private: sets one, by its name without the prefix.
+    SetSetting(String, String),
+    /// Private: the mark rules.
+    Marks,
+    /// Private: changes them, a line a change as [`crate::mark::edits`] reads it.
+    EditMarks(String),
 }
 
 /// Why a message is not a request that the director could be asked.
@@ -83,6 +91,10 @@ const SHAPES: &[(u16, Shape)] = &[
 
 /// Longest name of a text that can be asked for.
 const TEXT_NAME_MAX: usize = 63;
+/// Longest value of a setting.
+const VALUE_MAX: usize = 255;
+/// Longest text of changes to the mark rules: what an attribute holds.
+pub const EDITS_MAX: usize = 65_000;
 
 impl Request {
     /// Whether the answer is a sequence of messages that `NLMSG_DONE` ends.
@@ -95,6 +107,8 @@ impl Request {
                 | Self::Daemons
                 | Self::ProcText(_)
                 | Self::Status
+                | Self::Settings
+                | Self::Marks
         )
     }
 
@@ -118,6 +132,10 @@ impl Request {
             Self::Flush => cmd::FLUSH,
             Self::ProcText(_) => cmd::PROC,
             Self::Status => cmd::STATUS,
+            Self::Settings => cmd::SETTINGS,
+            Self::SetSetting(..) => cmd::SET_SETTING,
+            Self::Marks => cmd::MARKS,
+            Self::EditMarks(_) => cmd::EDIT_MARKS,
         }
     }
 
@@ -164,8 +182,11 @@ impl Request {
             Self::NewDaemon(wanted) => daemon::write_wanted(writer, wanted),
             Self::DeleteDaemon(role) => daemon::write_stop(writer, *role),
             Self::SetTimeouts(wanted) => timeouts::write(writer, wanted),
-            Self::ProcText(name) => {
-                writer.text(attr::TEXT, name);
+            Self::ProcText(text) | Self::EditMarks(text) => {
+                writer.text(attr::TEXT, text);
+            }
+            Self::SetSetting(name, value) => {
+                writer.text(attr::TEXT, name).text(attr::VALUE, value);
             }
             Self::Services
             | Self::Destinations(None)
@@ -174,15 +195,25 @@ impl Request {
             | Self::Info
             | Self::Zero(None)
             | Self::Flush
-            | Self::Status => {}
+            | Self::Status
+            | Self::Settings
+            | Self::Marks => {}
         }
     }
 
     /// Reads a request, checking it in the kernel's order.
     pub(crate) fn decode(command: u8, dump: bool, attributes: &[u8]) -> Result<Self, Refusal> {
         match (command, dump) {
-            (cmd::PROC, _) => return Self::decode_text(attributes),
+            (cmd::PROC, _) => {
+                return Self::decode_text(attributes, TEXT_NAME_MAX).map(Self::ProcText);
+            }
             (cmd::STATUS, _) => return Ok(Self::Status),
+            (cmd::SETTINGS, _) => return Ok(Self::Settings),
+            (cmd::MARKS, _) => return Ok(Self::Marks),
+            (cmd::EDIT_MARKS, _) => {
+                return Self::decode_text(attributes, EDITS_MAX).map(Self::EditMarks);
+            }
+            (cmd::SET_SETTING, _) => return Self::decode_setting(attributes),
             (cmd::GET_SERVICE, true) => return Ok(Self::Services),
             (cmd::GET_DAEMON, true) => return Ok(Self::Daemons),
             (cmd::GET_DEST, true) => return Ok(Self::Destinations(legible_service(attributes))),
@@ -243,11 +274,23 @@ impl Request {
         })
     }
 
-    fn decode_text(attributes: &[u8]) -> Result<Self, Refusal> {
-        let shapes = &[(attr::TEXT, Shape::Text { max: TEXT_NAME_MAX })];
-        let name = Table::parse(attributes, shapes)?.text(attr::TEXT);
-        name.map(Self::ProcText)
-            .ok_or(Refusal::Message(Errno::EINVAL))
+    fn decode_setting(attributes: &[u8]) -> Result<Self, Refusal> {
+        let text = |kind, max| (kind, Shape::Text { max });
+        let shapes = &[
+            text(attr::TEXT, TEXT_NAME_MAX),
+            text(attr::VALUE, VALUE_MAX),
+        ];
+        let table = Table::parse(attributes, shapes)?;
+        match (table.text(attr::TEXT), table.text(attr::VALUE)) {
+            (Some(name), Some(value)) => Ok(Self::SetSetting(name, value)),
+            _ => Err(Errno::EINVAL.into()),
+        }
+    }
+
+    fn decode_text(attributes: &[u8], max: usize) -> Result<String, Refusal> {
+        let shapes = &[(attr::TEXT, Shape::Text { max })];
+        let text = Table::parse(attributes, shapes)?.text(attr::TEXT);
+        text.ok_or(Refusal::Message(Errno::EINVAL))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::consts::{FAMILY_ID, NLCTRL, control, flag};
 use crate::director::Director;
-use crate::errno::Errno;
+use crate::errno::{Errno, Refused};
+use crate::mark;
 use crate::message::{self, Message, Messages};
 use crate::nlctrl;
 use crate::reply::{self, Reply};
@@ -42,12 +43,14 @@ fn answer_message(message: &Message<'_>, director: &mut impl Director, answers: 
         Ok(Answer::Messages(Vec::new()))
     } else {
         match header.kind {
-            NLCTRL => nlctrl::answer(message).map(|found| match header.flags & flag::DUMP {
-                flag::DUMP => Answer::Dump(vec![found, message::done(message)]),
-                _ => Answer::Messages(vec![found]),
-            }),
+            NLCTRL => nlctrl::answer(message)
+                .map(|found| match header.flags & flag::DUMP {
+                    flag::DUMP => Answer::Dump(vec![found, message::done(message)]),
+                    _ => Answer::Messages(vec![found]),
+                })
+                .map_err(Failure::from),
             FAMILY_ID => ipvs(message, director),
-            _ => Err(Errno::ENOENT),
+            _ => Err(Errno::ENOENT.into()),
         }
     };
     match outcome {
@@ -58,7 +61,8 @@ fn answer_message(message: &Message<'_>, director: &mut impl Director, answers: 
                 answers.push(message::acknowledgement(message));
             }
         }
-        Err(errno) => answers.push(message::error(message, errno)),
+        Err(Failure::Number(errno)) => answers.push(message::error(message, errno)),
+        Err(Failure::Explained(refused)) => answers.push(message::refusal(message, &refused)),
     }
 }
 
@@ -69,15 +73,35 @@ enum Answer {
     Dump(Vec<Vec<u8>>),
 }
 
-fn ipvs(message: &Message<'_>, director: &mut impl Director) -> Result<Answer, Errno> {
+/// Why there is no answer but an error.
+enum Failure {
+    /// To a command of the kernel's, which knows numbers alone.
+    Number(Errno),
+    /// To a private one.
+    Explained(Refused),
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Self::Number(errno)
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        Self::Explained(refused)
+    }
+}
+
+fn ipvs(message: &Message<'_>, director: &mut impl Director) -> Result<Answer, Failure> {
     let (command, attributes) = message.generic().ok_or(Errno::EINVAL)?;
     let dump = message.header.flags & flag::DUMP == flag::DUMP;
     let request = match Request::decode(command, dump, attributes) {
         Ok(request) => request,
-        Err(Refusal::Message(errno)) => return Err(errno),
+        Err(Refusal::Message(errno)) => return Err(errno.into()),
         Err(Refusal::Destination(service, errno)) => {
             director.service(&service)?;
-            return Err(errno);
+            return Err(errno.into());
         }
     };
     let replies = ask(&request, director)?;
@@ -89,10 +113,22 @@ fn ipvs(message: &Message<'_>, director: &mut impl Director) -> Result<Answer, E
 }
 
 /// Puts a request to the director; a change has nothing to tell.
-fn ask(request: &Request, director: &mut impl Director) -> Result<Vec<Reply>, Errno> {
+fn ask(request: &Request, director: &mut impl Director) -> Result<Vec<Reply>, Failure> {
     let nothing = |()| Vec::new();
     let text = |text: &[u8]| Reply::text_parts(text).collect();
-    match request {
+    let answer = match request {
+        Request::SetSetting(name, value) => {
+            return Ok(director.set_setting(name, value).map(nothing)?);
+        }
+        Request::EditMarks(lines) => {
+            let edits = mark::edits(lines).map_err(|why| Refused::new(Errno::EINVAL, why))?;
+            return Ok(director.edit_marks(&edits).map(nothing)?);
+        }
+        Request::Marks => {
+            let lines = director.marks().into_iter().map(|rule| format!("{rule}\n"));
+            Ok(text(lines.collect::<String>().as_bytes()))
+        }
+        Request::Settings => Ok(text(director.settings().as_bytes())),
         Request::NewService(key, settings) => director.new_service(key, settings).map(nothing),
         Request::SetService(key, settings) => director.set_service(key, settings).map(nothing),
         Request::DeleteService(key) => director.delete_service(key).map(nothing),
@@ -133,5 +169,6 @@ fn ask(request: &Request, director: &mut impl Director) -> Result<Vec<Reply>, Er
             .map(|found| text(&found))
             .ok_or(Errno::ENOENT),
         Request::Status => Ok(text(director.status().as_bytes())),
-    }
+    };
+    answer.map_err(Failure::from)
 }

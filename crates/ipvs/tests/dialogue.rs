@@ -9,8 +9,8 @@ use std::rc::Rc;
 
 use lvsx_ipvs::{
     Client, ClientError, DestinationKey, DestinationSettings, Errno, Family, FlagChange,
-    ForwardingMethod, Netmask, Request, ServiceFlags, ServiceKey, ServiceSettings, SyncDaemon,
-    SyncRole, Timeouts, Transport, Tunnel, TunnelType, answer,
+    ForwardingMethod, MarkEdit, MarkRule, Netmask, Request, ServiceFlags, ServiceKey,
+    ServiceSettings, SyncDaemon, SyncRole, Timeouts, Transport, Tunnel, TunnelType, answer,
 };
 use support::memory::MemoryDirector;
 
@@ -259,4 +259,64 @@ fn datagrams_of_a_dump_stay_small() {
     assert!(answers.iter().all(|datagram| datagram.len() <= 8192));
     assert_eq!(answers.len(), 500usize.div_ceil(8192 / 320) + 1);
     assert_eq!(answers.last().map(Vec::len), Some(20));
+}
+
+#[test]
+fn settings_are_set_and_refused_with_a_reason() {
+    let (mut client, director) = connected();
+    client.set_setting("amemthresh", "2048").unwrap();
+    assert_eq!(director.borrow().amemthresh, 2048);
+    let listed = client.settings().unwrap();
+    assert_eq!(listed, [("amemthresh".to_owned(), "2048".to_owned())]);
+    for (name, value, errno, why) in [
+        ("swap", "1", Errno::ENOENT, "swap does not exist"),
+        (
+            "amemthresh",
+            "much",
+            Errno::EINVAL,
+            "`much` is not a number",
+        ),
+    ] {
+        match client.set_setting(name, value) {
+            Err(ClientError::Explained(refused)) => {
+                assert_eq!((refused.errno, &*refused.why), (errno, why));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn mark_rules_change_all_or_none() {
+    let (mut client, _) = connected();
+    let rule = |mark: u32| -> MarkRule {
+        format!("mark {mark} protocol tcp to 192.0.2.0/24 ports 80-90")
+            .parse()
+            .unwrap()
+    };
+    let added: Vec<MarkEdit> = (1..=300).map(rule).map(MarkEdit::Add).collect();
+    client.edit_marks(&added).unwrap();
+    assert_eq!(
+        client.marks().unwrap(),
+        (1..=300).map(rule).collect::<Vec<_>>()
+    );
+    let edits = [MarkEdit::Delete(rule(1)), MarkEdit::Delete(rule(301))];
+    match client.edit_marks(&edits) {
+        Err(ClientError::Explained(refused)) => assert_eq!(refused.errno, Errno::ENOENT),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(client.marks().unwrap().len(), 300);
+    client.edit_marks(&[MarkEdit::Flush]).unwrap();
+    assert!(client.marks().unwrap().is_empty());
+    match client.call(&Request::EditMarks("flush\nadd mark".into())) {
+        Err(ClientError::Explained(refused)) => {
+            assert_eq!(refused.why, "line 2: `mark` wants a value behind it");
+        }
+        other => panic!("{other:?}"),
+    }
+    let many: Vec<MarkEdit> = (1..=2000).map(rule).map(MarkEdit::Add).collect();
+    assert!(matches!(
+        client.edit_marks(&many),
+        Err(ClientError::Explained(_))
+    ));
 }

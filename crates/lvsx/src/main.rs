@@ -8,18 +8,22 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+mod mark;
 mod status;
+mod sysctl;
 
 const USAGE: &str = "\
 lvsx, the Linux Virtual Server in tc and XDP
 
   lvsx lab nat|tun|dr        shows LVS work, in network namespaces of this machine
   lvsx status [--json]       what the director of this network namespace is doing
+  lvsx sysctl ...            its settings net.ipv4.vs.*, as sysctl(8)
+  lvsx mark ...              which packets carry a mark for services by mark
   lvsx lvsd ...              the director; also by the name lvsd
   lvsx ipvsadm ...           its administration; also by the name ipvsadm, and likewise
                              ipvsadm-save and ipvsadm-restore
 
-`lvsx lab --help`, `lvsx ipvsadm --help` and `lvsx lvsd --help` say more.
+`lvsx lab --help`, `lvsx mark --help` and so on say more.
 ";
 
 fn main() -> ExitCode {
@@ -44,6 +48,8 @@ fn main() -> ExitCode {
     match &*word {
         "lab" => lvsx_lab::main(arguments),
         "status" => status::main(&arguments),
+        "sysctl" => sysctl::main(&arguments),
+        "mark" => mark::main(&arguments),
         "-h" | "--help" | "help" => usage(ExitCode::SUCCESS),
         "-V" | "--version" => say(
             &format!("lvsx {}\n", env!("CARGO_PKG_VERSION")),

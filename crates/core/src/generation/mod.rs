@@ -1,7 +1,7 @@
 //! The configuration as packets read it: an immutable tree of 64-byte lines in one arena.
 //!
 //! ```text
-//! root word (number << 32 | line) -> root: filter, services, availability, settings, timeouts
+//! root word (number << 32 | line) -> root: filters, services, availability, settings, timeouts, details
 //!                                     |       |         `-> one bit a destination id
 //!                                     |       `-> buckets of (key, block) -> block: head line, one line a destination
 //!                                     `-> buckets of addresses that concern the director
@@ -14,18 +14,29 @@
 //!
 //! Each kind of line has a plain struct here with `encode` and a reading function, so that the layout is written once.
 
+pub mod defence;
 mod destination;
+mod details;
 mod filter;
+mod filter6;
 pub mod live;
+mod marks;
 mod root;
 mod service;
+mod settings;
 
 pub use destination::{DestinationLine, Method};
+pub use details::{DETAIL_LINES, Details, IcmpLimits, Run};
 pub use filter::{Concern, FILTER_PROBES, filter_bucket, filter_word};
-pub use root::{ROOT_LINES, RootLine, Settings, TIMEOUT_UDP, TIMEOUTS, Table};
+pub use filter6::{FILTER6_SLOTS, filter6_bucket, filter6_line};
+pub use marks::{Ends, MARK_RULE_LINES, MOST_MARK_RULES, MarkRule};
+pub use root::{
+    Kinds, ROOT_LINES, RootLine, TIMEOUT_LBLC, TIMEOUT_LBLCR, TIMEOUT_UDP, TIMEOUTS, Table,
+};
 pub use service::{
     SERVICE_PROBES, SERVICE_SLOTS, SchedulerKind, ServiceKey, ServiceLine, service_bucket,
 };
+pub use settings::{Setting, Settings, VALUES, Values};
 
 /// The root word of an empty arena: no generation yet, nothing is ours.
 pub const NO_GENERATION: u64 = 0;

@@ -1,16 +1,24 @@
 //! The root of a generation: where its tables lie, its settings, its timeouts.
 
+use super::details::DETAIL_LINES;
+use super::settings::Settings;
 use crate::env::Tables;
 use lvsx_platform::Line;
 
-/// Lines a root takes: the tables, then the timeouts.
-pub const ROOT_LINES: u32 = 2;
+/// Lines a root takes: the tables, then the timeouts, then the [`super::Details`].
+pub const ROOT_LINES: u32 = 2 + DETAIL_LINES as u32;
 
-/// Number of timeouts a generation holds: the 11 TCP states by number, then UDP, then spare ones.
+/// Number of timeouts a generation holds: the 11 TCP states by number, then UDP, then those of schedulers, then spare ones.
 pub const TIMEOUTS: usize = 16;
 
 /// Index of the UDP timeout.
 pub const TIMEOUT_UDP: usize = 11;
+
+/// Index of `lblc_expiration`.
+pub const TIMEOUT_LBLC: usize = 12;
+
+/// Index of `lblcr_expiration`.
+pub const TIMEOUT_LBLCR: usize = 13;
 
 /// A hash table of lines: the first line and the number of lines less one (a power of two less one).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -35,24 +43,58 @@ impl Table {
     }
 }
 
-/// Switches of the data plane, from the settings `net.ipv4.vs.*` of the same names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// `conn_reuse_mode`: a SYN of a closed connection's flow is scheduled anew. Default 1.
-    pub conn_reuse_mode: u8,
+/// What kinds of services and rules there are, so that a look-up that can find nothing is not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Kinds {
+    /// Some service has port 0, or a mark (whose port is 0 for this purpose, as in Linux 6.1).
+    pub any_port: bool,
+    /// Some TCP service has port 21.
+    pub ftp: bool,
+    /// Some service has a mark.
+    pub marked: bool,
+    /// Some service is persistent.
+    pub persistent: bool,
+    /// Some service is one-packet.
+    pub one_packet: bool,
+    /// There are mark rules.
+    pub mark_rules: bool,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self { conn_reuse_mode: 1 }
+impl Kinds {
+    fn encode(self) -> u32 {
+        let bits = [
+            self.any_port,
+            self.ftp,
+            self.marked,
+            self.persistent,
+            self.one_packet,
+            self.mark_rules,
+        ];
+        (0..)
+            .zip(bits)
+            .fold(0, |word, (bit, is_on)| word | u32::from(is_on) << bit)
+    }
+
+    #[inline(always)]
+    fn decode(bits: u32) -> Self {
+        Self {
+            any_port: bits & 1 != 0,
+            ftp: bits >> 1 & 1 != 0,
+            marked: bits >> 2 & 1 != 0,
+            persistent: bits >> 3 & 1 != 0,
+            one_packet: bits >> 4 & 1 != 0,
+            mark_rules: bits >> 5 & 1 != 0,
+        }
     }
 }
 
 /// The root of a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct RootLine {
-    /// Addresses that concern the director.
+    /// IPv4 addresses that concern the director.
     pub filter: Table,
+    /// IPv6 addresses that concern the director; base 0 for none.
+    pub filter6: Table,
     /// Services by key.
     pub services: Table,
     /// First line of the availability bits: one bit a destination id, set while it belongs to a service.
@@ -69,12 +111,15 @@ pub struct RootLine {
     pub trash: u32,
     /// Number of services.
     pub services_count: u32,
+    /// What kinds of services and rules there are.
+    pub kinds: Kinds,
 }
 
 impl RootLine {
-    /// The root lines as written to the arena at `line`; `timeouts` in ticks, by number.
+    /// The first two root lines as written to the arena at `line`; `timeouts` in ticks, by number. The
+    /// [`super::Details`] follow them.
     #[must_use]
-    pub fn encode(&self, line: u32, timeouts: &[u32; TIMEOUTS]) -> [[u64; 8]; ROOT_LINES as usize] {
+    pub fn encode(&self, line: u32, timeouts: &[u32; TIMEOUTS]) -> [[u64; 8]; 2] {
         let mut second = [0; 8];
         for (word, pair) in second.iter_mut().zip(timeouts.chunks_exact(2)) {
             *word = u64::from(pair[0]) | u64::from(pair[1]) << 32;
@@ -83,11 +128,11 @@ impl RootLine {
             self.filter.encode(),
             self.services.encode(),
             u64::from(self.available) | u64::from(self.available_lines) << 32,
-            u64::from(self.settings.conn_reuse_mode),
+            self.settings.encode(),
             self.seed,
             u64::from(line + 1) | u64::from(self.trash) << 32,
-            u64::from(self.services_count),
-            0,
+            u64::from(self.services_count) | u64::from(self.kinds.encode()) << 32,
+            self.filter6.encode(),
         ];
         [first, second]
     }
@@ -97,19 +142,19 @@ impl RootLine {
     #[must_use]
     pub fn decode(line: &Line) -> Self {
         let available = line[2].peek();
-        let places = line[5].peek();
+        let (places, count) = (line[5].peek(), line[6].peek());
         Self {
             filter: Table::decode(line[0].peek()),
+            filter6: Table::decode(line[7].peek()),
             services: Table::decode(line[1].peek()),
             available: available as u32,
             available_lines: (available >> 32) as u32,
-            settings: Settings {
-                conn_reuse_mode: line[3].peek() as u8,
-            },
+            settings: Settings::decode(line[3].peek()),
             seed: line[4].peek(),
             timeouts: places as u32,
             trash: (places >> 32) as u32,
-            services_count: line[6].peek() as u32,
+            services_count: count as u32,
+            kinds: Kinds::decode((count >> 32) as u32),
         }
     }
 

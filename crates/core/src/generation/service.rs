@@ -1,5 +1,6 @@
 //! Virtual services: the hash table of keys, and the head line of a service's block.
 
+use super::filter6::fold;
 use super::{RootLine, spread};
 use crate::env::Tables;
 use lvsx_platform::{Line, hide};
@@ -9,6 +10,9 @@ pub const SERVICE_SLOTS: usize = 4;
 
 /// Buckets a look-up visits at most.
 pub const SERVICE_PROBES: u32 = 4;
+
+/// `AF_INET6` as lines hold it.
+const AF_INET6: u8 = 10;
 
 /// A service's key in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +24,26 @@ impl ServiceKey {
     #[must_use]
     pub fn ipv4(protocol: u8, address: u32, port: u16) -> Self {
         Self(u64::from(address) | u64::from(port) << 32 | u64::from(protocol) << 48 | 4 << 56)
+    }
+
+    /// The key of an IPv6 service, spread by the generation's seed: no address fits into it, so what is found by it is to be
+    /// compared. No two services of a generation have the same.
+    #[inline(always)]
+    #[must_use]
+    pub fn ipv6(seed: u64, protocol: u8, address: [u64; 2], port: u16) -> Self {
+        let ends = u64::from(port) | u64::from(protocol) << 16 | seed << 24;
+        let mut x = (fold(address) ^ ends).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        x ^= x >> 32;
+        x = x.wrapping_mul(0xD6E8_FEB8_6659_FD93);
+        x ^= x >> 32;
+        Self(x >> 8 | 6 << 56)
+    }
+
+    /// The key of a service by mark: address family as in `AF_INET` (2) or `AF_INET6` (10).
+    #[inline(always)]
+    #[must_use]
+    pub fn marked(family: u8, mark: u32) -> Self {
+        Self(u64::from(mark) | u64::from(family) << 32 | 1 << 56)
     }
 
     /// The key as a word, never 0.
@@ -190,5 +214,34 @@ impl RootLine {
             probe += 1;
         }
         None
+    }
+
+    /// The block of the IPv6 service of raw address and port.
+    #[inline(always)]
+    pub fn service6<T: Tables>(
+        &self,
+        tables: &T,
+        protocol: u8,
+        address: [u64; 2],
+        port: u16,
+    ) -> Option<u32> {
+        let block = self.service(tables, ServiceKey::ipv6(self.seed, protocol, address, port))?;
+        let head = tables.config(block)?;
+        let (key, mark) = (head[0].peek(), head[1].peek() as u32);
+        let wanted = u64::from(AF_INET6) | u64::from(protocol) << 8 | u64::from(port) << 16;
+        let is_it = key & 0xffff_ffff == wanted
+            && mark == 0
+            && head[2].peek() == address[0]
+            && head[3].peek() == address[1];
+        is_it.then_some(block)
+    }
+
+    /// The block of the service by `mark` for packets of a family (2 or 10). Without a look where no service has a mark.
+    #[inline(always)]
+    pub fn marked<T: Tables>(&self, tables: &T, family: u8, mark: u32) -> Option<u32> {
+        if mark == 0 || !self.kinds.marked {
+            return None;
+        }
+        self.service(tables, ServiceKey::marked(family, mark))
     }
 }

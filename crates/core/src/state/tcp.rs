@@ -1,7 +1,8 @@
-//! TCP as IPVS follows it: one table, event by state, for three views of a connection.
+//! TCP as IPVS follows it: two tables, event by state, for three views of a connection.
 //!
-//! Source: observed on Linux 6.1 (normal table; the secure one differs and is not here yet). Rows are events, columns
-//! the states NO ES SS SR FW TW CL CW LA LI SA; a row is packed into a word, four bits a state.
+//! Source: observed on Linux 6.1. The secure table is that of the defence `secure_tcp`: there a client alone brings a
+//! masqueraded connection no further than SYN_RECV. Rows are events, columns the states NO ES SS SR FW TW CL CW LA LI SA; a
+//! row is packed into a word, four bits a state.
 
 use super::State;
 use crate::wire::TcpFlags;
@@ -49,7 +50,6 @@ const CL: u8 = 6;
 const CW: u8 = 7;
 const LA: u8 = 8;
 const LI: u8 = 9;
-#[cfg(test)]
 const SA: u8 = 10;
 
 const fn row(states: [u8; 11]) -> u64 {
@@ -75,17 +75,56 @@ const ONLY_FIN: u64 = row([CL, FW, SS, TW, FW, TW, CL, CW, LA, LI, TW]);
 const ONLY_ACK: u64 = IN_ACK;
 const ONLY_RST: u64 = row([CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL]);
 
-/// The state after a packet with `flags`, seen from `view`, in `state`.
+// Where the secure table differs.
+const SECURE_IN_SYN: u64 = row([SR, ES, ES, SR, SR, SR, SR, SR, SR, SR, SA]);
+const SECURE_IN_FIN: u64 = row([CL, CW, SS, TW, TW, TW, CL, CW, LA, LI, SA]);
+const SECURE_IN_ACK: u64 = row([ES, ES, SS, SR, FW, TW, CL, CW, CL, LI, SA]);
+const SECURE_IN_RST: u64 = ONLY_RST;
+const SECURE_OUT_SYN: u64 = row([SS, ES, SS, SA, SS, SS, SS, SS, SS, LI, SA]);
+const SECURE_ONLY_SYN: u64 = row([SA, ES, ES, SR, SA, SA, SA, SA, SA, SA, SA]);
+
+/// The state after a packet with `flags`, seen from `view`, in `state`, by the normal table.
 ///
 /// The first of RST, SYN, FIN, ACK that is set decides; with none of them the connection goes to CLOSE.
 #[inline(always)]
 #[must_use]
 pub fn next(view: View, flags: TcpFlags, state: State) -> State {
-    let rows = match view {
+    step(rows(view), flags, state)
+}
+
+/// The same by the secure table where `secure` says that the defence is in force
+/// ([`crate::generation::defence::Defences::secure_tcp`]). States reached before stay as they are.
+#[inline(always)]
+#[must_use]
+pub fn next_by(secure: bool, view: View, flags: TcpFlags, state: State) -> State {
+    if secure {
+        step(secure_rows(view), flags, state)
+    } else {
+        step(rows(view), flags, state)
+    }
+}
+
+/// Rows for RST, SYN, FIN, ACK.
+#[inline(always)]
+fn rows(view: View) -> [u64; 4] {
+    match view {
         View::Input => [IN_RST, IN_SYN, IN_FIN, IN_ACK],
         View::Output => [OUT_RST, OUT_SYN, OUT_FIN, OUT_ACK],
         View::InputOnly => [ONLY_RST, ONLY_SYN, ONLY_FIN, ONLY_ACK],
-    };
+    }
+}
+
+#[inline(always)]
+fn secure_rows(view: View) -> [u64; 4] {
+    match view {
+        View::Input => [SECURE_IN_RST, SECURE_IN_SYN, SECURE_IN_FIN, SECURE_IN_ACK],
+        View::Output => [OUT_RST, SECURE_OUT_SYN, OUT_FIN, OUT_ACK],
+        View::InputOnly => [ONLY_RST, SECURE_ONLY_SYN, ONLY_FIN, ONLY_ACK],
+    }
+}
+
+#[inline(always)]
+fn step(rows: [u64; 4], flags: TcpFlags, state: State) -> State {
     let row = if flags.rst() {
         rows[0]
     } else if flags.syn() {
@@ -143,15 +182,92 @@ mod tests {
         assert_eq!(next(View::Output, TcpFlags(0), State(ES)), State(CL));
     }
 
+    /// Both tables as text, column by column read back from [`next_by`].
     #[test]
-    fn no_state_leads_outside_the_table() {
+    fn the_tables_are_those_observed() {
+        let names = [
+            "NO", "ES", "SS", "SR", "FW", "TW", "CL", "CW", "LA", "LI", "SA",
+        ];
+        let views = [
+            ("in", View::Input),
+            ("out", View::Output),
+            ("in-only", View::InputOnly),
+        ];
+        let events = [("SYN", SYN), ("FIN", FIN), ("ACK", ACK), ("RST", RST)];
+        for (secure, want) in [(false, NORMAL), (true, SECURE)] {
+            let mut seen = std::string::String::new();
+            for (direction, view) in views {
+                for (event, flags) in events {
+                    seen += &std::format!("{direction} {event}:");
+                    for state in 0..11 {
+                        let next = next_by(secure, view, flags, State(state));
+                        seen += &std::format!(" {}", names[usize::from(next.0)]);
+                    }
+                    seen += "\n";
+                }
+            }
+            assert_eq!(seen.trim(), want.trim(), "secure: {secure}");
+        }
+    }
+
+    const NORMAL: &str = "
+in SYN: SR ES ES SR SR SR SR SR SR SR SR
+in FIN: CL CW SS TW TW TW CL CW LA LI TW
+in ACK: ES ES SS ES FW TW CL CW CL LI ES
+in RST: CL CL CL SR CL CL CL CL LA LI SR
+out SYN: SS ES SS SR SS SS SS SS SS LI SR
+out FIN: TW FW SS TW FW TW CL TW LA LI TW
+out ACK: ES ES SS ES FW TW CL CW LA ES ES
+out RST: CL CL SS CL CL TW CL CL CL CL CL
+in-only SYN: SR ES ES SR SR SR SR SR SR SR SR
+in-only FIN: CL FW SS TW FW TW CL CW LA LI TW
+in-only ACK: ES ES SS ES FW TW CL CW CL LI ES
+in-only RST: CL CL CL SR CL CL CL CL LA LI CL
+";
+
+    const SECURE: &str = "
+in SYN: SR ES ES SR SR SR SR SR SR SR SA
+in FIN: CL CW SS TW TW TW CL CW LA LI SA
+in ACK: ES ES SS SR FW TW CL CW CL LI SA
+in RST: CL CL CL SR CL CL CL CL LA LI CL
+out SYN: SS ES SS SA SS SS SS SS SS LI SA
+out FIN: TW FW SS TW FW TW CL TW LA LI TW
+out ACK: ES ES SS ES FW TW CL CW LA ES ES
+out RST: CL CL SS CL CL TW CL CL CL CL CL
+in-only SYN: SA ES ES SR SA SA SA SA SA SA SA
+in-only FIN: CL FW SS TW FW TW CL CW LA LI TW
+in-only ACK: ES ES SS ES FW TW CL CW CL LI ES
+in-only RST: CL CL CL SR CL CL CL CL LA LI CL
+";
+
+    #[test]
+    fn every_flag_leads_where_the_first_that_decides_does() {
         for view in [View::Input, View::Output, View::InputOnly] {
             for flags in 0..64 {
-                for state in 0..11 {
-                    assert!(next(view, TcpFlags(flags), State(state)).0 < 11);
+                let decides = match flags {
+                    _ if flags & 4 != 0 => RST,
+                    _ if flags & 2 != 0 => SYN,
+                    _ if flags & 1 != 0 => FIN,
+                    _ => TcpFlags(flags & 0x10),
+                };
+                for (secure, state) in [false, true]
+                    .into_iter()
+                    .flat_map(|secure| (0..11).map(move |state| (secure, State(state))))
+                {
+                    let reached = next_by(secure, view, TcpFlags(flags), state);
+                    assert_eq!(reached, next_by(secure, view, decides, state));
+                    assert!(reached.0 < 11);
                 }
             }
         }
+    }
+
+    #[test]
+    fn under_defence_a_client_alone_does_not_get_beyond_syn_recv() {
+        let syn = next_by(true, View::Input, SYN, State(NO));
+        assert_eq!(next_by(true, View::Input, ACK, syn), State(SR));
+        let answered = next_by(true, View::Output, TcpFlags(0x12), syn);
+        assert_eq!(answered, State(SA));
     }
 
     #[test]

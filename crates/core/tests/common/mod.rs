@@ -176,6 +176,7 @@ pub(crate) fn configure(world: &World, scheduler: SchedulerKind, servers: &[Serv
         timeouts: base + 1,
         trash: 0,
         services_count: 1,
+        ..RootLine::default()
     };
     let mut timeouts = [0; TIMEOUTS];
     for (ticks, seconds) in timeouts.iter_mut().zip(tcp::TIMEOUTS) {

@@ -136,19 +136,10 @@ impl Control {
 
     /// `EINVAL` for an address that is no single host's.
     fn check_address(&self, address: IpAddr) -> Result<(), Errno> {
-        let is_host = match address {
-            IpAddr::V4(address) => {
-                matches!(
-                    self.locals.kind(address),
-                    AddressKind::Local | AddressKind::Unicast
-                )
-            }
-            IpAddr::V6(address) => {
-                !address.is_multicast()
-                    && !address.is_unspecified()
-                    && !address.is_unicast_link_local()
-            }
-        };
+        let is_host = matches!(
+            self.locals.kind(address),
+            AddressKind::Local | AddressKind::Unicast
+        );
         if is_host { Ok(()) } else { Err(Errno::EINVAL) }
     }
 

@@ -8,8 +8,8 @@ use lvsx_core::generation::TIMEOUT_UDP;
 use lvsx_core::generation::live::destination::{COUNTS, TEMPLATES};
 use lvsx_core::state::State;
 use lvsx_ipvs::{
-    Destination, DestinationKey, DestinationSettings, Director, Errno, Info, Service, ServiceKey,
-    ServiceSettings, SyncDaemon, SyncRole, Timeouts,
+    Destination, DestinationKey, DestinationSettings, Director, Errno, Info, MarkEdit, MarkRule,
+    Refused, Service, ServiceKey, ServiceSettings, SyncDaemon, SyncRole, Timeouts,
 };
 
 impl Director for Control {
@@ -145,6 +145,26 @@ impl Director for Control {
 
     fn delete_daemon(&mut self, _: SyncRole) -> Result<(), Errno> {
         Err(Errno::ESRCH)
+    }
+
+    fn settings(&self) -> String {
+        self.listed_settings()
+            .into_iter()
+            .map(|(name, value)| format!("{name} = {value}\n"))
+            .collect()
+    }
+
+    fn set_setting(&mut self, name: &str, value: &str) -> Result<(), Refused> {
+        self.change_setting(name, value)
+    }
+
+    fn marks(&self) -> Vec<MarkRule> {
+        let rules = self.config().marks.iter();
+        rules.map(|marked| marked.rule.clone()).collect()
+    }
+
+    fn edit_marks(&mut self, edits: &[MarkEdit]) -> Result<(), Refused> {
+        self.change_marks(edits)
     }
 
     fn proc_text(&self, name: &str) -> Option<Vec<u8>> {

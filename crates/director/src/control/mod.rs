@@ -4,16 +4,20 @@
 //! answer. Files: `service` and `destination` the rules of adding, changing and removing; `refusal` what this
 //! version cannot do; `director` the operations as clients call them.
 
+mod defence;
 mod destination;
 mod director;
+mod icmp;
+mod marks;
 mod refusal;
 mod service;
+mod settings;
 #[cfg(test)]
 mod tests;
 
 use crate::addresses::LocalTable;
 use crate::clock::Clock;
-use crate::concerns;
+use crate::concerns::{self, Concerns, Ours};
 use crate::config::{Config, ServiceConfig};
 use crate::generation::{Generations, raw_address};
 use crate::stats::{Counters, Ledger, Rate};
@@ -28,7 +32,7 @@ use lvsx_core::sched::wrr;
 use lvsx_core::state::tcp;
 use lvsx_ipvs::{Errno, ServiceKey};
 use lvsx_platform::{Line, Word};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,10 +50,14 @@ pub struct Control {
     /// Every virtual address is ours, local or not.
     any_vip: bool,
     locals: LocalTable,
+    /// Network interfaces: index by name.
+    interfaces: BTreeMap<String, u32>,
     /// Since when destinations in the trash have had no connection, by id.
     idle: BTreeMap<u32, Instant>,
     next_service: u32,
     serving: Serving,
+    /// Whether the memory was below the defences' threshold at the last look.
+    is_memory_low: bool,
 }
 
 /// The estimators.
@@ -80,9 +88,11 @@ impl Control {
             clock,
             any_vip,
             locals: LocalTable::default(),
+            interfaces: BTreeMap::new(),
             idle: BTreeMap::new(),
             next_service: 0,
             serving: Serving::default(),
+            is_memory_low: false,
         };
         if control.generations.number() == 0 {
             let mut config = Config::default();
@@ -90,9 +100,14 @@ impl Control {
                 *ticks = clock.rate.ticks(seconds);
             }
             config.timeouts[TIMEOUT_UDP] = clock.rate.ticks(tcp::UDP_TIMEOUT);
+            for (number, setting) in settings::EXPIRATIONS {
+                let seconds = config.values.of(setting).max(0) as u32;
+                config.timeouts[number] = clock.rate.ticks(seconds);
+            }
             control.put_in_force(config)?;
         }
         control.finish_what_was_begun();
+        control.watch_host();
         Ok(control)
     }
 
@@ -139,11 +154,26 @@ impl Control {
             return Ok(());
         }
         self.locals = locals;
+        if let Some(prefix) = concerns::too_large(&self.config().marks, self.ours()) {
+            tracing::warn!(
+                "{prefix} is routed as local: only the first of its addresses are served by mark"
+            );
+        }
         let config = self.config().clone();
         if self.generations.concerns() == Some(&self.concerns(&config)) {
             return Ok(());
         }
         self.put_in_force(config)
+    }
+
+    /// The addresses that clients reach services by: those of services, and those that mark rules lead to services.
+    #[must_use]
+    pub fn virtual_addresses(&self) -> BTreeSet<IpAddr> {
+        let config = self.config();
+        config
+            .virtual_addresses()
+            .chain(concerns::marked(config, self.ours()))
+            .collect()
     }
 
     /// Tells each destination's live line the address that this host sends tunnelled packets to it from.
@@ -232,10 +262,15 @@ impl Control {
             })
     }
 
-    fn concerns(&self, config: &Config) -> crate::generation::Concerns {
-        concerns::of(config, |address| {
-            self.any_vip || self.locals.is_local(address)
-        })
+    fn concerns(&self, config: &Config) -> Concerns {
+        concerns::of(config, self.ours())
+    }
+
+    fn ours(&self) -> Ours<'_> {
+        Ours {
+            locals: &self.locals,
+            any: self.any_vip,
+        }
     }
 
     /// What a director killed in the middle of a change may have left undone: hints and thresholds of live lines, the

@@ -1,8 +1,10 @@
 //! What this version cannot do: refused as a whole, never done by halves.
 
 use crate::config::{DestinationConfig, ServiceConfig};
-use lvsx_ipvs::{Errno, Family, ForwardingMethod, ServiceFlags, ServiceKey, TunnelType};
-use std::net::IpAddr;
+use lvsx_ipvs::{Errno, ForwardingMethod, ServiceKey, TunnelType};
+
+/// `TUNNEL_ENCAP_FLAG_REMCSUM`: checksums of the inner packet left to the far end.
+const REMCSUM: u16 = 2;
 
 fn refuse(what: &str) -> Result<(), Errno> {
     tracing::warn!("refused: {what} not offered by this version");
@@ -15,22 +17,11 @@ fn refuse(what: &str) -> Result<(), Errno> {
 /// `EOPNOTSUPP`, with a log line that names what is missing.
 pub(super) fn of_service(service: &ServiceConfig) -> Result<(), Errno> {
     match service.key {
-        ServiceKey::Mark { .. } => refuse("services by firewall mark are")?,
         ServiceKey::Address { protocol, .. } if protocol > 255 => {
-            refuse("protocol numbers above 255 are")?
+            refuse("protocol numbers above 255 are")
         }
-        ServiceKey::Address { .. } => {}
+        _ => Ok(()),
     }
-    if service.key.family() == Family::V6 {
-        refuse("IPv6 services are")?;
-    }
-    if service.flags.contains(ServiceFlags::PERSISTENT) {
-        refuse("persistent services are")?;
-    }
-    if service.flags.contains(ServiceFlags::ONE_PACKET) {
-        refuse("one-packet scheduling is")?;
-    }
-    Ok(())
 }
 
 /// Refuses destinations that packets could not be sent to.
@@ -39,11 +30,13 @@ pub(super) fn of_service(service: &ServiceConfig) -> Result<(), Errno> {
 /// `EOPNOTSUPP`, with a log line that names what is missing.
 pub(super) fn of_destination(destination: &DestinationConfig) -> Result<(), Errno> {
     let settings = &destination.settings;
-    if matches!(destination.key.addr, IpAddr::V6(_)) {
-        refuse("IPv6 destinations are")?;
-    }
-    if settings.method == ForwardingMethod::Tunnel && settings.tunnel.kind != TunnelType::Ipip {
-        refuse("tunnels other than IP in IP are")?;
+    if settings.method == ForwardingMethod::Tunnel {
+        if let TunnelType::Other(_) = settings.tunnel.kind {
+            refuse("tunnels other than ipip, gue and gre are")?;
+        }
+        if settings.tunnel.flags & REMCSUM != 0 {
+            refuse("remote checksums (`--tun-remcsum`) are")?;
+        }
     }
     if settings.tunnel.flags > 255 {
         refuse("tunnel flags above 255 are")?;

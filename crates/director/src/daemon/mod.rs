@@ -2,7 +2,7 @@
 //!
 //! | task | does | is told to end by |
 //! |---|---|---|
-//! | `Daemon::run` | answers requests one after another, follows the network, estimates rates | a signal |
+//! | `Daemon::run` | answers requests one after another, follows the network, estimates rates, watches the memory | a signal |
 //! | `unix`, one a client | reads a request, waits for the answers, sends them | its client, or patience |
 //! | `netlink`, and one a slow receiver | the same on the netlink port | patience |
 //!
@@ -43,6 +43,8 @@ use topology::Topology;
 
 /// Between two runs of the estimators.
 const ESTIMATOR: Duration = Duration::from_secs(2);
+/// Between two looks at the memory that is left, for the defences.
+const DEFENCE: Duration = Duration::from_secs(1);
 /// Estimator runs between two looks at the trash: a minute.
 const TRASH_EVERY: u64 = 30;
 /// Events of the network come in bursts; this long after the first, everything is looked at again.
@@ -220,6 +222,8 @@ impl Daemon {
         estimator.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first tick is due at once; the first run two seconds later.
         estimator.tick().await;
+        let mut defence = interval(DEFENCE);
+        defence.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look_at: Option<tokio::time::Instant> = None;
         loop {
             let look = async {
@@ -247,6 +251,7 @@ impl Daemon {
                     self.topology.packet_asks(hop).await;
                 },
                 _ = estimator.tick() => self.tick().await,
+                _ = defence.tick() => self.control.watch_host(),
             }
         }
     }

@@ -134,6 +134,13 @@ impl Topology {
     async fn network_changed(&mut self, plane: &mut Plane, control: &mut Control) {
         self.ways.clear();
         ports::update(&plane.tables, &self.facts);
+        let interfaces = &self.facts.interfaces;
+        let by_name = interfaces
+            .iter()
+            .map(|(index, it)| (it.name.clone(), *index));
+        if control.set_interfaces(by_name.collect()).is_err() {
+            tracing::error!("the interfaces of the mark rules are older than the network");
+        }
         if control.set_locals(self.facts.locals.clone()).is_err() {
             tracing::error!("the address filter is older than the network");
         }
@@ -164,7 +171,7 @@ impl Topology {
             IpAddr::V4(address) => Some(address),
             IpAddr::V6(_) => None,
         };
-        let virtuals: BTreeSet<Ipv4Addr> = config.virtual_addresses().filter_map(ipv4).collect();
+        let virtuals = control.virtual_addresses();
         let destinations = config
             .services
             .values()

@@ -1,10 +1,10 @@
 //! Between the director's types and the lines of a generation.
 
-use crate::config::{DestinationConfig, Removed, ServiceConfig};
+use crate::config::{DestinationConfig, Marked, Removed, ServiceConfig};
 use lvsx_core::generation::{self, DestinationLine, ServiceLine};
 use lvsx_ipvs::{
-    DestinationKey, DestinationSettings, ForwardingMethod, Netmask, ServiceFlags, ServiceKey,
-    Tunnel, TunnelType,
+    DestinationKey, DestinationSettings, Family, ForwardingMethod, MarkChange, MarkRule, Netmask,
+    PortRange, Prefix, ServiceFlags, ServiceKey, Tunnel, TunnelType,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -26,23 +26,38 @@ pub fn address(raw: u32) -> Ipv4Addr {
     Ipv4Addr::from(raw.to_ne_bytes())
 }
 
-/// The key by which packets find an IPv4 service; `None` for what has no such key.
+/// An IPv6 address as packets carry it.
 #[must_use]
-pub fn table_key(key: &ServiceKey) -> Option<generation::ServiceKey> {
-    match key {
+pub fn raw_address6(address: Ipv6Addr) -> [u64; 2] {
+    family_and_words(IpAddr::V6(address)).1
+}
+
+/// The key by which packets find a service in the table of a generation spread by `seed`; `None` for what has no such key.
+#[must_use]
+pub fn table_key(key: &ServiceKey, seed: u64) -> Option<generation::ServiceKey> {
+    let of = |protocol: u16| u8::try_from(protocol).ok();
+    Some(match *key {
         ServiceKey::Address {
             protocol,
             addr: IpAddr::V4(addr),
             port,
-        } => {
-            let protocol = u8::try_from(*protocol).ok()?;
-            Some(generation::ServiceKey::ipv4(
-                protocol,
-                raw_address(*addr),
-                port.to_be(),
-            ))
+        } => generation::ServiceKey::ipv4(of(protocol)?, raw_address(addr), port.to_be()),
+        ServiceKey::Address {
+            protocol,
+            addr: IpAddr::V6(addr),
+            port,
+        } => generation::ServiceKey::ipv6(seed, of(protocol)?, raw_address6(addr), port.to_be()),
+        ServiceKey::Mark { family, mark } => {
+            generation::ServiceKey::marked(family_number(family), mark)
         }
-        _ => None,
+    })
+}
+
+/// A family as lines hold it.
+fn family_number(family: Family) -> u8 {
+    match family {
+        Family::V4 => IPV4,
+        Family::V6 => IPV6,
     }
 }
 
@@ -58,8 +73,7 @@ fn family_and_words(addr: IpAddr) -> (u8, [u64; 2]) {
             IPV6
         }
     };
-    let (low, high) = bytes.split_at(8);
-    (family, [low, high].map(native_word))
+    (family, words(bytes))
 }
 
 /// Eight bytes as they lie in memory, as everywhere in the lines.
@@ -139,7 +153,7 @@ pub(super) fn service_key(line: &ServiceLine) -> Option<ServiceKey> {
             port: u16::from_be(line.port),
         },
         mark => ServiceKey::Mark {
-            family: lvsx_ipvs::Family::of(&addr),
+            family: Family::of(&addr),
             mark,
         },
     })
@@ -154,8 +168,8 @@ pub(super) fn service_config(line: &ServiceLine) -> Option<ServiceConfig> {
         flags: ServiceFlags(line.flags),
         timeout: line.timeout,
         netmask: match key.family() {
-            lvsx_ipvs::Family::V4 => Netmask::V4(address(line.netmask)),
-            lvsx_ipvs::Family::V6 => Netmask::V6(line.netmask),
+            Family::V4 => Netmask::V4(address(line.netmask)),
+            Family::V6 => Netmask::V6(line.netmask),
         },
         destinations: Vec::new(),
     })
@@ -213,4 +227,107 @@ pub(super) fn removed(line: &DestinationLine, service: &ServiceLine) -> Option<R
         service: service_key(service)?,
         service_id: line.service,
     })
+}
+
+/// A mark rule as packets read it.
+pub(super) fn mark_line(marked: &Marked) -> generation::MarkRule {
+    let rule = &marked.rule;
+    let prefix = |prefix: Option<Prefix>| {
+        let Some(prefix) = prefix else {
+            return ([0; 2], [0; 2]);
+        };
+        (family_and_words(prefix.addr()).1, mask_words(prefix))
+    };
+    let ((destination, destination_mask), (source, source_mask)) =
+        (prefix(rule.to), prefix(rule.from));
+    let mut name = [0; 16];
+    for (byte, letter) in name
+        .iter_mut()
+        .zip(rule.interface.iter().flat_map(|it| it.bytes()))
+    {
+        *byte = letter;
+    }
+    let ports = |range: PortRange| [range.first, range.last];
+    generation::MarkRule {
+        family: rule.family.map_or(0, family_number),
+        protocol: rule.protocol.unwrap_or(0),
+        interface: match (&rule.interface, marked.interface) {
+            (None, _) => 0,
+            (Some(_), index) => index.unwrap_or(NO_INTERFACE),
+        },
+        value: rule.change.value,
+        mask: rule.change.mask,
+        destination,
+        destination_mask,
+        source,
+        source_mask,
+        destination_ports: ports(rule.ports),
+        source_ports: ports(rule.from_ports),
+        interface_name: words(name),
+    }
+}
+
+/// The mark rule that lines hold. `None`: its parts contradict each other.
+pub(super) fn marked(line: &generation::MarkRule) -> Option<Marked> {
+    let family = match line.family {
+        0 => None,
+        IPV4 => Some(Family::V4),
+        IPV6 => Some(Family::V6),
+        _ => return None,
+    };
+    let prefix = |address: [u64; 2], mask: [u64; 2]| {
+        let length = mask[0].count_ones() + mask[1].count_ones();
+        if length == 0 && address == [0; 2] {
+            return Some(None);
+        }
+        let addr = address_of(line.family, address)?;
+        let prefix = Prefix::new(addr, u8::try_from(length).ok()?)?;
+        (mask_words(prefix) == mask).then_some(Some(prefix))
+    };
+    let [low, high] = line.interface_name.map(u64::to_ne_bytes);
+    let name: Vec<u8> = low
+        .into_iter()
+        .chain(high)
+        .take_while(|byte| *byte != 0)
+        .collect();
+    let name = String::from_utf8(name).ok()?;
+    let ports = |[first, last]: [u16; 2]| PortRange { first, last };
+    let rule = MarkRule {
+        change: MarkChange {
+            value: line.value,
+            mask: line.mask,
+        },
+        family,
+        protocol: Some(line.protocol).filter(|protocol| *protocol != 0),
+        to: prefix(line.destination, line.destination_mask)?,
+        ports: ports(line.destination_ports),
+        from: prefix(line.source, line.source_mask)?,
+        from_ports: ports(line.source_ports),
+        interface: Some(name).filter(|name| !name.is_empty()),
+    };
+    Some(Marked {
+        interface: rule
+            .interface
+            .as_ref()
+            .and(Some(line.interface))
+            .filter(|index| *index != NO_INTERFACE),
+        rule: rule.checked().ok()?,
+    })
+}
+
+/// Index that no interface has.
+const NO_INTERFACE: u32 = u32::MAX;
+
+/// Sixteen bytes as two words.
+fn words(bytes: [u8; 16]) -> [u64; 2] {
+    let (low, high) = bytes.split_at(8);
+    [low, high].map(native_word)
+}
+
+/// The bits of an address that a prefix looks at, as lines hold them.
+fn mask_words(prefix: Prefix) -> [u64; 2] {
+    let mask = u128::MAX
+        .checked_shl(128 - u32::from(prefix.length()))
+        .unwrap_or(0);
+    words(mask.to_be_bytes())
 }

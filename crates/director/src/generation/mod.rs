@@ -10,19 +10,17 @@ mod lines;
 mod read;
 mod write;
 
-pub use lines::{address, raw_address, table_key};
+pub use lines::{address, raw_address, raw_address6, table_key};
 pub use read::Damaged;
 
+use crate::concerns::Concerns;
 use crate::config::{Config, ServiceConfig};
 use crate::tables::Tables;
 use arena::{Arena, Extent};
 use lvsx_core::env::state;
-use lvsx_core::generation::{Concern, RootLine, Table};
+use lvsx_core::generation::{RootLine, Table};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// IPv4 addresses that concern the director, raw, with what they are.
-pub type Concerns = BTreeMap<u32, Concern>;
 
 /// The arena cannot hold the generation; nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,11 +59,21 @@ struct Generation {
     /// The service blocks, by service id.
     blocks: BTreeMap<u32, Extent>,
     trash: Extent,
+    marks: Extent,
 }
 
 impl Generation {
     fn filter(&self) -> Extent {
         extent(self.root.filter)
+    }
+
+    /// Nothing where no IPv6 address concerns the director.
+    fn filter6(&self) -> Extent {
+        if self.root.filter6.base == 0 {
+            NOTHING
+        } else {
+            extent(self.root.filter6)
+        }
     }
 
     fn services(&self) -> Extent {
@@ -84,9 +92,11 @@ impl Generation {
         [
             self.line,
             self.filter(),
+            self.filter6(),
             self.services(),
             self.available(),
             self.trash,
+            self.marks,
         ]
         .into_iter()
         .chain(self.blocks.values().copied())
@@ -102,6 +112,9 @@ impl Generation {
         }
     }
 }
+
+/// No line at all.
+const NOTHING: Extent = Extent { first: 0, lines: 0 };
 
 fn extent(table: Table) -> Extent {
     Extent {

@@ -1,14 +1,15 @@
 //! Finding the generation in force again: what a director that starts beside living programs reads back.
 
 use super::arena::{Arena, Extent};
-use super::lines::{destination_config, removed, service_config};
-use super::{Concerns, Generation, Generations, Readers, extent};
-use crate::config::{Config, DestinationConfig, Removed, ServiceConfig};
+use super::lines::{destination_config, marked, removed, service_config};
+use super::{Generation, Generations, NOTHING, Readers, extent};
+use crate::concerns::Concerns;
+use crate::config::{Config, DestinationConfig, Marked, Removed, ServiceConfig};
 use crate::tables::Tables;
 use lvsx_core::env::state;
 use lvsx_core::generation::{
-    Concern, DestinationLine, NO_GENERATION, ROOT_LINES, RootLine, SERVICE_SLOTS, ServiceLine,
-    TIMEOUTS, filter_word,
+    Concern, DestinationLine, Details, MARK_RULE_LINES, MOST_MARK_RULES, MarkRule, NO_GENERATION,
+    ROOT_LINES, RootLine, Run, SERVICE_SLOTS, ServiceLine, TIMEOUTS, filter_word,
 };
 use lvsx_platform::Line;
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,6 +73,13 @@ impl<'a> Reader<'a> {
             extent(root.filter),
             "its filter lies outside the arena, or on other lines",
         )?;
+        let filter6: &[Line] = match root.filter6.base {
+            0 => &[],
+            _ => self.claim(
+                extent(root.filter6),
+                "its IPv6 filter lies outside the arena, or on other lines",
+            )?,
+        };
         let available = Extent {
             first: root.available,
             lines: root.available_lines,
@@ -84,10 +92,14 @@ impl<'a> Reader<'a> {
         }
         let (services, blocks) = self.services(&root)?;
         let (removed, trash) = self.trash(root.trash)?;
+        let details = Details::decode(&lines[2..]).ok_or(Damaged("it has no details"))?;
+        let (rules, marks) = self.marks(details.marks)?;
         let config = Config {
             services,
             trash: Arc::new(removed),
-            settings: root.settings,
+            values: details.values,
+            marks: Arc::new(rules),
+            icmp: details.icmp,
             timeouts: timeouts(&lines[1]),
         };
         let ids: BTreeSet<u32> = config.used_destinations();
@@ -107,9 +119,13 @@ impl<'a> Reader<'a> {
             root,
             line,
             config,
-            concerns: concerns(filter),
+            concerns: Concerns {
+                v4: concerns(filter),
+                v6: filter6.iter().flat_map(RootLine::in_filter6).collect(),
+            },
             blocks,
             trash,
+            marks,
         })
     }
 
@@ -172,7 +188,7 @@ impl<'a> Reader<'a> {
 
     fn trash(&mut self, first: u32) -> Result<(Vec<Removed>, Extent), Damaged> {
         if first == 0 {
-            return Ok((Vec::new(), Extent { first: 0, lines: 0 }));
+            return Ok((Vec::new(), NOTHING));
         }
         let (head, block) = self.block(first)?;
         let services = Extent {
@@ -204,6 +220,28 @@ impl<'a> Reader<'a> {
             },
         ))
     }
+
+    fn marks(&mut self, run: Run) -> Result<(Vec<Marked>, Extent), Damaged> {
+        if run.count == 0 {
+            return Ok((Vec::new(), NOTHING));
+        }
+        if run.count > MOST_MARK_RULES {
+            return Err(Damaged("more mark rules than there can be"));
+        }
+        let extent = Extent {
+            first: run.first,
+            lines: run.count * MARK_RULE_LINES,
+        };
+        let lines = self.claim(
+            extent,
+            "its mark rules lie outside the arena, or on other lines",
+        )?;
+        let rules = lines.chunks_exact(MARK_RULE_LINES as usize).map(|pair| {
+            marked(&MarkRule::decode(&pair[0], &pair[1]))
+                .ok_or(Damaged("a mark rule that contradicts itself"))
+        });
+        Ok((rules.collect::<Result<_, _>>()?, extent))
+    }
 }
 
 fn timeouts(line: &Line) -> [u32; TIMEOUTS] {
@@ -215,7 +253,7 @@ fn timeouts(line: &Line) -> [u32; TIMEOUTS] {
 }
 
 /// What the filter's words say.
-fn concerns(filter: &[Line]) -> Concerns {
+fn concerns(filter: &[Line]) -> BTreeMap<u32, Concern> {
     let kinds = [(true, true), (true, false), (false, true), (false, false)];
     let kinds = kinds.map(|(is_virtual, is_server)| Concern {
         is_virtual,

@@ -1,15 +1,15 @@
 //! Generations in plain memory, read with the functions that packets use, against a naive model.
 
 use super::*;
-use crate::config::{DestinationConfig, Removed};
+use crate::config::{DestinationConfig, Marked, Removed};
 use crate::tables::Capacity;
-use lvsx_core::generation::{DestinationLine, SchedulerKind, ServiceLine};
+use lvsx_core::generation::{Concern, DestinationLine, Ends, SchedulerKind, ServiceLine, Setting};
 use lvsx_ipvs::{
-    DestinationKey, DestinationSettings, ForwardingMethod, Netmask, ServiceFlags, ServiceKey,
-    Tunnel,
+    DestinationKey, DestinationSettings, Family, ForwardingMethod, MarkRule, Netmask, ServiceFlags,
+    ServiceKey, Tunnel,
 };
 use proptest::prelude::*;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 fn capacity(config: u32) -> Capacity {
     Capacity {
@@ -22,7 +22,20 @@ fn capacity(config: u32) -> Capacity {
 
 fn key(number: u8) -> ServiceKey {
     let protocol = if number.is_multiple_of(2) { 6 } else { 17 };
-    let addr = IpAddr::V4(Ipv4Addr::new(10, 0, number / 7, number));
+    let addr = match number % 4 {
+        1 => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into())),
+        2 => {
+            return ServiceKey::Mark {
+                family: if number.is_multiple_of(3) {
+                    Family::V6
+                } else {
+                    Family::V4
+                },
+                mark: u32::from(number) / 4 + 1,
+            };
+        }
+        _ => IpAddr::V4(Ipv4Addr::new(10, 0, number / 7, number)),
+    };
     ServiceKey::Address {
         protocol,
         addr,
@@ -34,7 +47,11 @@ fn destination(id: u32, weight: u32) -> DestinationConfig {
     DestinationConfig {
         id,
         key: DestinationKey {
-            addr: IpAddr::V4(Ipv4Addr::from(0xc0a8_0000 + id)),
+            addr: if id.is_multiple_of(5) {
+                IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, id as u16))
+            } else {
+                IpAddr::V4(Ipv4Addr::from(0xc0a8_0000 + id))
+            },
             port: 8080,
         },
         settings: DestinationSettings {
@@ -56,15 +73,109 @@ fn service(key: ServiceKey, destinations: Vec<DestinationConfig>) -> ServiceConf
     ServiceConfig {
         key,
         scheduler: SchedulerKind::WeightedRoundRobin,
-        flags: ServiceFlags::default(),
-        timeout: 0,
-        netmask: Netmask::V4(Ipv4Addr::BROADCAST),
+        flags: ServiceFlags::PERSISTENT,
+        timeout: 360,
+        netmask: match key.family() {
+            Family::V4 => Netmask::V4(Ipv4Addr::new(255, 255, 240, 0)),
+            Family::V6 => Netmask::V6(96),
+        },
         destinations,
     }
 }
 
 fn concerns(config: &Config) -> Concerns {
-    crate::concerns::of(config, |_| true)
+    crate::concerns::of(config, crate::concerns::Ours::EVERYTHING)
+}
+
+/// The block that packets to a service find.
+fn found(root: &RootLine, tables: &Tables, key: &ServiceKey) -> Option<u32> {
+    match *key {
+        ServiceKey::Address {
+            protocol,
+            addr: IpAddr::V6(addr),
+            port,
+        } => root.service6(tables, protocol as u8, raw_address6(addr), port.to_be()),
+        ServiceKey::Mark { family, mark } => {
+            let family = if family == Family::V4 { 2 } else { 10 };
+            root.marked(tables, family, mark)
+        }
+        key => root.service(tables, table_key(&key, root.seed)?),
+    }
+}
+
+/// A mark rule that holds for one port.
+fn mark_rule(number: u16) -> Marked {
+    let kinds = [
+        "protocol tcp to 192.0.2.0/24",
+        "protocol udp to 2001:db8::/32 from 2001:db8:1::/48",
+        "protocol tcp interface eth0",
+    ];
+    let rule = format!(
+        "mark {number} {} ports {}-{}",
+        kinds[usize::from(number) % kinds.len()],
+        number % 100,
+        number % 100 + 7
+    );
+    let rule: MarkRule = rule.parse().expect("a rule");
+    Marked {
+        interface: rule.interface.as_ref().and(Some(u32::from(number % 4) + 1)),
+        rule,
+    }
+}
+
+/// Some packets, so that rules match and do not.
+fn packets() -> impl Iterator<Item = Ends> {
+    let addresses = [
+        (2, "192.0.2.7", "10.0.0.1"),
+        (2, "192.0.3.7", "10.0.0.1"),
+        (10, "2001:db8::9", "2001:db8:1::1"),
+        (10, "2001:db8::9", "2001:db8:2::1"),
+    ];
+    addresses.into_iter().flat_map(|(family, to, from)| {
+        let words = |text: &str| match text.parse().expect("an address") {
+            IpAddr::V4(addr) => [u64::from(raw_address(addr)), 0],
+            IpAddr::V6(addr) => raw_address6(addr),
+        };
+        (0..400u32).map(move |number| Ends {
+            family,
+            protocol: if number.is_multiple_of(2) { 6 } else { 17 },
+            source_port: 1000u16.to_be(),
+            destination_port: ((number / 4) as u16).to_be(),
+            interface: number % 4,
+            source: words(from),
+            destination: words(to),
+        })
+    })
+}
+
+/// The mark of a packet by the rules as they read, one after another.
+fn model_mark(marks: &[Marked], ends: &Ends) -> u32 {
+    let addr = |words: [u64; 2]| {
+        let [low, high] = words.map(u64::to_ne_bytes);
+        match ends.family {
+            2 => IpAddr::from([low[0], low[1], low[2], low[3]]),
+            _ => IpAddr::from(<[u8; 16]>::try_from([low, high].concat()).expect("16 bytes")),
+        }
+    };
+    let mut mark = 0;
+    for Marked { rule, interface } in marks {
+        let family = if ends.family == 2 {
+            Family::V4
+        } else {
+            Family::V6
+        };
+        let ports = rule.ports.first..=rule.ports.last;
+        let matches = rule.family.is_none_or(|it| it == family)
+            && rule.protocol.is_none_or(|it| it == ends.protocol)
+            && rule.to.is_none_or(|it| it.contains(addr(ends.destination)))
+            && rule.from.is_none_or(|it| it.contains(addr(ends.source)))
+            && ports.contains(&u16::from_be(ends.destination_port))
+            && (rule.interface.is_none() || *interface == Some(ends.interface));
+        if matches {
+            mark = mark & !rule.change.mask ^ rule.change.value;
+        }
+    }
+    mark
 }
 
 /// What packets see of the generation in force must be what the configuration says.
@@ -72,8 +183,7 @@ fn assert_in_force(tables: &Tables, config: &Config, absent: impl Iterator<Item 
     let root = RootLine::current(tables).expect("a generation is in force");
     assert_eq!(root.services_count as usize, config.services.len());
     for (id, service) in &config.services {
-        let key = table_key(&service.key).expect("an IPv4 service");
-        let block = root.service(tables, key).expect("the service is found");
+        let block = found(&root, tables, &service.key).expect("the service is found");
         let head = ServiceLine::decode(&tables.config[block as usize]);
         assert_eq!((head.id, head.scheduler), (*id, service.scheduler));
         assert_eq!((head.max_weight, head.weight_step), service.weight_steps());
@@ -92,10 +202,7 @@ fn assert_in_force(tables: &Tables, config: &Config, absent: impl Iterator<Item 
         assert_eq!(ids, expected);
     }
     for key in absent.filter(|key| config.service(key).is_none()) {
-        assert_eq!(
-            root.service(tables, table_key(&key).expect("an IPv4 service")),
-            None
-        );
+        assert_eq!(found(&root, tables, &key), None);
     }
     let available: std::collections::BTreeSet<u32> = config.available().collect();
     for id in 0..tables.capacity.destinations {
@@ -106,13 +213,30 @@ fn assert_in_force(tables: &Tables, config: &Config, absent: impl Iterator<Item 
         );
     }
     let expected = concerns(config);
-    for (address, concern) in &expected {
+    for (address, concern) in &expected.v4 {
         assert_eq!(root.concern(tables, *address), *concern);
     }
+    for (address, concern) in &expected.v6 {
+        assert_eq!(root.concern6(tables, *address), *concern);
+    }
+    for number in 0..64 {
+        let address = raw_address6(Ipv6Addr::new(0x2001, 0xdb8, 7, 0, 0, 0, 0, number));
+        assert_eq!(root.concern6(tables, address), Concern::default());
+    }
+    assert_eq!(root.kinds, config.kinds());
+    for ends in packets() {
+        assert_eq!(
+            root.mark_of(tables, &ends),
+            model_mark(&config.marks, &ends),
+            "{ends:?}"
+        );
+    }
     let strangers = (0..64).map(|number| raw_address(Ipv4Addr::new(203, 0, 113, number)));
-    for address in strangers.filter(|address| !expected.contains_key(address)) {
+    for address in strangers.filter(|address| !expected.v4.contains_key(address)) {
         assert_eq!(root.concern(tables, address), Concern::default());
     }
+    assert_eq!(root.settings, config.values.settings());
+    assert_eq!(root.icmp_limits(tables), config.icmp);
     for (number, ticks) in config.timeouts.iter().enumerate() {
         assert_eq!(root.timeout(tables, number as u32), *ticks);
     }
@@ -177,7 +301,7 @@ fn an_untouched_service_keeps_its_lines() {
         .expect("it fits");
     let block = |tables: &Tables| {
         let root = RootLine::current(tables).expect("in force");
-        root.service(tables, table_key(&key(1)).expect("IPv4"))
+        found(&root, tables, &key(1))
     };
     let before = block(&tables);
     config
@@ -257,6 +381,10 @@ enum Op {
     Delete(u8, u8),
     EmptyTrash,
     Timeout(u8, u32),
+    Setting(usize, i32),
+    Icmp(u32),
+    Mark(u16),
+    FlushMarks,
     Restart,
 }
 
@@ -270,6 +398,10 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (service, any::<u8>()).prop_map(|(service, place)| Op::Delete(service, place)),
         1 => Just(Op::EmptyTrash),
         1 => (0..16u8, any::<u32>()).prop_map(|(number, ticks)| Op::Timeout(number, ticks)),
+        1 => (0..Setting::ALL.len(), any::<i32>()).prop_map(|(number, value)| Op::Setting(number, value)),
+        1 => any::<u32>().prop_map(Op::Icmp),
+        2 => any::<u16>().prop_map(Op::Mark),
+        1 => Just(Op::FlushMarks),
         1 => Just(Op::Restart),
     ]
 }
@@ -339,6 +471,12 @@ fn apply(config: &mut Config, op: &Op, next_id: &mut u32) {
         }
         Op::EmptyTrash => config.trash = Arc::default(),
         Op::Timeout(number, ticks) => config.timeouts[usize::from(number)] = ticks,
+        Op::Setting(number, value) => {
+            config.values = config.values.with(Setting::ALL[number], value);
+        }
+        Op::Mark(number) => Arc::make_mut(&mut config.marks).push(mark_rule(number)),
+        Op::FlushMarks => config.marks = Arc::default(),
+        Op::Icmp(value) => config.icmp.burst = value,
         Op::Service(_) | Op::Restart => {}
     }
 }
@@ -349,7 +487,7 @@ proptest! {
     /// After every change packets see exactly the configuration, and a director that starts anew reads it back.
     #[test]
     fn packets_see_every_change_and_a_restart_finds_it(ops in prop::collection::vec(op(), 1..60)) {
-        let tables = Tables::plain(capacity(1200));
+        let tables = Tables::plain(capacity(4000));
         let mut generations = Generations::none(&tables, Readers::Nobody);
         let (mut config, mut next_id) = (Config::default(), 0);
         for op in &ops {

@@ -2,15 +2,16 @@
 
 use super::arena::Extent;
 use super::buckets::{buckets_for, lay_out};
-use super::lines::{destination_line, identity_line, service_line, table_key};
-use super::{Concerns, Generation, Generations};
+use super::lines::{destination_line, identity_line, mark_line, service_line, table_key};
+use super::{Generation, Generations, NOTHING};
+use crate::concerns::Concerns;
 use crate::config::{Config, Removed, ServiceConfig};
 use crate::tables::Tables;
 use lvsx_core::generation::{
-    FILTER_PROBES, ROOT_LINES, RootLine, SERVICE_PROBES, SERVICE_SLOTS, Table, filter_bucket,
-    filter_word, service_bucket,
+    Concern, Details, FILTER_PROBES, FILTER6_SLOTS, ROOT_LINES, RootLine, Run, SERVICE_PROBES,
+    SERVICE_SLOTS, Table, filter_bucket, filter_word, filter6_bucket, filter6_line, service_bucket,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Words of a line, and so addresses in a bucket of the filter.
@@ -94,24 +95,33 @@ fn next(
 
     let seed = present.map_or(0, |present| present.root.seed);
     let keep_services = present.filter(|present| present.blocks == blocks);
-    let keep_filter = present.filter(|present| present.concerns == *concerns);
-    let (seed, filter, services) = match (keep_filter, keep_services) {
-        (Some(filter), Some(services)) => (seed, filter.root.filter, services.root.services),
-        (keep_filter, keep_services) => {
-            let (spread, filter_lines, service_lines) =
-                hash_tables(config, concerns, &blocks, seed)?;
+    let keep_filter = present.filter(|present| present.concerns.v4 == concerns.v4);
+    let keep_filter6 = present.filter(|present| present.concerns.v6 == concerns.v6);
+    let (seed, filter, filter6, services) = match (keep_filter, keep_filter6, keep_services) {
+        (Some(present), Some(_), Some(_)) => {
+            let root = present.root;
+            (seed, root.filter, root.filter6, root.services)
+        }
+        _ => {
+            let tables = hash_tables(config, concerns, &blocks, seed)?;
             let kept = |kept: Option<&Generation>| {
-                kept.filter(|_| spread == seed).map(|present| present.root)
+                kept.filter(|_| tables.seed == seed)
+                    .map(|present| present.root)
             };
             let filter = match kept(keep_filter) {
                 Some(root) => root.filter,
-                None => draft.put_table(&filter_lines)?,
+                None => draft.put_table(&tables.filter)?,
+            };
+            let filter6 = match kept(keep_filter6) {
+                Some(root) => root.filter6,
+                None if concerns.v6.is_empty() => Table::default(),
+                None => draft.put_table(&tables.filter6)?,
             };
             let services = match kept(keep_services) {
                 Some(root) => root.services,
-                None => draft.put_table(&service_lines)?,
+                None => draft.put_table(&tables.services)?,
             };
-            (spread, filter, services)
+            (tables.seed, filter, filter6, services)
         }
     };
 
@@ -123,25 +133,47 @@ fn next(
     };
     let trash = match present {
         Some(present) if Arc::ptr_eq(&present.config.trash, &config.trash) => present.trash,
-        _ if config.trash.is_empty() => Extent { first: 0, lines: 0 },
+        _ if config.trash.is_empty() => NOTHING,
         _ => draft.put(&trash_block(&config.trash))?,
+    };
+    let marks = match present {
+        Some(present) if Arc::ptr_eq(&present.config.marks, &config.marks) => present.marks,
+        _ if config.marks.is_empty() => NOTHING,
+        _ => {
+            let rules = config
+                .marks
+                .iter()
+                .flat_map(|rule| mark_line(rule).encode());
+            draft.put(&rules.collect::<Vec<_>>())?
+        }
     };
 
     let line = draft.put(&[[0; WORDS]; ROOT_LINES as usize])?;
     let root = RootLine {
         filter,
+        filter6,
         services,
         available: available.first,
         available_lines: available.lines,
-        settings: config.settings,
+        settings: config.values.settings(),
         seed,
         timeouts: line.first + 1,
         trash: trash.first,
         services_count: config.services.len() as u32,
+        kinds: config.kinds(),
     };
+    let details = Details {
+        marks: Run {
+            first: marks.first,
+            count: config.marks.len() as u32,
+        },
+        icmp: config.icmp,
+        values: config.values,
+    };
+    let first = root.encode(line.first, &config.timeouts);
     for (line, words) in draft.tables.config[line.first as usize..]
         .iter()
-        .zip(root.encode(line.first, &config.timeouts))
+        .zip(first.into_iter().chain(details.encode()))
     {
         line.iter()
             .zip(words)
@@ -156,6 +188,7 @@ fn next(
         concerns: concerns.clone(),
         blocks,
         trash,
+        marks,
     })
 }
 
@@ -203,46 +236,54 @@ fn availability(config: &Config) -> Vec<[u64; WORDS]> {
     lines
 }
 
-/// The filter and the service table for one seed: `seed` if it does, else the next one that does.
-#[allow(
-    clippy::type_complexity,
-    reason = "a seed and the two tables it spreads"
-)]
+/// The tables that a seed spreads, as lines.
+struct HashTables {
+    seed: u64,
+    filter: Vec<[u64; WORDS]>,
+    filter6: Vec<[u64; WORDS]>,
+    services: Vec<[u64; WORDS]>,
+}
+
+/// The filters and the service table for one seed: `seed` if it does, else the next one that does.
 fn hash_tables(
     config: &Config,
     concerns: &Concerns,
     blocks: &BTreeMap<u32, Extent>,
     seed: u64,
-) -> Option<(u64, Vec<[u64; WORDS]>, Vec<[u64; WORDS]>)> {
+) -> Option<HashTables> {
     (0..SEEDS).find_map(|attempt| {
         let seed = seed.wrapping_add(attempt);
-        Some((
+        Some(HashTables {
             seed,
-            filter_table(concerns, seed)?,
-            service_table(config, blocks, seed)?,
-        ))
+            filter: filter_table(&concerns.v4, seed)?,
+            filter6: filter6_table(&concerns.v6, seed)?,
+            services: service_table(config, blocks, seed)?,
+        })
     })
 }
 
-fn filter_table(concerns: &Concerns, seed: u64) -> Option<Vec<[u64; WORDS]>> {
+fn filter_table(concerns: &BTreeMap<u32, Concern>, seed: u64) -> Option<Vec<[u64; WORDS]>> {
     let words: Vec<(u32, u64)> = concerns
         .iter()
         .map(|(address, concern)| (*address, filter_word(*address, *concern)))
         .collect();
-    let least = buckets_for(words.len(), WORDS);
-    (0..=DOUBLINGS).find_map(|doubling| {
-        let buckets = least << doubling;
-        let first = |(address, _): (u32, u64)| filter_bucket(address, seed, buckets - 1);
-        let table = lay_out(&words, buckets, WORDS, FILTER_PROBES, first)?;
-        Some(
-            table
-                .iter()
-                .map(|bucket| line_of(bucket.iter().map(|(_, word)| *word)))
-                .collect(),
-        )
-    })
+    let first = |(address, _): (u32, u64), mask| filter_bucket(address, seed, mask);
+    let table = doubled(&words, WORDS, FILTER_PROBES, first)?;
+    let line = |bucket: &Vec<(u32, u64)>| line_of(bucket.iter().map(|(_, word)| *word));
+    Some(table.iter().map(line).collect())
 }
 
+fn filter6_table(concerns: &BTreeMap<[u64; 2], Concern>, seed: u64) -> Option<Vec<[u64; WORDS]>> {
+    let addresses: Vec<([u64; 2], Concern)> = concerns
+        .iter()
+        .map(|(address, concern)| (*address, *concern))
+        .collect();
+    let first = |(address, _): ([u64; 2], Concern), mask| filter6_bucket(address, seed, mask);
+    let table = doubled(&addresses, FILTER6_SLOTS, FILTER_PROBES, first)?;
+    Some(table.iter().map(|bucket| filter6_line(bucket)).collect())
+}
+
+/// The table of services. `None` also where two have the same key, which another seed tells apart.
 fn service_table(
     config: &Config,
     blocks: &BTreeMap<u32, Extent>,
@@ -251,21 +292,35 @@ fn service_table(
     let slots: Vec<_> = config
         .services
         .iter()
-        .filter_map(|(id, service)| Some((table_key(&service.key)?, blocks.get(id)?.first)))
+        .filter_map(|(id, service)| Some((table_key(&service.key, seed)?, blocks.get(id)?.first)))
         .collect();
-    let least = buckets_for(slots.len(), SERVICE_SLOTS);
+    let distinct: BTreeSet<u64> = slots.iter().map(|(key, _)| key.word()).collect();
+    if distinct.len() != slots.len() {
+        return None;
+    }
+    let first = |(key, _), mask| service_bucket(key, seed, mask);
+    let table = doubled(&slots, SERVICE_SLOTS, SERVICE_PROBES, first)?;
+    let line = |bucket: &Vec<(lvsx_core::generation::ServiceKey, u32)>| {
+        line_of(
+            bucket
+                .iter()
+                .flat_map(|(key, block)| [key.word(), u64::from(*block)]),
+        )
+    };
+    Some(table.iter().map(line).collect())
+}
+
+/// `keys` laid out in as few buckets as will do; `first` says a key's first bucket in a table of so many less one.
+fn doubled<K: Copy>(
+    keys: &[K],
+    slots: usize,
+    probes: u32,
+    first: impl Fn(K, u32) -> u32,
+) -> Option<Vec<Vec<K>>> {
+    let least = buckets_for(keys.len(), slots);
     (0..=DOUBLINGS).find_map(|doubling| {
         let buckets = least << doubling;
-        let first = |(key, _)| service_bucket(key, seed, buckets - 1);
-        let table = lay_out(&slots, buckets, SERVICE_SLOTS, SERVICE_PROBES, first)?;
-        let line = |bucket: &Vec<(lvsx_core::generation::ServiceKey, u32)>| {
-            line_of(
-                bucket
-                    .iter()
-                    .flat_map(|(key, block)| [key.word(), u64::from(*block)]),
-            )
-        };
-        Some(table.iter().map(line).collect())
+        lay_out(keys, buckets, slots, probes, |key| first(key, buckets - 1))
     })
 }
 

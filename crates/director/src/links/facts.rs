@@ -1,12 +1,13 @@
 //! What is the case in the network namespace, as plain data.
 
 use crate::addresses::{AddressKind, LocalRoute, LocalTable};
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::link::{
     InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
 };
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +76,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// The facts in these messages; IPv4 routes only.
+    /// The facts in these messages. Next hops of routes are IPv4's only.
     #[must_use]
     pub fn of(links: &[LinkMessage], routes: &[RouteMessage]) -> Self {
         let mut facts = Self {
@@ -98,6 +99,7 @@ impl Facts {
         let kind = match route.header.kind {
             RouteType::Local => AddressKind::Local,
             RouteType::Broadcast => AddressKind::Broadcast,
+            RouteType::Anycast => AddressKind::Local,
             RouteType::Unicast => {
                 let hops = hops(&route.attributes);
                 if length == 0 {
@@ -113,12 +115,21 @@ impl Facts {
             .attributes
             .iter()
             .find_map(|attribute| match attribute {
-                RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(*address),
+                RouteAttribute::Destination(RouteAddress::Inet(address)) => {
+                    Some(IpAddr::V4(*address))
+                }
+                RouteAttribute::Destination(RouteAddress::Inet6(address)) => {
+                    Some(IpAddr::V6(*address))
+                }
                 _ => None,
             });
+        let everything = match route.header.address_family {
+            AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        };
         let interface = interfaces(&route.attributes).next().unwrap_or(0);
         self.locals.0.push(LocalRoute {
-            prefix: prefix.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            prefix: prefix.unwrap_or(everything),
             length,
             kind,
             interface,

@@ -17,15 +17,17 @@ use rtnetlink::packet_route::neighbour::NeighbourMessage;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// What is listened to.
-const GROUPS: [MulticastGroup; 5] = [
+const GROUPS: [MulticastGroup; 7] = [
     MulticastGroup::Link,
     MulticastGroup::Neigh,
     MulticastGroup::Ipv4Ifaddr,
     MulticastGroup::Ipv4Route,
     MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv6Route,
 ];
 
 /// Something changed.
@@ -72,16 +74,23 @@ impl Links {
             .try_collect()
             .await
             .context("listing interfaces")?;
-        let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let routes: Vec<_> = self
-            .handle
-            .route()
-            .get(all)
-            .execute()
-            .try_collect()
+        let mut routes = self
+            .routes(RouteMessageBuilder::<Ipv4Addr>::new().build())
             .await
-            .context("listing routes")?;
+            .context("listing IPv4 routes")?;
+        match self
+            .routes(RouteMessageBuilder::<Ipv6Addr>::new().build())
+            .await
+        {
+            Ok(more) => routes.extend(more),
+            // A kernel without IPv6 has none.
+            Err(error) => tracing::debug!("listing IPv6 routes: {error}"),
+        }
         Ok(Facts::of(&links, &routes))
+    }
+
+    async fn routes(&self, all: RouteMessage) -> Result<Vec<RouteMessage>, rtnetlink::Error> {
+        self.handle.route().get(all).execute().try_collect().await
     }
 
     /// All neighbours, as they are now.

@@ -2,7 +2,7 @@
 
 use super::facts::{Facts, Hop, Interface, InterfaceKind};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// The interfaces to serve, name by index. A member of a bridge, a bond or a team stands for its master.
 ///
@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 #[must_use]
 pub fn interfaces(
     facts: &Facts,
-    virtuals: impl Iterator<Item = Ipv4Addr>,
+    virtuals: impl Iterator<Item = IpAddr>,
     servers: impl Iterator<Item = Hop>,
     named: &[String],
 ) -> BTreeMap<u32, String> {
@@ -87,7 +87,7 @@ mod tests {
 
     fn facts() -> Facts {
         let local = |address: [u8; 4], interface| LocalRoute {
-            prefix: address.into(),
+            prefix: IpAddr::from(address),
             length: 32,
             kind: AddressKind::Local,
             interface,
@@ -120,7 +120,7 @@ mod tests {
     fn served(virtuals: &[[u8; 4]], servers: &[u32], named: &[&str]) -> Vec<String> {
         let hops = servers.iter().map(|interface| Hop {
             interface: *interface,
-            address: Ipv4Addr::UNSPECIFIED,
+            address: std::net::Ipv4Addr::UNSPECIFIED,
         });
         let named: Vec<String> = named.iter().map(|name| (*name).to_owned()).collect();
         interfaces(

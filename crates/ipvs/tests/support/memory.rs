@@ -1,8 +1,9 @@
 //! A director that keeps what it is told and forwards nothing: the reference model of the dialogue.
 
 use lvsx_ipvs::{
-    Destination, DestinationKey, DestinationSettings, Director, Errno, Family, Info, Netmask,
-    Service, ServiceFlags, ServiceKey, ServiceSettings, Stats, SyncDaemon, SyncRole, Timeouts,
+    Destination, DestinationKey, DestinationSettings, Director, Errno, Family, Info, MarkEdit,
+    MarkRule, Netmask, Refused, Service, ServiceFlags, ServiceKey, ServiceSettings, Stats,
+    SyncDaemon, SyncRole, Timeouts,
 };
 
 /// Schedulers it knows.
@@ -18,6 +19,8 @@ pub(crate) struct MemoryDirector {
     pub(crate) timeouts: Timeouts,
     pub(crate) daemons: Vec<SyncDaemon>,
     pub(crate) connections: Vec<u8>,
+    pub(crate) amemthresh: i32,
+    pub(crate) marks: Vec<MarkRule>,
 }
 
 impl MemoryDirector {
@@ -241,6 +244,44 @@ impl Director for MemoryDirector {
     fn delete_daemon(&mut self, role: SyncRole) -> Result<(), Errno> {
         let at = self.daemons.iter().position(|daemon| daemon.role == role);
         self.daemons.remove(at.ok_or(Errno::ESRCH)?);
+        Ok(())
+    }
+
+    fn settings(&self) -> String {
+        format!("amemthresh = {}\n", self.amemthresh)
+    }
+
+    fn set_setting(&mut self, name: &str, value: &str) -> Result<(), Refused> {
+        if name != "amemthresh" {
+            return Err(Refused::new(
+                Errno::ENOENT,
+                format!("{name} does not exist"),
+            ));
+        }
+        self.amemthresh = value
+            .parse()
+            .map_err(|_| Refused::new(Errno::EINVAL, format!("`{value}` is not a number")))?;
+        Ok(())
+    }
+
+    fn marks(&self) -> Vec<MarkRule> {
+        self.marks.clone()
+    }
+
+    fn edit_marks(&mut self, edits: &[MarkEdit]) -> Result<(), Refused> {
+        let mut marks = self.marks.clone();
+        for edit in edits {
+            match edit {
+                MarkEdit::Add(rule) => marks.push(rule.clone()),
+                MarkEdit::Flush => marks.clear(),
+                MarkEdit::Delete(rule) => {
+                    let place = marks.iter().rposition(|other| other == rule);
+                    let missing = || Refused::new(Errno::ENOENT, format!("no rule `{rule}`"));
+                    marks.remove(place.ok_or_else(missing)?);
+                }
+            }
+        }
+        self.marks = marks;
         Ok(())
     }
 
