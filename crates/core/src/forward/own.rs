@@ -1,8 +1,10 @@
-//! Headers of the director's own, written into room made in front of a packet.
+//! Headers of the director's own, written into room made in front of a packet, and the sum of what lies behind them.
 
+use super::masquerade::{TCP_CHECKSUM, UDP_CHECKSUM};
 use crate::packet::Packet;
+use crate::state::{TCP, UDP};
 use crate::wire::{ETHERNET, FIXED6, OUTER4};
-use lvsx_platform::{store16, store32, store64};
+use lvsx_platform::{load16, store16, store32, store64};
 
 /// Writes an IPv4 header behind the link-layer header.
 #[inline(always)]
@@ -47,4 +49,31 @@ pub(super) fn store6<P: Packet>(
 pub(super) fn store_kind<P: Packet>(packet: &mut P, kind: u16) -> Option<()> {
     store16(packet.bytes_mut::<2>(12)?, kind);
     Some(())
+}
+
+/// Where the checksum of a whole TCP or UDP packet lies; 0 of anything else.
+#[inline(always)]
+pub(super) fn checksum_at(protocol: u8, transport: usize, is_fragment: bool) -> usize {
+    match protocol {
+        TCP if !is_fragment => transport + TCP_CHECKSUM,
+        UDP if !is_fragment => transport + UDP_CHECKSUM,
+        _ => 0,
+    }
+}
+
+/// Sum of the first `length` bytes behind the link-layer header, as they will leave. An unfinished transport checksum makes
+/// its segment sum up to the complement of what it holds now (local checksum offload, as in Linux).
+#[inline(always)]
+pub(super) fn sum<P: Packet>(
+    packet: &mut P,
+    length: u32,
+    transport: usize,
+    checksum_at: usize,
+) -> Option<u64> {
+    if checksum_at != 0 && packet.is_partial(checksum_at) {
+        let begun = load16(packet.bytes::<2>(checksum_at)?);
+        let headers = packet.sum(ETHERNET, transport.checked_sub(ETHERNET)? as u32)?;
+        return Some(u64::from(headers) + u64::from(!begun));
+    }
+    packet.sum(ETHERNET, length).map(u64::from)
 }

@@ -9,8 +9,8 @@
 //! `icmp_ratemask` (3, 4, 11, 12), `icmp_msgs_per_sec` (1000) and `icmp_msgs_burst` (50); fragmentation needed (3/4) is never
 //! limited. `net.ipv6.icmp.ratelimit` likewise, for all types but packet too big (2).
 
-use super::tunnel::checksum_at;
-use super::{Rewrite, Rewrite6, own};
+use super::own::{self, checksum_at};
+use super::{Rewrite, Rewrite6};
 use crate::generation::spread;
 use crate::packet::{Packet, Room};
 use crate::wire::checksum::{fold, sum128};
@@ -18,7 +18,7 @@ use crate::wire::icmp::{ICMP, ICMP_HEADER, ICMP6, Icmp, Quote4, pseudo6};
 use crate::wire::{
     ETHERNET, FIXED6, Header4, Header6, OUTER4, Outer, outer4, outer6, word16, word32,
 };
-use lvsx_platform::{load16, store16, store32};
+use lvsx_platform::{store16, store32};
 
 /// The most that an ICMP error quotes.
 const QUOTE4: u32 = 576 - OUTER4 as u32 - ICMP_HEADER as u32;
@@ -181,12 +181,7 @@ impl Quoted {
         if !packet.cut(ETHERNET as u32 + self.length) {
             return None;
         }
-        if self.checksum_at != 0 && packet.is_partial(self.checksum_at) {
-            let begun = load16(packet.bytes::<2>(self.checksum_at)?);
-            let headers = packet.sum(ETHERNET, (self.transport - ETHERNET) as u32)?;
-            return Some(u64::from(headers) + u64::from(!begun));
-        }
-        packet.sum(ETHERNET, self.length).map(u64::from)
+        own::sum(packet, self.length, self.transport, self.checksum_at)
     }
 }
 

@@ -8,16 +8,17 @@
 //! Differs, both of necessity: identifications and GUE source ports come from other hashes than the kernel's; and a
 //! super-frame leaves without outer checksum, because no hook can ask the kernel to compute one for each of its pieces.
 
+mod inner;
+
 use super::{Rewrite, Rewrite6, own};
-use crate::generation::spread;
 use crate::packet::{Carrier, Packet, Room};
-use crate::state::{TCP, UDP};
+use crate::state::UDP;
 use crate::wire::checksum::{fold, reduce, sum128};
 use crate::wire::icmp::{GRE, IPV4_IN_IP};
-use crate::wire::{
-    ETHERNET, FIXED6, Header4, Header6, IPV4, IPV6, OUTER4, Outer, Ports, outer4, outer6, word32,
-};
-use lvsx_platform::{load16, store16, store32};
+use crate::wire::{ETHERNET, FIXED6, Header4, IPV4, IPV6, OUTER4, Outer, Ports, outer4, outer6};
+use lvsx_platform::{store16, store32};
+
+pub use inner::Inner;
 
 /// Protocol number of IPv4 in IPv4.
 pub const IPIP: u8 = IPV4_IN_IP;
@@ -88,139 +89,6 @@ impl Tunnel {
             Kind::Gre => 4,
         }
     }
-}
-
-/// What the outer headers take from the packet inside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Inner {
-    is_ipv6: bool,
-    total: u32,
-    tos: u8,
-    /// Before it is lowered.
-    ttl: u8,
-    dont_fragment: bool,
-    identification: u16,
-    transport: usize,
-    /// Where its TCP or UDP checksum lies, 0 if there is none.
-    checksum_at: usize,
-    /// The same for all packets of a flow.
-    hash: u32,
-}
-
-impl Inner {
-    /// An IPv4 packet; `ports` are nothing for a later fragment. `heeds_df`: path MTU discovery is on (`pmtu_disc`, the
-    /// default).
-    #[inline(always)]
-    #[must_use]
-    pub fn of4(header: &Header4, ports: &Ports, heeds_df: bool) -> Self {
-        let ends = u64::from(header.source) << 32 | u64::from(header.destination);
-        Self {
-            is_ipv6: false,
-            total: u32::from(header.total),
-            tos: header.tos,
-            ttl: header.ttl,
-            dont_fragment: heeds_df && header.dont_fragment,
-            // Fragments of a datagram have one identification, and become packets of their own.
-            identification: header
-                .identification
-                .wrapping_add((header.fragment_offset / 8).wrapping_mul(0x9e37)),
-            transport: header.transport,
-            checksum_at: checksum_at(header.protocol, header.transport, header.is_fragment),
-            hash: flow_hash(ends, header.protocol, ports),
-        }
-    }
-
-    /// An IPv6 packet. It has no identification: `packet` gives one, of the bytes that differ from packet to packet in a
-    /// flow (TCP sequence number, UDP checksum), so that two alike within a reassembly's time are unlikely, not impossible.
-    #[inline(always)]
-    #[must_use]
-    pub fn of6<P: Packet>(packet: &P, header: &Header6, ports: &Ports) -> Self {
-        let ends = header.source[0]
-            ^ header.source[1].rotate_left(16)
-            ^ header.destination[0].rotate_left(32)
-            ^ header.destination[1].rotate_left(48);
-        let varying = packet
-            .bytes::<8>(header.transport)
-            .map_or(0, |bytes| word32(bytes, 4));
-        let place = u64::from(header.total) << 16 | u64::from(header.fragment.offset);
-        Self {
-            is_ipv6: true,
-            total: header.total,
-            tos: header.tos,
-            ttl: header.hop_limit,
-            dont_fragment: false,
-            identification: spread(u64::from(varying) << 32 ^ place, 0) as u16,
-            transport: header.transport,
-            checksum_at: checksum_at(header.protocol, header.transport, header.is_fragment()),
-            hash: flow_hash(ends, header.protocol, ports),
-        }
-    }
-
-    /// The outer header in front of `payload` bytes of `protocol`.
-    #[inline(always)]
-    fn outer(&self, payload: u32, protocol: u8) -> Outer {
-        Outer {
-            payload,
-            protocol,
-            tos: if self.tos & 3 == 3 {
-                self.tos & !3 | 2
-            } else {
-                self.tos
-            },
-            ttl: self.ttl.wrapping_sub(1),
-            dont_fragment: self.dont_fragment,
-            identification: 0,
-        }
-    }
-
-    /// Identification of an outer IPv4 header: 0 with DF (RFC 6864 section 4.1), else one that tells a flow's packets apart,
-    /// and not 0.
-    #[inline(always)]
-    fn outer_identification(&self) -> u16 {
-        if self.dont_fragment {
-            return 0;
-        }
-        match self.identification.wrapping_add(self.hash as u16) {
-            0 => 0xffff,
-            identification => identification,
-        }
-    }
-
-    /// GUE's source port, raw: the same for all packets of a flow, of Linux's default range of local ports.
-    #[inline(always)]
-    fn source_port(&self) -> u16 {
-        let place = (u64::from(self.hash) * (60_999 - 32_768)) >> 32;
-        (32_768 + place as u16).to_be()
-    }
-
-    /// Sum of the packet's bytes as they will leave. An unfinished transport checksum makes its segment sum up to the
-    /// complement of what it holds now (local checksum offload, as in Linux).
-    #[inline(always)]
-    fn sum<P: Packet>(&self, packet: &mut P) -> Option<u64> {
-        if self.checksum_at != 0 && packet.is_partial(self.checksum_at) {
-            let begun = load16(packet.bytes::<2>(self.checksum_at)?);
-            let headers = packet.sum(ETHERNET, (self.transport - ETHERNET) as u32)?;
-            return Some(u64::from(headers) + u64::from(!begun));
-        }
-        packet.sum(ETHERNET, self.total).map(u64::from)
-    }
-}
-
-/// Where the checksum of a whole TCP or UDP packet lies; 0 of anything else.
-#[inline(always)]
-pub(super) fn checksum_at(protocol: u8, transport: usize, is_fragment: bool) -> usize {
-    match protocol {
-        TCP if !is_fragment => transport + super::masquerade::TCP_CHECKSUM,
-        UDP if !is_fragment => transport + super::masquerade::UDP_CHECKSUM,
-        _ => 0,
-    }
-}
-
-/// A hash of a flow's ends.
-#[inline(always)]
-fn flow_hash(ends: u64, protocol: u8, ports: &Ports) -> u32 {
-    let ports = u64::from(ports.source) << 16 | u64::from(ports.destination);
-    spread(ends, ports << 8 | u64::from(protocol))
 }
 
 /// Wraps an IPv4 packet in IPv4, IP in IP, for the server at raw address `server`; `source` is the director's own. The
@@ -324,7 +192,8 @@ fn age_and_sum<P: Packet>(
     };
     let is_summed = tunnel.has_checksum && !is_aggregate && tunnel.kind != Kind::Ipip;
     let sum = if is_summed {
-        Some(inner.sum(packet).ok_or(Unwrappable::Malformed)?)
+        let sum = own::sum(packet, inner.total, inner.transport, inner.checksum_at);
+        Some(sum.ok_or(Unwrappable::Malformed)?)
     } else {
         None
     };

@@ -102,7 +102,8 @@ impl Header6 {
     }
 
     /// Follows the extension headers of a header just [parsed](Self::parse) to the transport header. Behind the fragment
-    /// header of a later fragment there are no headers: `protocol` is then what it names.
+    /// header of a later fragment there are no headers: `protocol` is then what it names. The caller has made the headers
+    /// visible ([`Packet::reveal`]).
     ///
     /// # Errors
     /// [`Malformed6`]: a header beyond the datagram, or more than [`EXTENSIONS`].
