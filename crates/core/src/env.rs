@@ -1,9 +1,9 @@
 //! The world, as decisions see it: shared tables, a clock, routes.
 
-use crate::conn::{Entry4, Set};
+use crate::conn::{Entry4, Entry6, Set};
 use crate::event::Event;
 use crate::tick::Tick;
-use lvsx_platform::Line;
+use lvsx_platform::{Line, Word};
 
 /// Shared memory. BPF maps for programs, the same maps by `mmap` for the director, vectors in tests.
 ///
@@ -17,8 +17,14 @@ pub trait Tables {
     fn set4(&self, index: u32) -> Option<&Set<Entry4>>;
     /// How the IPv4 connection table is laid out.
     fn geometry4(&self) -> Geometry;
+    /// Set `index` of the IPv6 connection table.
+    fn set6(&self, index: u32) -> Option<&Set<Entry6>>;
+    /// How the IPv6 connection table is laid out.
+    fn geometry6(&self) -> Geometry;
     /// The live line of destination `id`.
     fn destination(&self, id: u32) -> Option<&Line>;
+    /// How the tunnel to destination `id` is made.
+    fn tunnel(&self, id: u32) -> Option<&Line>;
     /// The live line of service `id`.
     fn service(&self, id: u32) -> Option<&Line>;
     /// This CPU's tally of destination `id`.
@@ -40,15 +46,20 @@ pub trait Env: Tables {
     fn now(&self) -> Tick;
     /// The live line of port `number` (a network interface as the director numbers it).
     fn port(&self, number: u32) -> Option<&Line>;
-    /// A line of this CPU's own for the packet in hand: what one stage keeps for the next.
-    fn scratch(&self) -> Option<&Line>;
+    /// Words of this CPU's own for the packet in hand: what one stage keeps for the next.
+    fn scratch(&self) -> Option<&Scratch>;
     /// The next hop towards raw IPv4 address `to`, for a packet that came in by interface `ingress`.
-    fn route4(&self, ingress: u32, to: u32) -> Route;
+    fn route4(&self, ingress: u32, to: u32) -> Route<u32>;
+    /// The same towards a raw IPv6 address.
+    fn route6(&self, ingress: u32, to: [u64; 2]) -> Route<[u64; 2]>;
 }
+
+/// What one stage keeps for the next.
+pub type Scratch = [Word; 16];
 
 /// How the kernel would send to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
+pub enum Route<A> {
     /// By this interface to this link-layer address (48 bits, raw).
     To {
         /// Interface index.
@@ -60,8 +71,8 @@ pub enum Route {
     Unresolved {
         /// Interface index.
         interface: u32,
-        /// Raw IPv4 address of the next hop.
-        gateway: u32,
+        /// Raw address of the next hop.
+        gateway: A,
     },
     /// Forwarding is switched off on the interface the packet came in by.
     ForwardingOff,

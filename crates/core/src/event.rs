@@ -39,8 +39,10 @@ events! {
     PassNoService = "pass-no-service",
     /// TCP of no connection and not a SYN: the stack answers it.
     PassNotOpening = "pass-not-opening",
-    /// From client port 20, which IPVS never schedules.
+    /// From client port 20, or to a data port of an FTP service that is not persistent: IPVS never schedules these.
     PassFtpData = "pass-ftp-data",
+    /// To a server on the director itself: its stack takes it.
+    PassLocal = "pass-local",
     /// From a real server, but of no connection.
     PassNoConnection = "pass-no-connection",
     /// Headers shorter or longer than the frame, or lengths that contradict each other.
@@ -49,6 +51,10 @@ events! {
     DropFragment = "drop-fragment",
     /// Its time to live has run out.
     DropTtlExceeded = "drop-ttl-exceeded",
+    /// Dropped by the defence `drop_packet`.
+    DropDefence = "drop-defence",
+    /// Refused, but its sender could not be told.
+    DropUnanswered = "drop-unanswered",
     /// No destination of the service takes new connections.
     DropNoDestination = "drop-no-destination",
     /// Its destination was removed.
@@ -86,7 +92,7 @@ events! {
 }
 
 /// Lines of eight counters that the events of one CPU take.
-pub const EVENT_LINES: u32 = 4;
+pub const EVENT_LINES: u32 = 8;
 
 #[cfg(test)]
 mod tests {

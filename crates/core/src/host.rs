@@ -1,7 +1,7 @@
 //! The data plane over plain memory: the packet window and the environment that tests, property tests and replays use.
 
-use crate::conn::{Entry4, Set, no_entry4};
-use crate::env::{Env, Geometry, PORTS, Route, Tables, state};
+use crate::conn::{Entry4, Entry6, Set, no_entry4, no_entry6};
+use crate::env::{Env, Geometry, PORTS, Route, Scratch, Tables, state};
 use crate::event::Event;
 use crate::generation::live;
 use crate::packet::{Packet, Room};
@@ -107,10 +107,14 @@ pub struct Memory {
     pub state: Vec<Line>,
     /// The IPv4 connection table.
     pub sets: Vec<Set<Entry4>>,
+    /// The IPv6 connection table, laid out likewise.
+    pub sets6: Vec<Set<Entry6>>,
     /// Its layout.
     pub geometry: Geometry,
     /// Live lines of destinations.
     pub destinations: Vec<Line>,
+    /// Tunnels of destinations.
+    pub tunnels: Vec<Line>,
     /// Live lines of services.
     pub services: Vec<Line>,
     /// Tallies.
@@ -129,12 +133,14 @@ impl Memory {
             config: lines(config),
             state: lines(state::LINES),
             sets: (0..sets + overflow).map(|_| no_entry4()).collect(),
+            sets6: (0..sets + overflow).map(|_| no_entry6()).collect(),
             geometry: Geometry {
                 sets,
                 overflow,
                 seed: 0x5eed,
             },
             destinations: lines(ids),
+            tunnels: lines(ids),
             services: lines(ids),
             tallies: lines(ids),
             events: Event::ALL.iter().map(|_| Word::new(0)).collect(),
@@ -173,8 +179,20 @@ impl Tables for Memory {
         self.geometry
     }
 
+    fn set6(&self, index: u32) -> Option<&Set<Entry6>> {
+        self.sets6.get(index as usize)
+    }
+
+    fn geometry6(&self) -> Geometry {
+        self.geometry
+    }
+
     fn destination(&self, id: u32) -> Option<&Line> {
         self.destinations.get(id as usize)
+    }
+
+    fn tunnel(&self, id: u32) -> Option<&Line> {
+        self.tunnels.get(id as usize)
     }
 
     fn service(&self, id: u32) -> Option<&Line> {
@@ -207,9 +225,11 @@ pub struct World {
     /// The present moment.
     pub now: Tick,
     /// Next hops by raw destination address.
-    pub routes: Vec<(u32, Route)>,
+    pub routes: Vec<(u32, Route<u32>)>,
+    /// The same of IPv6.
+    pub routes6: Vec<([u64; 2], Route<[u64; 2]>)>,
     /// What one stage keeps for the next.
-    pub scratch: Line,
+    pub scratch: Scratch,
 }
 
 impl Tables for World {
@@ -229,8 +249,20 @@ impl Tables for World {
         self.memory.geometry4()
     }
 
+    fn set6(&self, index: u32) -> Option<&Set<Entry6>> {
+        self.memory.set6(index)
+    }
+
+    fn geometry6(&self) -> Geometry {
+        self.memory.geometry6()
+    }
+
     fn destination(&self, id: u32) -> Option<&Line> {
         self.memory.destination(id)
+    }
+
+    fn tunnel(&self, id: u32) -> Option<&Line> {
+        self.memory.tunnel(id)
     }
 
     fn service(&self, id: u32) -> Option<&Line> {
@@ -259,12 +291,19 @@ impl Env for World {
         self.memory.ports.get(number as usize)
     }
 
-    fn scratch(&self) -> Option<&Line> {
+    fn scratch(&self) -> Option<&Scratch> {
         Some(&self.scratch)
     }
 
-    fn route4(&self, _ingress: u32, to: u32) -> Route {
+    fn route4(&self, _ingress: u32, to: u32) -> Route<u32> {
         self.routes
+            .iter()
+            .find(|(address, _)| *address == to)
+            .map_or(Route::None, |(_, route)| *route)
+    }
+
+    fn route6(&self, _ingress: u32, to: [u64; 2]) -> Route<[u64; 2]> {
+        self.routes6
             .iter()
             .find(|(address, _)| *address == to)
             .map_or(Route::None, |(_, route)| *route)

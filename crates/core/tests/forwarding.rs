@@ -300,7 +300,14 @@ fn an_unresolved_neighbour_is_left_to_the_hook_and_an_unknown_route_is_a_drop() 
             verdict.interface(),
             lvsx_core::director::gateway(&world)
         ),
-        (Action::OutUnresolved, 9, gateway)
+        (
+            Action::OutUnresolved,
+            9,
+            lvsx_core::director::Gateway {
+                family: 2,
+                address: [gateway.into(), 0]
+            }
+        )
     );
     let (verdict, _) = to_vip(2, SYN).run(&world);
     assert_eq!(verdict.event(), Event::DropNoRoute);

@@ -20,7 +20,6 @@ fn want(memory: &Memory, client: u32) -> Want<Entry4> {
 
 fn open(memory: &Memory, client: u32, id: u32, deadline: u32, now: u32) -> Opened {
     let new = NewEntry {
-        virt: VIRT,
         dest: (100 + id, 80),
         id,
         method: 0,

@@ -26,7 +26,6 @@ fn want(memory: &Memory, client: (u32, u16), virt: (u32, u16)) -> Want<Entry4> {
 
 fn entry(virt: (u32, u16), id: u32, state: State, deadline: Tick) -> NewEntry<Entry4> {
     NewEntry {
-        virt,
         dest: (100 + id, 80),
         id,
         method: 0,

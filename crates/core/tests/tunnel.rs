@@ -166,7 +166,7 @@ proptest! {
         let packet = frame(&ip.around(&segment(&inside, UDP, (0, 0), &vec![1; payload])));
         let (mut short, mut long) = (packet.clone(), packet);
         let header = Header4::parse(&Head4::of(&short).expect("a head"), short.len()).expect("well formed");
-        tunnel::to_server(&mut short, &header, raw4(&outside.0), raw4(&outside.1)).expect("wrapped");
+        tunnel::to_server(&mut short, &Inner::of4(&header, &Ports::default(), true), raw4(&outside.0), raw4(&outside.1)).expect("wrapped");
         wrap(&mut long, true, &Tunnel::from_numbers(0, 0, 0).expect("ipip"), &outside);
         prop_assert_eq!(short, long);
     }

@@ -4,8 +4,13 @@
 //! |---|---|---|
 //! | `fast_xdp`, `fast_tc` | every packet in | connections in their sets; hands the rest on |
 //! | `open_xdp`, `open_tc` | tail call | first packets: service and destination |
-//! | `bind_xdp`, `bind_tc` | tail call | first packets: the connection's entry, and out |
-//! | `overflow_xdp`, `overflow_tc` | tail call | connections in the overflow area |
+//! | `bind_xdp`, `bind_tc` | tail call | first packets: the connection's entry |
+//! | `send_xdp`, `send_tc` | tail call | first packets: out |
+//! | `overflow_xdp`, `overflow_tc` | tail call | connections in the overflow area; hands them to `found` |
+//! | `found_xdp`, `found_tc` | tail call | packets of these connections |
+//! | `encapsulate_xdp`, `encapsulate_tc` | tail call | packets of tunnels other than IPv4 in IPv4 |
+//! | `refuse_xdp`, `refuse_tc` | tail call | ICMP errors to clients |
+//! | `fast6_xdp`, ... | tail call | the same stages for IPv6 |
 //! | `start_hand` | test run | starts the timer that removes expired connections |
 //! | `clock` | test run | tells jiffies, nanoseconds and tick |
 //! | `decap_tc` | a real server's interface | takes the outer header off IP-in-IP packets |
@@ -53,6 +58,19 @@ stages! {
     open: open_xdp, open_tc;
     overflow: overflow_xdp, overflow_tc;
     bind: bind_xdp, bind_tc;
+    send: send_xdp, send_tc;
+    found: found_xdp, found_tc;
+    encapsulate: encapsulate_xdp, encapsulate_tc;
+    refuse: refuse_xdp, refuse_tc;
+    fast6: fast6_xdp, fast6_tc;
+    open6: open6_xdp, open6_tc;
+    overflow6: overflow6_xdp, overflow6_tc;
+    bind6: bind6_xdp, bind6_tc;
+    send6: send6_xdp, send6_tc;
+    found6: found6_xdp, found6_tc;
+    on6: on6_xdp, on6_tc;
+    encapsulate6: encapsulate6_xdp, encapsulate6_tc;
+    refuse6: refuse6_xdp, refuse6_tc;
 }
 
 #[classifier]
@@ -90,6 +108,20 @@ fn tail_call(context: *mut c_void, programs: *mut c_void, stage: Stage) {
             Stage::Open => bpf_tail_call(context, programs, Stage::Open as u32),
             Stage::Overflow => bpf_tail_call(context, programs, Stage::Overflow as u32),
             Stage::Bind => bpf_tail_call(context, programs, Stage::Bind as u32),
+            Stage::Send => bpf_tail_call(context, programs, Stage::Send as u32),
+            Stage::Found => bpf_tail_call(context, programs, Stage::Found as u32),
+            Stage::Encapsulate => bpf_tail_call(context, programs, Stage::Encapsulate as u32),
+            Stage::Refuse => bpf_tail_call(context, programs, Stage::Refuse as u32),
+            Stage::Fast6 => bpf_tail_call(context, programs, Stage::Fast6 as u32),
+            Stage::Open6 => bpf_tail_call(context, programs, Stage::Open6 as u32),
+            Stage::Overflow6 => bpf_tail_call(context, programs, Stage::Overflow6 as u32),
+            Stage::Bind6 => bpf_tail_call(context, programs, Stage::Bind6 as u32),
+            Stage::Send6 => bpf_tail_call(context, programs, Stage::Send6 as u32),
+            Stage::Found6 => bpf_tail_call(context, programs, Stage::Found6 as u32),
+            Stage::On => bpf_tail_call(context, programs, Stage::On as u32),
+            Stage::On6 => bpf_tail_call(context, programs, Stage::On6 as u32),
+            Stage::Encapsulate6 => bpf_tail_call(context, programs, Stage::Encapsulate6 as u32),
+            Stage::Refuse6 => bpf_tail_call(context, programs, Stage::Refuse6 as u32),
         }
     };
 }

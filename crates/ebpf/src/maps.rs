@@ -14,12 +14,19 @@ pub(crate) type RawLine = [u64; 8];
 /// A set of the IPv4 connection table, as the map's value: head, seven control words, seven entries of eight words.
 pub(crate) type RawSet4 = [u64; 64];
 
+/// A set of the IPv6 connection table: head, seven control words, seven entries of sixteen words.
+pub(crate) type RawSet6 = [u64; 120];
+
 #[btf_map]
 pub(crate) static CONFIG: Array<RawLine, 8, MMAP> = Array::new();
 #[btf_map]
 pub(crate) static STATE: Array<RawLine, 4, MMAP> = Array::new();
 #[btf_map]
 pub(crate) static CONNS4: Array<RawSet4, 8, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static CONNS6: Array<RawSet6, 8, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static TUNNELS: Array<RawLine, 8, MMAP> = Array::new();
 #[btf_map]
 pub(crate) static DESTS: Array<RawLine, 8, MMAP> = Array::new();
 #[btf_map]
@@ -40,21 +47,22 @@ pub(crate) struct HandTimer {
 #[btf_map]
 pub(crate) static HAND: Array<HandTimer, 1> = Array::new();
 
-/// A next hop whose link-layer address the director should ask for.
+/// A next hop whose link-layer address the director should ask for: interface index, address family, raw address.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct UnresolvedHop {
     pub(crate) interface: u32,
-    pub(crate) gateway: u32,
+    pub(crate) family: u32,
+    pub(crate) address: [u64; 2],
 }
 
 #[btf_map]
 pub(crate) static UNRESOLVED: RingBuf<UnresolvedHop, 65536> = RingBuf::new();
 
 #[btf_map]
-pub(crate) static JUMP_XDP: ProgramArray<8> = ProgramArray::new();
+pub(crate) static JUMP_XDP: ProgramArray<32> = ProgramArray::new();
 #[btf_map]
-pub(crate) static JUMP_TC: ProgramArray<8> = ProgramArray::new();
+pub(crate) static JUMP_TC: ProgramArray<32> = ProgramArray::new();
 
 /// Bytes of a packet while their sum is taken.
 #[btf_map]
@@ -62,7 +70,7 @@ pub(crate) static BUFFER: PerCpuArray<[u64; 64], 1> = PerCpuArray::new();
 
 /// What one stage keeps for the next of the packet in hand.
 #[btf_map]
-pub(crate) static CROSSING: PerCpuArray<RawLine, 1> = PerCpuArray::new();
+pub(crate) static CROSSING: PerCpuArray<[u64; 16], 1> = PerCpuArray::new();
 
 /// A map as helpers take it.
 #[inline(always)]
@@ -89,7 +97,11 @@ globals! {
     SETS4, sets4: u32;
     /// Sets of its overflow area.
     OVERFLOW4, overflow4: u32;
-    /// Secret that spreads its hashes.
+    /// Main sets of the IPv6 connection table.
+    SETS6, sets6: u32;
+    /// Sets of its overflow area.
+    OVERFLOW6, overflow6: u32;
+    /// Secret that spreads the hashes of both.
     SEED, seed: u64;
     /// Destinations a CPU's tallies hold.
     DESTINATIONS, destinations: u32;

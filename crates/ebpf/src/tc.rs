@@ -14,7 +14,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::TcContext;
 use core::mem::size_of;
-use lvsx_core::director::{Action, Verdict, gateway};
+use lvsx_core::director::{Action, Gateway, Verdict, gateway};
 use lvsx_core::env::Tables;
 use lvsx_core::event::Event;
 use lvsx_core::packet::{Packet, Room};
@@ -86,9 +86,14 @@ pub(crate) fn carry_out(buffer: &Buffer, world: &World, verdict: Verdict) -> i32
 
 /// Sends a packet out by way of the kernel's neighbour table, which resolves the next hop and queues meanwhile.
 #[inline(always)]
-fn redirect_by_neighbour(interface: u32, gateway: u32) -> i32 {
-    const AF_INET: u32 = 2;
-    let mut hop: [u32; 5] = [AF_INET, gateway, 0, 0, 0];
+fn redirect_by_neighbour(interface: u32, gateway: Gateway) -> i32 {
+    let mut hop: [u32; 5] = [
+        gateway.family.into(),
+        gateway.address[0] as u32,
+        (gateway.address[0] >> 32) as u32,
+        gateway.address[1] as u32,
+        (gateway.address[1] >> 32) as u32,
+    ];
     // SAFETY: `struct bpf_redir_neigh` is these five words.
     let answer = unsafe {
         bpf_redirect_neigh(

@@ -10,8 +10,8 @@ use aya_ebpf::helpers::generated::{
 };
 use core::ffi::c_void;
 use core::mem::{MaybeUninit, size_of};
-use lvsx_core::conn::{Entry4, Set};
-use lvsx_core::env::{Env, Geometry, Route, Tables, state};
+use lvsx_core::conn::{Entry4, Entry6, Set};
+use lvsx_core::env::{Env, Geometry, Route, Scratch, Tables, state};
 use lvsx_core::event::EVENT_LINES;
 use lvsx_core::tick::Tick;
 use lvsx_platform::{Line, hide};
@@ -56,6 +56,25 @@ impl Tables for World {
             overflow: maps::overflow4(),
             seed: maps::seed(),
         }
+    }
+
+    #[inline(always)]
+    fn set6(&self, index: u32) -> Option<&Set<Entry6>> {
+        element!(maps::CONNS6, index, Set<Entry6>)
+    }
+
+    #[inline(always)]
+    fn geometry6(&self) -> Geometry {
+        Geometry {
+            sets: maps::sets6(),
+            overflow: maps::overflow6(),
+            seed: maps::seed(),
+        }
+    }
+
+    #[inline(always)]
+    fn tunnel(&self, id: u32) -> Option<&Line> {
+        element!(maps::TUNNELS, id, Line)
     }
 
     #[inline(always)]
@@ -156,24 +175,37 @@ impl Env for World {
     }
 
     #[inline(always)]
-    fn scratch(&self) -> Option<&Line> {
-        element!(maps::CROSSING, 0, Line)
+    fn scratch(&self) -> Option<&Scratch> {
+        element!(maps::CROSSING, 0, Scratch)
     }
 
     #[inline(always)]
-    fn route4(&self, ingress: u32, to: u32) -> Route {
-        let mut parameters = FibLookup::towards(ingress, to);
+    fn route4(&self, ingress: u32, to: u32) -> Route<u32> {
+        let mut lookup = FibLookup::towards4(ingress, to);
+        self.route(&mut lookup, FibLookup::gateway4)
+    }
+
+    #[inline(always)]
+    fn route6(&self, ingress: u32, to: [u64; 2]) -> Route<[u64; 2]> {
+        let mut lookup = FibLookup::towards6(ingress, to);
+        self.route(&mut lookup, FibLookup::gateway6)
+    }
+}
+
+impl World {
+    #[inline(always)]
+    fn route<A>(&self, lookup: &mut FibLookup, gateway: impl Fn(&FibLookup) -> A) -> Route<A> {
         let size = size_of::<bpf_fib_lookup>() as i32;
         // SAFETY: the context is the program's own; the parameters are as large as said and initialised.
-        let answer = unsafe { fib_lookup(self.context, parameters.pointer(), size, 0) };
+        let answer = unsafe { fib_lookup(self.context, lookup.pointer(), size, 0) };
         match answer as u32 {
             BPF_FIB_LKUP_RET_SUCCESS => Route::To {
-                interface: parameters.interface(),
-                address: parameters.link_address(),
+                interface: lookup.interface(),
+                address: lookup.link_address(),
             },
             BPF_FIB_LKUP_RET_NO_NEIGH => Route::Unresolved {
-                interface: parameters.interface(),
-                gateway: parameters.gateway(),
+                interface: lookup.interface(),
+                gateway: gateway(lookup),
             },
             BPF_FIB_LKUP_RET_FWD_DISABLED => Route::ForwardingOff,
             _ => Route::None,
@@ -186,18 +218,29 @@ impl Env for World {
 struct FibLookup(MaybeUninit<[u64; 8]>);
 
 const AF_INET: u64 = 2;
+const AF_INET6: u64 = 10;
 
 impl FibLookup {
     #[inline(always)]
-    fn towards(ingress: u32, to: u32) -> Self {
+    fn towards4(ingress: u32, to: u32) -> Self {
+        Self::towards(AF_INET, ingress, [u64::from(to), 0])
+    }
+
+    #[inline(always)]
+    fn towards6(ingress: u32, to: [u64; 2]) -> Self {
+        Self::towards(AF_INET6, ingress, to)
+    }
+
+    #[inline(always)]
+    fn towards(family: u64, ingress: u32, to: [u64; 2]) -> Self {
         let mut lookup = Self(MaybeUninit::uninit());
-        // byte 0 family, 8 interface, 32 IPv4 destination
-        lookup.write(0, AF_INET);
+        // byte 0 family, 8 interface, 32 destination
+        lookup.write(0, family);
         lookup.write(1, u64::from(ingress));
         lookup.write(2, 0);
         lookup.write(3, 0);
-        lookup.write(4, u64::from(to));
-        lookup.write(5, 0);
+        lookup.write(4, to[0]);
+        lookup.write(5, to[1]);
         lookup.write(6, 0);
         lookup.write(7, 0);
         lookup
@@ -232,8 +275,13 @@ impl FibLookup {
     }
 
     #[inline(always)]
-    fn gateway(&self) -> u32 {
+    fn gateway4(&self) -> u32 {
         self.read(4) as u32
+    }
+
+    #[inline(always)]
+    fn gateway6(&self) -> [u64; 2] {
+        [self.read(4), self.read(5)]
     }
 
     /// Bytes 58 to 63: the next hop's link-layer address.

@@ -57,9 +57,11 @@ pub(crate) fn carry_out(frame: &Frame, world: &World, verdict: Verdict) -> u32 {
         Action::Out => redirect(verdict.interface()) as u32,
         Action::OutUnresolved => {
             world.count(Event::DropNoNeighbour);
+            let gateway = gateway(world);
             let hop = maps::UnresolvedHop {
                 interface: verdict.interface(),
-                gateway: gateway(world),
+                family: gateway.family.into(),
+                address: gateway.address,
             };
             // A full ring means that the director knows already.
             let _ = maps::UNRESOLVED.output(hop, 0);

@@ -49,11 +49,9 @@ pub trait Entry: Sized {
     fn geometry<T: Tables>(tables: &T) -> Geometry;
 }
 
-/// What an opener writes into the entry it claimed.
+/// What an opener writes into the entry it claimed, beside the ends of the flow that it looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewEntry<E: Entry> {
-    /// The virtual end: raw address and port.
-    pub virt: (E::Address, u16),
     /// The server's end: raw address and port.
     pub dest: (E::Address, u16),
     /// Destination id, below 2^20.
@@ -134,9 +132,8 @@ impl Entry for Entry4 {
     #[inline(always)]
     fn write(&self, want: &Want<Self>, new: &NewEntry<Self>, generation: u8) {
         self.key.poke(want.key);
-        self.virt.poke(
-            u64::from(new.virt.0) | u64::from(new.virt.1) << 32 | u64::from(new.dest.1) << 48,
-        );
+        self.virt
+            .poke(want.peer & LOW48 | u64::from(new.dest.1) << 48);
         self.dest.poke(
             u64::from(new.dest.0)
                 | u64::from(new.id & 0xf_ffff) << 32

@@ -65,11 +65,7 @@ pub(super) fn lowest(ways: u64) -> usize {
 
 /// The flow's entry in one set.
 #[inline(always)]
-pub(super) fn find_in_set<'a, E: Entry>(
-    set: &'a Set<E>,
-    index: u32,
-    want: &Want<E>,
-) -> Option<Hit<'a, E>> {
+fn find_in_set<'a, E: Entry>(set: &'a Set<E>, index: u32, want: &Want<E>) -> Option<Hit<'a, E>> {
     let look = want.look();
     let way = want.way();
     if way < WAYS
@@ -135,13 +131,10 @@ pub fn overflow_reach<E: Entry, T: Tables>(tables: &T, want: &Want<E>) -> u32 {
     }
 }
 
-/// The flow's entry in the overflow area: one set after another, as far as its home's reach. Cost: a cache line a set, and
-/// nothing while no flow of its home lives there.
+/// The set of the overflow area that holds the flow's entry: one set after another, as far as its home's reach. Cost: a cache
+/// line a set, and nothing while no flow of its home lives there.
 #[inline(always)]
-pub fn find_in_overflow<'a, E: Entry, T: Tables>(
-    tables: &'a T,
-    want: &Want<E>,
-) -> Option<Hit<'a, E>> {
+pub fn overflow_set<E: Entry, T: Tables>(tables: &T, want: &Want<E>) -> Option<u32> {
     let reach = overflow_reach(tables, want);
     if reach == 0 {
         return None;
@@ -158,12 +151,30 @@ pub fn find_in_overflow<'a, E: Entry, T: Tables>(
         }
         found == NO_SET
     });
-    let set = E::set(tables, found)?;
-    find_in_set(set, found, want)
+    (found != NO_SET).then_some(found)
+}
+
+/// The flow's entry in set `index`.
+#[inline(always)]
+pub fn find_at<'a, E: Entry, T: Tables>(
+    tables: &'a T,
+    want: &Want<E>,
+    index: u32,
+) -> Option<Hit<'a, E>> {
+    find_in_set(E::set(tables, index)?, index, want)
+}
+
+/// The flow's entry in the overflow area.
+#[inline(always)]
+pub fn find_in_overflow<'a, E: Entry, T: Tables>(
+    tables: &'a T,
+    want: &Want<E>,
+) -> Option<Hit<'a, E>> {
+    find_at(tables, want, overflow_set(tables, want)?)
 }
 
 /// No set's number.
-const NO_SET: u32 = u32::MAX;
+pub(super) const NO_SET: u32 = u32::MAX;
 
 /// The flow's entry, wherever it may be.
 #[inline(always)]

@@ -21,6 +21,7 @@
 
 mod control;
 mod entry;
+mod entry6;
 mod find;
 mod hop;
 mod open;
@@ -32,7 +33,10 @@ pub use control::{Control, Phase};
 #[cfg(not(target_arch = "bpf"))]
 pub use entry::no_entry4;
 pub use entry::{Entry, Entry4, NewEntry};
-pub use find::{Hit, find, find_in_overflow, find_in_sets, overflow_reach};
+pub use entry6::Entry6;
+#[cfg(not(target_arch = "bpf"))]
+pub use entry6::no_entry6;
+pub use find::{Hit, find, find_at, find_in_overflow, find_in_sets, overflow_reach, overflow_set};
 pub use hop::{Hop, Hops};
 pub use open::{Opened, open};
 pub use set::{Head, Set, WAYS};

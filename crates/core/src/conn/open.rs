@@ -1,6 +1,6 @@
 //! Opening a flow's entry.
 
-use super::find::{Hit, find_in_overflow, find_in_sets, lowest, overflow_reach};
+use super::find::{Hit, NO_SET, find_at, find_in_sets, lowest, overflow_set};
 use super::set::change;
 use super::sweep::{home_of, leave, unbind};
 use super::{Control, Entry, Head, NewEntry, Set, WAYS, Want};
@@ -39,8 +39,11 @@ pub enum Opened {
 /// Whether the flow has a live entry; ends one whose time is over.
 #[inline(always)]
 fn is_known<E: Entry, T: Tables>(tables: &T, want: &Want<E>, now: Tick) -> bool {
-    is_known_in_sets(tables, want, now)
-        || overflow_reach(tables, want) != 0 && is_known_in_overflow(tables, want, now)
+    if is_known_in_sets(tables, want, now) {
+        return true;
+    }
+    let index = known_overflow_set(tables, want);
+    index != NO_SET && is_known_at(tables, want, index, now)
 }
 
 /// The slot at home that a flow takes which nobody can know: no way there has its tag, no flow of that home lives
@@ -71,9 +74,15 @@ fn is_known_in_sets<E: Entry, T: Tables>(tables: &T, want: &Want<E>, now: Tick) 
     find_in_sets(tables, want).is_some_and(|hit| lives_on(tables, &hit, now))
 }
 
+/// The set of the overflow area that holds the flow's entry, or [`NO_SET`].
 #[inline(never)]
-fn is_known_in_overflow<E: Entry, T: Tables>(tables: &T, want: &Want<E>, now: Tick) -> bool {
-    find_in_overflow(tables, want).is_some_and(|hit| lives_on(tables, &hit, now))
+fn known_overflow_set<E: Entry, T: Tables>(tables: &T, want: &Want<E>) -> u32 {
+    overflow_set(tables, want).unwrap_or(NO_SET)
+}
+
+#[inline(never)]
+fn is_known_at<E: Entry, T: Tables>(tables: &T, want: &Want<E>, index: u32, now: Tick) -> bool {
+    find_at(tables, want, index).is_some_and(|hit| lives_on(tables, &hit, now))
 }
 
 #[inline(always)]
@@ -160,8 +169,16 @@ fn open_locked<E: Entry, T: Tables>(
     let mut tries = 0;
     while hide(tries) < SLOT_TRIES {
         tries += 1;
-        let slot = choose(tables, want, now);
-        if slot == NO_SLOT {
+        let mut slot = choose(tables, want, now);
+        if slot & OVERFLOW_FIRST != 0 {
+            let overflow = choose_in_overflow(tables, want);
+            slot = if overflow == NO_SLOT {
+                slot & !OVERFLOW_FIRST
+            } else {
+                overflow
+            };
+        }
+        if slot == NO_SLOT || !enter_second(tables, slot, want) {
             return Opened::Full;
         }
         let opened = settle(tables, slot, want, new, now);
@@ -296,15 +313,18 @@ fn rank(control: Control, now: Tick) -> u64 {
 }
 
 /// A slot: set number << 8 + way. `NO_SLOT` for none.
-const NO_SLOT: u64 = u64::MAX;
+const NO_SLOT: u64 = u64::MAX >> 1;
+
+/// Of a slot: it is taken only if the overflow area has none.
+const OVERFLOW_FIRST: u64 = 1 << 63;
 
 #[inline(always)]
 fn slot(index: u32, way: u64) -> u64 {
     u64::from(index) << 8 | way & 7
 }
 
-/// The slot a new flow should take, or [`NO_SLOT`]: every candidate holds an answered connection. A slot outside its home
-/// is counted in the home's head, before the entry is there, so that no look-up stops short of it.
+/// The slot a new flow should take, or [`NO_SLOT`]: every candidate holds an answered connection. With [`OVERFLOW_FIRST`]
+/// either if a free way of the overflow area is to be preferred.
 #[inline(never)]
 fn choose<E: Entry, T: Tables>(tables: &T, want: &Want<E>, now: Tick) -> u64 {
     let Some(home) = E::set(tables, want.home) else {
@@ -323,38 +343,39 @@ fn choose<E: Entry, T: Tables>(tables: &T, want: &Want<E>, now: Tick) -> u64 {
         return slot(want.home, at_home.pick(want));
     }
     if in_second.count != 0 {
-        return go_second(home, want, slot(second_index, in_second.pick(want)));
+        return slot(second_index, in_second.pick(want));
     }
     let (of_home, of_second) = (spare(home, now.0), spare(second, now.0));
-    let rank = bits::pick(bits::less(of_second, of_home), of_second, of_home) >> 8;
-    if rank != EXPIRED && !(rank == EMBRYONIC && overflow_is_crowded::<E, T>(tables)) {
-        let slot = choose_in_overflow(tables, want);
-        if slot != NO_SLOT {
-            return slot;
-        }
+    let (index, spare) = if of_home <= of_second {
+        (want.home, of_home)
+    } else {
+        (second_index, of_second)
+    };
+    match spare >> 8 {
+        EXPIRED => slot(index, spare),
+        EMBRYONIC if overflow_is_crowded::<E, T>(tables) => slot(index, spare),
+        EMBRYONIC => slot(index, spare) | OVERFLOW_FIRST,
+        _ => NO_SLOT | OVERFLOW_FIRST,
     }
-    if rank == KEPT {
-        return NO_SLOT;
-    }
-    if of_home <= of_second {
-        return slot(want.home, of_home);
-    }
-    go_second(home, want, slot(second_index, of_second))
 }
 
-/// Counts one more flow of this home in its second set; the slot there, or [`NO_SLOT`].
+/// Counts a flow in its home's head if its slot is in its second set; before the entry is there, so that no look-up stops
+/// short of it. `false`: too many of that home are there.
 #[inline(always)]
-fn go_second<E: Entry>(home: &Set<E>, want: &Want<E>, slot: u64) -> u64 {
-    if (slot >> 8) as u32 == want.home || change(&home.head, Head::with_elsewhere) {
-        slot
-    } else {
-        NO_SLOT
+fn enter_second<E: Entry, T: Tables>(tables: &T, slot: u64, want: &Want<E>) -> bool {
+    let index = (slot >> 8) as u32;
+    if index == want.home || index >= E::geometry(tables).sets {
+        return true;
+    }
+    match E::set(tables, want.home) {
+        Some(home) => change(&home.head, Head::with_elsewhere),
+        None => false,
     }
 }
 
 /// A free way of the overflow area, the nearest to the flow's start there; extends its home's reach to it. Expired ones
 /// become free within the two seconds that the hand takes.
-#[inline(always)]
+#[inline(never)]
 fn choose_in_overflow<E: Entry, T: Tables>(tables: &T, want: &Want<E>) -> u64 {
     let geometry = E::geometry(tables);
     let most = if geometry.overflow < MAX_REACH {

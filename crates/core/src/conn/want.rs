@@ -58,7 +58,7 @@ impl<E: Entry> Want<E> {
         }
     }
 
-    /// The same from a [`hash`](Self::hash) kept before, for a packet from the client.
+    /// The same from a [`hash`](Self::hash) kept before.
     #[inline(always)]
     #[must_use]
     pub fn again(
@@ -66,15 +66,36 @@ impl<E: Entry> Want<E> {
         protocol: u8,
         client: (E::Address, u16),
         peer: (E::Address, u16),
+        side: Peer,
         hash: u64,
     ) -> Self {
         Self {
             key: E::key(protocol, client),
             peer: E::peer(peer),
-            from_server: 0,
+            from_server: u64::from(side == Peer::Server),
             hash,
             home: home(hash, geometry),
         }
+    }
+
+    /// Looks for nothing yet.
+    #[inline(always)]
+    #[must_use]
+    pub fn none(nowhere: (E::Address, u16)) -> Self {
+        Self {
+            key: E::key(0, nowhere),
+            peer: E::peer(nowhere),
+            from_server: 0,
+            hash: 0,
+            home: NOWHERE,
+        }
+    }
+
+    /// Whether it looks for nothing.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.home == NOWHERE
     }
 
     /// Which other end `peer` is.
@@ -143,6 +164,9 @@ impl<E: Entry> Want<E> {
         geometry.sets.wrapping_add(place)
     }
 }
+
+/// Home of nothing.
+const NOWHERE: u32 = u32::MAX;
 
 /// The set where flows of this hash are at home.
 #[inline(always)]

@@ -1,8 +1,10 @@
 //! What one stage tells the next.
 
 use super::verdict::Verdict;
-use crate::env::Env;
+use crate::conn::{Hop, Peer};
+use crate::env::{Env, Scratch};
 use crate::event::Event;
+use crate::forward::refusal::Refusal;
 use crate::generation::RootLine;
 
 /// What crosses from one stage to the next.
@@ -14,12 +16,30 @@ pub(super) struct Crossing {
     pub(super) picked: u32,
     /// Hash of the flow.
     pub(super) hash: u64,
+    /// Whose packet it is: [`Peer::Virtual`] the client's.
+    pub(super) side: Peer,
 }
 
-/// Word of the scratch line: root and picked destination.
+/// Word of the scratch: root and picked destination.
 const LINES: usize = 0;
-/// Word of the scratch line: hash of the flow.
+/// Word of the scratch: hash of the flow.
 const HASH: usize = 1;
+/// Words of the scratch: the next hop that the kernel has to resolve.
+const GATEWAY: usize = 2;
+/// Word of the scratch: why the packet is refused, and the MTU that its sender is told << 32.
+const REFUSAL: usize = 4;
+/// Word of the scratch: destination of a packet to be wrapped.
+const DESTINATION: usize = 5;
+/// Word of the scratch: its next hop.
+const HOP: usize = 6;
+/// Word of the scratch: address family of the next hop that the kernel has to resolve.
+const FAMILY: usize = 7;
+/// Word of the scratch: whether the packet is a server's.
+const SIDE: usize = 8;
+/// Word of the scratch: the set of the overflow area that holds the flow's entry.
+const SET: usize = 9;
+/// Words of the scratch: what an entry said of the packet.
+pub(super) const BOUND: usize = 10;
 
 impl Crossing {
     #[inline(always)]
@@ -27,19 +47,23 @@ impl Crossing {
         if let Some(scratch) = env.scratch() {
             scratch[LINES].poke(u64::from(self.root) | u64::from(self.picked) << 32);
             scratch[HASH].poke(self.hash);
+            scratch[SIDE].poke(u64::from(self.side == Peer::Server));
         }
     }
 
     #[inline(always)]
     pub(super) fn of<E: Env>(env: &E) -> Result<Self, Verdict> {
-        let scratch = env
-            .scratch()
-            .ok_or(Verdict::drop(Event::DropInconsistent))?;
+        let scratch = line(env)?;
         let lines = scratch[LINES].peek();
         Ok(Self {
             root: lines as u32,
             picked: (lines >> 32) as u32,
             hash: scratch[HASH].peek(),
+            side: if scratch[SIDE].peek() == 0 {
+                Peer::Virtual
+            } else {
+                Peer::Server
+            },
         })
     }
 
@@ -47,4 +71,85 @@ impl Crossing {
     pub(super) fn root<E: Env>(&self, env: &E) -> Result<RootLine, Verdict> {
         RootLine::at(env, self.root).ok_or(Verdict::drop(Event::DropInconsistent))
     }
+}
+
+#[inline(always)]
+pub(super) fn line<E: Env>(env: &E) -> Result<&Scratch, Verdict> {
+    env.scratch().ok_or(Verdict::drop(Event::DropInconsistent))
+}
+
+/// A next hop that the kernel has to resolve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// Address family as in `AF_INET` (2) or `AF_INET6` (10).
+    pub family: u8,
+    /// Raw address in two words; an IPv4 address in the first four bytes.
+    pub address: [u64; 2],
+}
+
+/// The next hop of a packet that ended in [`super::Action::OutUnresolved`].
+#[inline(always)]
+pub fn gateway<E: Env>(env: &E) -> Gateway {
+    let word = |at: usize| env.scratch().map_or(0, |line| line[at].peek());
+    Gateway {
+        family: word(FAMILY) as u8,
+        address: [word(GATEWAY), word(GATEWAY + 1)],
+    }
+}
+
+#[inline(always)]
+pub(super) fn keep_gateway<E: Env>(env: &E, gateway: Gateway) -> Result<(), Verdict> {
+    let line = line(env)?;
+    line[FAMILY].poke(gateway.family.into());
+    line[GATEWAY].poke(gateway.address[0]);
+    line[GATEWAY + 1].poke(gateway.address[1]);
+    Ok(())
+}
+
+/// Why a packet is refused and what MTU its sender is told, for the stage that does it. The event it is counted as if it
+/// cannot be answered.
+#[inline(always)]
+pub(super) fn keep_refusal<E: Env>(env: &E, refusal: Refusal, mtu: u32) {
+    if let Some(line) = env.scratch() {
+        line[REFUSAL].poke(refusal as u64 | u64::from(mtu) << 32);
+    }
+}
+
+#[inline(always)]
+pub(super) fn refusal<E: Env>(env: &E) -> Result<(Refusal, u32), Verdict> {
+    let word = line(env)?[REFUSAL].peek();
+    let refusal = match word as u8 {
+        0 => Refusal::PortUnreachable,
+        1 => Refusal::TooBig,
+        _ => Refusal::TimeExceeded,
+    };
+    Ok((refusal, (word >> 32) as u32))
+}
+
+/// Whose tunnel a packet goes into and where it leaves by, for the stage that wraps it.
+#[inline(always)]
+pub(super) fn keep_tunnel<E: Env>(env: &E, id: u32, hop: Hop) {
+    if let Some(line) = env.scratch() {
+        line[DESTINATION].poke(id.into());
+        line[HOP].poke(hop.0);
+    }
+}
+
+#[inline(always)]
+pub(super) fn tunnel<E: Env>(env: &E) -> Result<(u32, Hop), Verdict> {
+    let line = line(env)?;
+    Ok((line[DESTINATION].peek() as u32, Hop(line[HOP].peek())))
+}
+
+/// The set of the overflow area where the flow's entry was found.
+#[inline(always)]
+pub(super) fn keep_set<E: Env>(env: &E, index: u32) {
+    if let Some(line) = env.scratch() {
+        line[SET].poke(index.into());
+    }
+}
+
+#[inline(always)]
+pub(super) fn set<E: Env>(env: &E) -> Result<u32, Verdict> {
+    Ok(line(env)?[SET].peek() as u32)
 }

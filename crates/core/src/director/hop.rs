@@ -1,5 +1,7 @@
 //! Next hops: where a packet leaves by.
 
+use super::crossing::{Gateway, keep_gateway};
+use super::family::Family;
 use super::verdict::Verdict;
 use crate::conn::{Hop, Peer};
 use crate::env::{Env, PORT_PROBES, PORTS, Route, state as shared};
@@ -14,55 +16,59 @@ pub(super) fn epoch<E: Env>(env: &E) -> u16 {
         .map_or(0, |line| line[shared::EPOCH].load() as u16)
 }
 
-/// A next hop, or the way that needs none.
-pub(super) enum Found {
-    Hop(Hop),
-    Unresolved(Verdict),
+/// A next hop, or an interface alone where the kernel has to resolve the next hop ([`super::gateway`]).
+#[derive(Clone, Copy)]
+pub(super) struct Way {
+    pub(super) hop: Hop,
+    pub(super) interface: u32,
 }
 
-/// Asks the kernel for the next hop towards raw address `to`. A kernel that does not forward does not answer; towards a
-/// destination the director's own knowledge serves then, as IPVS needs no forwarding for direct routing and tunnels.
+/// Asks the kernel for the next hop towards `to`. A kernel that does not forward does not answer; towards a destination the
+/// director's own knowledge serves then, as IPVS needs no forwarding for direct routing and tunnels.
 #[inline(always)]
-pub(super) fn find_hop<P: Packet, E: Env>(
+pub(super) fn find_hop<F: Family, P: Packet, E: Env>(
     packet: &P,
     env: &E,
     side: Peer,
     id: u32,
-    to: u32,
-) -> Result<Found, Verdict> {
-    match env.route4(packet.interface(), to) {
+    to: F::Address,
+) -> Result<Way, Verdict> {
+    match F::route(env, packet.interface(), to) {
         Route::To { interface, address } => {
             let (number, _) =
                 port_of(env, interface).ok_or(Verdict::drop(Event::DropUnknownPort))?;
-            Ok(Found::Hop(Hop::new(address, number)))
+            Ok(Way {
+                hop: Hop::new(address, number),
+                interface: 0,
+            })
         }
         Route::Unresolved { interface, gateway } => {
-            let scratch = env
-                .scratch()
-                .ok_or(Verdict::drop(Event::DropInconsistent))?;
-            scratch[GATEWAY].poke(gateway.into());
-            Ok(Found::Unresolved(Verdict::out_unresolved(interface)))
+            keep_gateway(
+                env,
+                Gateway {
+                    family: F::NUMBER,
+                    address: F::words(gateway),
+                },
+            )?;
+            Ok(Way {
+                hop: Hop(0),
+                interface,
+            })
         }
         Route::ForwardingOff => {
             let known = env
                 .destination(id)
                 .map_or(0, |line| line[live::destination::HOP].peek());
             if side == Peer::Virtual && known != 0 {
-                return Ok(Found::Hop(Hop(known)));
+                return Ok(Way {
+                    hop: Hop(known),
+                    interface: 0,
+                });
             }
             Err(Verdict::drop(Event::DropForwardingOff))
         }
         Route::None => Err(Verdict::drop(Event::DropNoRoute)),
     }
-}
-
-/// Word of the scratch line: the next hop that the kernel has to resolve.
-const GATEWAY: usize = 2;
-
-/// Raw address of the next hop of a packet that ended in [`super::Action::OutUnresolved`].
-#[inline(always)]
-pub fn gateway<E: Env>(env: &E) -> u32 {
-    env.scratch().map_or(0, |line| line[GATEWAY].peek() as u32)
 }
 
 /// The port of interface `index`, and its number.

@@ -1,8 +1,10 @@
 //! What a packet does to its connection: state, timer, tally.
 
 use super::Flow;
-use crate::conn::{self, Entry4, Hit, Peer};
+use super::family::Family;
+use crate::conn::{self, Hit, Peer};
 use crate::env::Env;
+use crate::generation::defence::Defences;
 use crate::generation::{RootLine, TIMEOUT_UDP, live};
 use crate::state::{State, TCP, tcp};
 use crate::tick::Tick;
@@ -14,11 +16,11 @@ const ADVANCE_TRIES: u64 = 4;
 /// The packet's effect on state, activity and timer. Writes nothing when nothing changes, which within one tick is the
 /// rule. `None`: the entry's life ended meanwhile.
 #[inline(always)]
-pub(super) fn advance<E: Env>(
+pub(super) fn advance<F: Family, E: Env>(
     env: &E,
     root: &RootLine,
-    flow: &Flow,
-    hit: &Hit<'_, Entry4>,
+    flow: &Flow<F>,
+    hit: &Hit<'_, F::Entry>,
     id: u32,
     now: Tick,
 ) -> Option<()> {
@@ -26,8 +28,9 @@ pub(super) fn advance<E: Env>(
     let mut tries = 0;
     while hide(tries) < ADVANCE_TRIES {
         let side = flow.want.side();
-        let (state, active) = if flow.header.protocol == TCP {
-            let state = tcp::next(
+        let (state, active) = if F::protocol(&flow.header) == TCP {
+            let state = tcp::next_by(
+                root.settings.secure_tcp != 0 && Defences::in_force(env).secure_tcp,
                 view(side, control.is_input_only()),
                 flow.ports.flags,
                 control.state(),
@@ -87,8 +90,13 @@ pub(super) fn view(side: Peer, input_only: bool) -> tcp::View {
 }
 
 #[inline(always)]
-pub(super) fn timeout<E: Env>(env: &E, root: &RootLine, flow: &Flow, state: State) -> u32 {
-    let index = if flow.header.protocol == TCP {
+pub(super) fn timeout<F: Family, E: Env>(
+    env: &E,
+    root: &RootLine,
+    flow: &Flow<F>,
+    state: State,
+) -> u32 {
+    let index = if F::protocol(&flow.header) == TCP {
         u32::from(state.0)
     } else {
         TIMEOUT_UDP as u32
@@ -98,7 +106,7 @@ pub(super) fn timeout<E: Env>(env: &E, root: &RootLine, flow: &Flow, state: Stat
 
 /// Adds the packet to its destination's tally of this CPU, which no other CPU writes.
 #[inline(always)]
-pub(super) fn tally<E: Env>(env: &E, flow: &Flow, id: u32) {
+pub(super) fn tally<F: Family, E: Env>(env: &E, flow: &Flow<F>, id: u32) {
     let Some(line) = env.tally(id) else { return };
     let (packets, bytes) = match flow.want.side() {
         Peer::Virtual => (live::tally::PACKETS_IN, live::tally::BYTES_IN),
@@ -108,6 +116,15 @@ pub(super) fn tally<E: Env>(env: &E, flow: &Flow, id: u32) {
     line[bytes].poke(
         line[bytes]
             .peek()
-            .wrapping_add(u64::from(flow.header.total)),
+            .wrapping_add(u64::from(F::total(&flow.header))),
     );
+}
+
+/// Counts a connection that was opened to a destination.
+#[inline(always)]
+pub(super) fn count_connection<E: Env>(env: &E, id: u32) {
+    if let Some(line) = env.tally(id) {
+        let connections = &line[live::tally::CONNECTIONS];
+        connections.poke(connections.peek().wrapping_add(1));
+    }
 }

@@ -88,6 +88,20 @@ impl Verdict {
             1 => Stage::Open,
             2 => Stage::Overflow,
             3 => Stage::Bind,
+            4 => Stage::Encapsulate,
+            5 => Stage::Refuse,
+            6 => Stage::Send,
+            7 => Stage::Found,
+            8 => Stage::Fast6,
+            9 => Stage::Open6,
+            10 => Stage::Overflow6,
+            11 => Stage::Bind6,
+            12 => Stage::Encapsulate6,
+            13 => Stage::Refuse6,
+            14 => Stage::Send6,
+            15 => Stage::Found6,
+            16 => Stage::On,
+            17 => Stage::On6,
             _ => Stage::Fast,
         }
     }
@@ -133,6 +147,34 @@ pub enum Stage {
     Overflow = 2,
     /// [`super::bind`].
     Bind = 3,
+    /// [`super::encapsulate`].
+    Encapsulate = 4,
+    /// [`super::refuse`].
+    Refuse = 5,
+    /// [`super::send`].
+    Send = 6,
+    /// [`super::found`].
+    Found = 7,
+    /// [`super::fast6`].
+    Fast6 = 8,
+    /// [`super::open6`].
+    Open6 = 9,
+    /// [`super::overflow6`].
+    Overflow6 = 10,
+    /// [`super::bind6`].
+    Bind6 = 11,
+    /// [`super::encapsulate6`].
+    Encapsulate6 = 12,
+    /// [`super::refuse6`].
+    Refuse6 = 13,
+    /// [`super::send6`].
+    Send6 = 14,
+    /// [`super::found6`].
+    Found6 = 15,
+    /// [`super::on`].
+    On = 16,
+    /// [`super::on6`].
+    On6 = 17,
 }
 
 /// Stages a packet may go through before it is given up: what the kernel allows (33 tail calls).

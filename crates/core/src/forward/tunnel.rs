@@ -15,7 +15,7 @@ use crate::packet::{Carrier, Packet, Room};
 use crate::state::UDP;
 use crate::wire::checksum::{fold, reduce, sum128};
 use crate::wire::icmp::{GRE, IPV4_IN_IP};
-use crate::wire::{ETHERNET, FIXED6, Header4, IPV4, IPV6, OUTER4, Outer, Ports, outer4, outer6};
+use crate::wire::{ETHERNET, FIXED6, IPV4, IPV6, OUTER4, Outer, outer4, outer6};
 use lvsx_platform::{store16, store32};
 
 pub use inner::Inner;
@@ -96,7 +96,7 @@ impl Tunnel {
 #[inline(always)]
 pub fn to_server<P: Packet>(
     packet: &mut P,
-    inner: &Header4,
+    inner: &Inner,
     source: u32,
     server: u32,
 ) -> Result<(), Unwrappable> {
@@ -104,7 +104,6 @@ pub fn to_server<P: Packet>(
     if !packet.push(OUTER4 as u32, Room::ipv4(Carrier::Ip)) {
         return Err(Unwrappable::NoHeadroom);
     }
-    let inner = Inner::of4(inner, &Ports::default(), true);
     let outer = Outer {
         identification: inner.outer_identification(),
         ..inner.outer(inner.total, IPIP)
@@ -164,8 +163,10 @@ struct Between {
     carrier: Carrier,
     protocol: u8,
     length: u32,
-    /// Sum of the packet inside, if the header has a checksum.
-    sum: Option<u64>,
+    /// Whether the header has a checksum.
+    is_summed: bool,
+    /// Sum of the packet inside, if so; else 0. Two fields, because the verifier refuses to see half an `Option` copied.
+    sum: u64,
 }
 
 /// Lowers the inner time to live, and finds out what goes between the headers.
@@ -192,15 +193,16 @@ fn age_and_sum<P: Packet>(
     };
     let is_summed = tunnel.has_checksum && !is_aggregate && tunnel.kind != Kind::Ipip;
     let sum = if is_summed {
-        let sum = own::sum(packet, inner.total, inner.transport, inner.checksum_at);
-        Some(sum.ok_or(Unwrappable::Malformed)?)
+        own::sum(packet, inner.total, inner.transport, inner.checksum_at)
+            .ok_or(Unwrappable::Malformed)?
     } else {
-        None
+        0
     };
     Ok(Between {
         carrier,
         protocol,
         length: tunnel.length(is_aggregate),
+        is_summed,
         sum,
     })
 }
@@ -242,15 +244,14 @@ impl Between {
         };
         let gue = (u32::from(inside) << 16).to_be();
         let written = u64::from(source) + u64::from(port) + u64::from(length) + u64::from(gue);
-        let checksum = match self.sum {
-            Some(sum) => {
-                let pseudo = addresses + u64::from(length) + u64::from(u16::from(UDP).to_be());
-                match !fold(written + pseudo + sum) {
-                    0 => 0xffff,
-                    checksum => checksum,
-                }
+        let checksum = if self.is_summed {
+            let pseudo = addresses + u64::from(length) + u64::from(u16::from(UDP).to_be());
+            match !fold(written + pseudo + self.sum) {
+                0 => 0xffff,
+                checksum => checksum,
             }
-            None => 0,
+        } else {
+            0
         };
         let bytes = packet.bytes_mut::<12>(offset)?;
         let (halves, _) = bytes.as_chunks_mut::<2>();
@@ -269,14 +270,14 @@ impl Between {
     #[inline(always)]
     fn store_gre<P: Packet>(&self, packet: &mut P, offset: usize, inner: &Inner) -> Option<()> {
         let kind = u32::from(u16::from_be(if inner.is_ipv6 { IPV6 } else { IPV4 }));
-        let Some(sum) = self.sum else {
+        if !self.is_summed {
             let word = kind.to_be();
             store32(packet.bytes_mut::<4>(offset)?, word);
             packet.shift_sum(word);
             return Some(());
-        };
+        }
         let word = (0x8000_0000 | kind).to_be();
-        let checksum = !fold(u64::from(word) + sum);
+        let checksum = !fold(u64::from(word) + self.sum);
         let bytes = packet.bytes_mut::<8>(offset)?;
         store32(bytes.first_chunk_mut::<4>()?, word);
         let (halves, _) = bytes.as_chunks_mut::<2>();

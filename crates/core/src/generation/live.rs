@@ -31,6 +31,18 @@ pub mod destination {
     pub const HOP: usize = 6;
 }
 
+/// Words of a destination's tunnel.
+pub mod tunnel {
+    /// Type, flags << 8, raw port << 16, address family of the outside << 32.
+    pub const SHAPE: usize = 0;
+    /// The shape of IPv4 outside without anything between the headers.
+    pub const PLAIN: u64 = 2 << 32;
+    /// The server's address: two words.
+    pub const SERVER: usize = 1;
+    /// The director's own address towards it: two words, 0 while unknown.
+    pub const SOURCE: usize = 3;
+}
+
 /// Words of a port.
 pub mod port {
     /// Interface index + MTU << 32; 0 for a port not in use.

@@ -64,6 +64,7 @@ pub(crate) fn world(scheduler: SchedulerKind, servers: &[Server]) -> World {
                 address: raw_mac(CLIENT_MAC),
             },
         )],
+        routes6: Vec::new(),
         scratch: core::array::from_fn(|_| Word::new(0)),
     };
     let port = &world.memory.ports[(INTERFACE % PORTS) as usize];

@@ -55,7 +55,6 @@ fn a_connection_is_listed_as_a_kernel_writes_it() {
         Peer::Virtual,
     );
     let new = NewEntry {
-        virt: raw([10, 0, 0, 1], 53),
         dest: raw([10, 2, 0, 1], 53),
         id: 3,
         method: 0,

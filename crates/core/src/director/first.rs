@@ -1,0 +1,266 @@
+//! First packets: which service they are for, which destination serves them, and their connection's entry.
+
+use super::crossing::{Crossing, keep_refusal};
+use super::family::Family;
+use super::hop::epoch;
+use super::out::{Bound, send_on};
+use super::progress::{count_connection, tally, timeout, view};
+use super::verdict::Verdict;
+use super::{Flow, again, reread};
+use crate::conn::{self, Hop, NewEntry, Opened, Peer, Want};
+use crate::tick::Tick;
+use crate::env::Env;
+use crate::event::Event;
+use crate::forward::refusal::Refusal;
+use crate::generation::{DestinationLine, Method, RootLine, defence::Defences, live};
+use crate::generation::{Ends, ServiceLine};
+use crate::packet::Packet;
+use crate::sched::{self, Service};
+use crate::state::{State, TCP, tcp};
+use crate::wire::Ports;
+use lvsx_platform::Line;
+
+/// Finds the service and picks a destination for a client's packet of no connection.
+#[inline(always)]
+pub(super) fn open_stage<F: Family, P: Packet, E: Env>(
+    packet: &mut P,
+    env: &E,
+    _family: F,
+) -> Result<Verdict, Verdict> {
+    let crossing = Crossing::of(env)?;
+    let root = crossing.root(env)?;
+    let (header, ports) = reread::<F, P>(packet)?;
+    let flags = ports.flags;
+    if F::protocol(&header) == TCP && (flags.rst() || !flags.syn() && !root.settings.sloppy_tcp) {
+        return Err(Verdict::pass(Event::PassNotOpening));
+    }
+    let block = serving::<F, P, E>(packet, env, &root, &header, &ports)
+        .ok_or(Verdict::pass(Event::PassNoService))?;
+    let head = ServiceLine::decode(
+        env.config(block)
+            .ok_or(Verdict::drop(Event::DropInconsistent))?,
+    );
+    if Defences::in_force(env).drops(env) {
+        return Err(Verdict::drop(Event::DropDefence));
+    }
+    if ports.source == FTP_DATA {
+        return Err(Verdict::pass(Event::PassFtpData));
+    }
+    let is_elsewhere = head.mark == 0 && head.port != ports.destination;
+    let picked = if is_elsewhere {
+        sched::NO_PLACE
+    } else {
+        let service = Service::read(env, block).ok_or(Verdict::drop(Event::DropInconsistent))?;
+        sched::pick(env, &service)
+    };
+    if picked == sched::NO_PLACE {
+        if head.port == FTP && ports.destination != FTP {
+            return Err(Verdict::pass(Event::PassFtpData));
+        }
+        env.count(Event::DropNoDestination);
+        keep_refusal(env, Refusal::PortUnreachable, 0);
+        return Err(Verdict::next(F::REFUSE));
+    }
+    let picked = block.wrapping_add(1).wrapping_add(picked);
+    Crossing { picked, ..crossing }.keep(env);
+    Err(Verdict::next(F::BIND))
+}
+
+/// The block of the service that the packet is for: by its mark, its ends, as FTP data, or by a service of all ports, in the
+/// kernel's order.
+#[inline(always)]
+fn serving<F: Family, P: Packet, E: Env>(
+    packet: &P,
+    env: &E,
+    root: &RootLine,
+    header: &F::Header,
+    ports: &Ports,
+) -> Option<u32> {
+    let (source, destination) = F::ends(header);
+    let protocol = F::protocol(header);
+    if root.kinds.marked && root.kinds.mark_rules {
+        let ends = Ends {
+            family: F::NUMBER,
+            protocol,
+            source_port: ports.source,
+            destination_port: ports.destination,
+            interface: packet.interface(),
+            source: F::words(source),
+            destination: F::words(destination),
+        };
+        let mark = root.mark_of(env, &ends);
+        if let Some(block) = root.marked(env, F::NUMBER, mark) {
+            return Some(block);
+        }
+    }
+    let exact = F::service(root, env, protocol, destination, ports.destination);
+    if exact.is_some() {
+        return exact;
+    }
+    let port = u16::from_be(ports.destination);
+    if root.kinds.ftp && protocol == TCP && (port == 20 || port >= FIRST_UNPRIVILEGED) {
+        let ftp = F::service(root, env, protocol, destination, FTP);
+        if ftp.is_some() {
+            return ftp;
+        }
+    }
+    if root.kinds.any_port {
+        return F::service(root, env, protocol, destination, 0);
+    }
+    None
+}
+
+/// Opens the connection to the destination picked by [`open_stage`]. Its state and timer are from the start those after its
+/// first packet.
+#[inline(always)]
+pub(super) fn bind_stage<F: Family, P: Packet, E: Env>(
+    packet: &mut P,
+    env: &E,
+    _family: F,
+) -> Result<Verdict, Verdict> {
+    let mut opening = Opening::<F>::none();
+    if F::IS_WIDE {
+        prepare_apart(packet, env, &mut opening);
+    } else {
+        prepare(packet, env, &mut opening);
+    }
+    let Opening { want, new, now } = &opening;
+    if want.is_none() {
+        return Err(Verdict::drop(Event::DropInconsistent));
+    }
+    Err(match conn::open(env, want, new, *now) {
+        Opened::New => Verdict::next(F::SEND),
+        Opened::Contended => Verdict::drop(Event::DropContended),
+        Opened::Full => Verdict::drop(Event::DropTableFull),
+        // Another CPU was quicker: the packet is one of that connection.
+        Opened::Exists => Verdict::next(F::FAST),
+    })
+}
+
+/// A connection about to be opened.
+struct Opening<F: Family> {
+    want: Want<F::Entry>,
+    new: NewEntry<F::Entry>,
+    now: Tick,
+}
+
+impl<F: Family> Opening<F> {
+    #[inline(always)]
+    fn none() -> Self {
+        let nowhere = (F::address([0; 2]), 0);
+        Self {
+            want: Want::none(nowhere),
+            new: NewEntry {
+                dest: nowhere,
+                id: 0,
+                method: 0,
+                mark: 0,
+                input_only: false,
+                hop: Hop(0),
+                epoch: 0,
+                state: State::NONE,
+                deadline: Tick(0),
+            },
+            now: Tick(0),
+        }
+    }
+}
+
+/// [`prepare`] in a function of its own, whose stack is free again when the entry is opened.
+#[inline(never)]
+fn prepare_apart<F: Family, P: Packet, E: Env>(packet: &P, env: &E, opening: &mut Opening<F>) {
+    prepare(packet, env, opening);
+}
+
+/// What is looked for and written to open a first packet's connection.
+#[inline(always)]
+fn prepare<F: Family, P: Packet, E: Env>(packet: &P, env: &E, opening: &mut Opening<F>) {
+    let Ok((flow, crossing)) = again::<F, P, E>(packet, env) else {
+        return;
+    };
+    let (Ok(root), Some(line)) = (crossing.root(env), env.config(crossing.picked)) else {
+        return;
+    };
+    let now = env.now();
+    // The epoch first: the director publishes hops before it moves the epoch.
+    let epoch = epoch(env);
+    let bound = Bound::picked(&flow, line);
+    let input_only = bound.method & 7 != Method::Masquerade as u8;
+    let state = if F::protocol(&flow.header) == TCP {
+        let secure = root.settings.secure_tcp != 0 && Defences::in_force(env).secure_tcp;
+        let view = view(Peer::Virtual, input_only);
+        tcp::next_by(secure, view, flow.ports.flags, State::NONE)
+    } else {
+        State::NONE
+    };
+    *opening = Opening {
+        want: flow.want,
+        new: NewEntry {
+            dest: bound.far,
+            id: bound.id,
+            method: bound.method,
+            mark: 0,
+            input_only,
+            hop: published(env, bound.id),
+            epoch,
+            state,
+            deadline: now.after(timeout(env, &root, &flow, state)),
+        },
+        now,
+    };
+}
+
+/// Counts the connection that was opened and sends its first packet on.
+#[inline(always)]
+pub(super) fn send_stage<F: Family, P: Packet, E: Env>(
+    packet: &mut P,
+    env: &E,
+    _family: F,
+) -> Result<Verdict, Verdict> {
+    let (flow, crossing) = again::<F, P, E>(packet, env)?;
+    let root = crossing.root(env)?;
+    let line = env
+        .config(crossing.picked)
+        .ok_or(Verdict::drop(Event::DropInconsistent))?;
+    let bound = Bound::picked(&flow, line);
+    count_connection(env, bound.id);
+    tally(env, &flow, bound.id);
+    let way = bound.way(packet, env, &flow, published(env, bound.id))?;
+    send_on(packet, env, &root, &flow, &bound, way)
+}
+
+/// The next hop to a destination that the director publishes; perhaps not known.
+#[inline(always)]
+fn published<E: Env>(env: &E, id: u32) -> Hop {
+    Hop(env
+        .destination(id)
+        .map_or(0, |line| line[live::destination::HOP].peek()))
+}
+
+impl<F: Family> Bound<F> {
+    /// What the entry of a first packet to the destination in `line` says.
+    #[inline(always)]
+    fn picked(flow: &Flow<F>, line: &Line) -> Self {
+        let picked = DestinationLine::decode(line);
+        let port = if picked.port == 0 {
+            flow.ports.destination
+        } else {
+            picked.port
+        };
+        Self {
+            id: picked.id,
+            method: picked.method,
+            far: (F::address(picked.address), port),
+            side: Peer::Virtual,
+        }
+    }
+}
+
+/// Client port 20, raw: IPVS never schedules it.
+const FTP_DATA: u16 = 20u16.to_be();
+
+/// Port 21, raw: a service that its data connections belong to as well.
+const FTP: u16 = 21u16.to_be();
+
+/// Ports from here are not privileged: data connections of a port-21 service go to these.
+const FIRST_UNPRIVILEGED: u16 = 1024;

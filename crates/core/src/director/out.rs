@@ -1,0 +1,281 @@
+//! Sending a packet on: next hop, length, forwarding method, link-layer header.
+
+use super::crossing::{BOUND, Crossing, keep_refusal, keep_tunnel, line, refusal, tunnel};
+use super::family::{Family, V4};
+use super::hop::{Way, find_hop};
+use super::verdict::Verdict;
+use super::{Flow, again, reread};
+use crate::conn::{Hop, Peer};
+use crate::env::Env;
+use crate::event::Event;
+use crate::forward;
+use crate::forward::fit::{Fit, is_expiring, limit};
+use crate::forward::refusal::Refusal;
+use crate::forward::tunnel::{Tunnel, Unwrappable, wrap4, wrap6};
+use crate::generation::{Method, RootLine, live};
+use crate::packet::Packet;
+use crate::wire::{FIXED6, OUTER4};
+
+/// What a connection says of a packet.
+pub(super) struct Bound<F: Family> {
+    /// Id of the destination.
+    pub(super) id: u32,
+    /// Forwarding method, by its IPVS number.
+    pub(super) method: u8,
+    /// What takes the place of the far end: the server's end for a client's packet, the virtual one for a server's.
+    pub(super) far: (F::Address, u16),
+    /// Which way the packet goes: [`Peer::Virtual`] to the server, [`Peer::Server`] to the client.
+    pub(super) side: Peer,
+}
+
+impl<F: Family> Bound<F> {
+    /// The way out: the hop that is kept, if it is known, else the kernel's answer.
+    #[inline(always)]
+    pub(super) fn way<P: Packet, E: Env>(
+        &self,
+        packet: &P,
+        env: &E,
+        flow: &Flow<F>,
+        kept: Hop,
+    ) -> Result<Way, Verdict> {
+        if kept.is_known() || self.method & 7 == Method::Local as u8 {
+            return Ok(Way {
+                hop: kept,
+                interface: 0,
+            });
+        }
+        let towards = match self.side {
+            Peer::Virtual => self.far.0,
+            Peer::Server => F::ends(&flow.header).1,
+        };
+        find_hop::<F, P, E>(packet, env, self.side, self.id, towards)
+    }
+}
+
+/// Keeps what an entry said, and the way out, for [`on_stage`].
+#[inline(always)]
+pub(super) fn keep_bound<F: Family, E: Env>(env: &E, bound: &Bound<F>, way: Way) {
+    if let Ok(scratch) = line(env) {
+        let [first, second] = F::words(bound.far.0);
+        scratch[BOUND].poke(
+            u64::from(bound.id) | u64::from(bound.far.1) << 32 | u64::from(bound.method) << 48,
+        );
+        scratch[BOUND + 1].poke(first);
+        scratch[BOUND + 2].poke(second);
+        scratch[BOUND + 3].poke(way.hop.0);
+        scratch[BOUND + 4].poke(way.interface.into());
+    }
+}
+
+/// A packet of a connection, on its way.
+#[inline(always)]
+pub(super) fn on_stage<F: Family, P: Packet, E: Env>(
+    packet: &mut P,
+    env: &E,
+    _family: F,
+) -> Result<Verdict, Verdict> {
+    let scratch = line(env)?;
+    let (flow, crossing) = again::<F, P, E>(packet, env)?;
+    let root = crossing.root(env)?;
+    let word = scratch[BOUND].peek();
+    let address = [scratch[BOUND + 1].peek(), scratch[BOUND + 2].peek()];
+    let bound = Bound {
+        id: word as u32,
+        method: (word >> 48) as u8,
+        far: (F::address(address), (word >> 32) as u16),
+        side: crossing.side,
+    };
+    let way = Way {
+        hop: Hop(scratch[BOUND + 3].peek()),
+        interface: scratch[BOUND + 4].peek() as u32,
+    };
+    send_on(packet, env, &root, &flow, &bound, way)
+}
+
+/// Sends the packet on by its connection's forwarding method.
+#[inline(always)]
+pub(super) fn send_on<F: Family, P: Packet, E: Env>(
+    packet: &mut P,
+    env: &E,
+    root: &RootLine,
+    flow: &Flow<F>,
+    bound: &Bound<F>,
+    way: Way,
+) -> Result<Verdict, Verdict> {
+    let method = Method::from_number(bound.method).ok_or(Verdict::drop(Event::DropInconsistent))?;
+    if method == Method::Local {
+        return Err(Verdict::pass(Event::PassLocal));
+    }
+    if is_expiring(F::ttl(&flow.header)) {
+        return Err(refused::<F, E>(env, bound.side, Refusal::TimeExceeded, 0));
+    }
+    let mut overhead = 0;
+    let mut own = 0;
+    if method == Method::Tunnel {
+        let line = env
+            .tunnel(bound.id)
+            .ok_or(Verdict::drop(Event::DropInconsistent))?;
+        if F::NUMBER != V4::NUMBER || line[live::tunnel::SHAPE].peek() != live::tunnel::PLAIN {
+            keep_tunnel(env, bound.id, way.hop);
+            return Err(Verdict::next(F::ENCAPSULATE));
+        }
+        own = line[live::tunnel::SOURCE].peek() as u32;
+        overhead = OUTER4 as u32;
+    }
+    let heeds_df = overhead == 0 || root.settings.pmtu_disc;
+    check_fit::<F, P, E>(packet, env, flow, bound.side, way, overhead, heeds_df)?;
+    let malformed = Verdict::drop(Event::DropMalformed);
+    match (method, bound.side) {
+        (Method::Masquerade, side) => {
+            F::readdress(packet, &flow.header, &flow.ports, side, bound.far).ok_or(malformed)?;
+        }
+        (Method::DirectRouting, Peer::Virtual) => {
+            F::direct(packet).ok_or(malformed)?;
+        }
+        (Method::Tunnel, Peer::Virtual) => {
+            let [server, _] = F::words(bound.far.0);
+            let inner = F::inner(packet, &flow.header, &flow.ports, root.settings.pmtu_disc);
+            if own == 0 {
+                return Err(Verdict::drop(Event::DropNoRoute));
+            }
+            forward::tunnel::to_server(packet, &inner, own, server as u32).map_err(unwrappable)?;
+        }
+        _ => return Err(Verdict::pass(Event::PassNoConnection)),
+    }
+    leave(packet, env, way)
+}
+
+/// Whether the packet fits its way; else it is refused or dropped.
+#[inline(always)]
+fn check_fit<F: Family, P: Packet, E: Env>(
+    packet: &P,
+    env: &E,
+    flow: &Flow<F>,
+    side: Peer,
+    way: Way,
+    overhead: u32,
+    heeds_df: bool,
+) -> Result<(), Verdict> {
+    if !way.hop.is_known() {
+        return Ok(());
+    }
+    let port = env
+        .port(way.hop.port())
+        .ok_or(Verdict::drop(Event::DropInconsistent))?;
+    let mtu = (port[live::port::INTERFACE].peek() >> 32) as u32;
+    let most = mtu.wrapping_sub(overhead);
+    match F::fit(&flow.header, most, heeds_df, packet.is_aggregate()) {
+        Fit::Fits => Ok(()),
+        Fit::TooBig => Err(refused::<F, E>(env, side, Refusal::TooBig, most)),
+        Fit::Fragments => Err(Verdict::drop(Event::DropTooBig)),
+    }
+}
+
+/// A packet that ends here; its sender is told if it is the client.
+#[inline(always)]
+fn refused<F: Family, E: Env>(env: &E, side: Peer, refusal: Refusal, mtu: u32) -> Verdict {
+    let event = match refusal {
+        Refusal::TooBig => Event::DropTooBig,
+        _ => Event::DropTtlExceeded,
+    };
+    if side == Peer::Server {
+        return Verdict::drop(event);
+    }
+    env.count(event);
+    keep_refusal(env, refusal, mtu);
+    Verdict::next(F::REFUSE)
+}
+
+/// The link-layer header, and out.
+#[inline(always)]
+fn leave<P: Packet, E: Env>(packet: &mut P, env: &E, way: Way) -> Result<Verdict, Verdict> {
+    if !way.hop.is_known() {
+        return Ok(Verdict::out_unresolved(way.interface));
+    }
+    let port = env
+        .port(way.hop.port())
+        .ok_or(Verdict::drop(Event::DropInconsistent))?;
+    forward::link(packet, way.hop.address(), port[live::port::ADDRESS].peek())
+        .ok_or(Verdict::drop(Event::DropMalformed))?;
+    Ok(Verdict::out(port[live::port::INTERFACE].peek() as u32))
+}
+
+#[inline(always)]
+fn unwrappable(why: Unwrappable) -> Verdict {
+    match why {
+        Unwrappable::NoHeadroom => Verdict::drop(Event::DropNoHeadroom),
+        Unwrappable::Malformed => Verdict::drop(Event::DropMalformed),
+    }
+}
+
+/// Wraps a packet into its server's tunnel, whatever its kind and families, and sends it on.
+#[inline(always)]
+pub(super) fn encapsulate_stage<F: Family, P: Packet, E: Env>(
+    packet: &mut P,
+    env: &E,
+    _family: F,
+) -> Result<Verdict, Verdict> {
+    let root = Crossing::of(env)?.root(env)?;
+    let (id, hop) = tunnel(env)?;
+    let (header, ports) = reread::<F, P>(packet)?;
+    let inconsistent = Verdict::drop(Event::DropInconsistent);
+    let line = env.tunnel(id).ok_or(inconsistent)?;
+    let shape = line[live::tunnel::SHAPE].peek();
+    let tunnel = Tunnel::from_numbers(shape as u8, (shape >> 8) as u8, (shape >> 16) as u16)
+        .ok_or(inconsistent)?;
+    let is_ipv6_outside = (shape >> 32) as u8 != V4::NUMBER;
+    let [source, source_low] = [
+        line[live::tunnel::SOURCE].peek(),
+        line[live::tunnel::SOURCE + 1].peek(),
+    ];
+    let [server, server_low] = [
+        line[live::tunnel::SERVER].peek(),
+        line[live::tunnel::SERVER + 1].peek(),
+    ];
+    if source | source_low == 0 {
+        return Err(Verdict::drop(Event::DropNoRoute));
+    }
+    if !hop.is_known() {
+        return Err(Verdict::drop(Event::DropNoNeighbour));
+    }
+    let port = env.port(hop.port()).ok_or(inconsistent)?;
+    let mtu = (port[live::port::INTERFACE].peek() >> 32) as u32;
+    let outer = if is_ipv6_outside { FIXED6 } else { OUTER4 } as u32;
+    let overhead = outer + tunnel.length(packet.is_aggregate());
+    let most = limit(mtu, overhead, is_ipv6_outside).ok_or(Verdict::drop(Event::DropTooBig))?;
+    let heeds_df = root.settings.pmtu_disc;
+    match F::fit(&header, most, heeds_df, packet.is_aggregate()) {
+        Fit::Fits => {}
+        Fit::TooBig => return Err(refused::<F, E>(env, Peer::Virtual, Refusal::TooBig, most)),
+        Fit::Fragments => return Err(Verdict::drop(Event::DropTooBig)),
+    }
+    let inner = F::inner(packet, &header, &ports, heeds_df);
+    if is_ipv6_outside {
+        let (source, server) = ([source, source_low], [server, server_low]);
+        wrap6(packet, &inner, &tunnel, source, server).map_err(unwrappable)?;
+    } else {
+        wrap4(packet, &inner, &tunnel, source as u32, server as u32).map_err(unwrappable)?;
+    }
+    leave(packet, env, Way { hop, interface: 0 })
+}
+
+/// Turns a packet into the ICMP error that refuses it, and sends it back where it came from. It was counted as what refused
+/// it.
+#[inline(always)]
+pub(super) fn refuse_stage<F: Family, P: Packet, E: Env>(
+    packet: &mut P,
+    env: &E,
+    _family: F,
+) -> Result<Verdict, Verdict> {
+    packet.reveal(REVEALED);
+    let (refusal, mtu) = refusal(env)?;
+    let unanswered = Verdict::drop(Event::DropUnanswered);
+    let head = F::head(packet).ok_or(unanswered)?;
+    let header = F::parse(&head, packet).ok_or(unanswered)?;
+    let interface = packet.interface();
+    F::refuse(packet, &header, refusal, mtu).ok_or(unanswered)?;
+    Ok(Verdict::out(interface))
+}
+
+/// Bytes of the frame that a refusal looks at.
+const REVEALED: u32 = 256;
