@@ -34,7 +34,7 @@ use crate::event::Event;
 use crate::forward::{self, masquerade::Readdress, tunnel::Unwrappable};
 use crate::generation::{DestinationLine, Method, RootLine, ServiceKey, live};
 use crate::packet::Packet;
-use crate::sched::{self, Service};
+use crate::sched::{self, Request, Service};
 use crate::state::{State, TCP, UDP, tcp};
 use crate::tick::Tick;
 use crate::wire::{self, Head4, Header4, Ports};
@@ -172,8 +172,13 @@ fn open_stage<P: Packet, E: Env>(packet: &P, env: &E) -> Result<Out, Stop> {
     if flow.ports.source == FTP_DATA {
         return Err(Pass(Event::PassFtpData));
     }
-    let service = Service::read(env, block).ok_or(Drop(Event::DropInconsistent))?;
-    match sched::pick(env, &service) {
+    let service = Service::read(env, &root, block).ok_or(Drop(Event::DropInconsistent))?;
+    let request = Request::ipv4(
+        flow.header.source,
+        flow.ports.source,
+        flow.header.destination,
+    );
+    match sched::pick(env, &service, &request) {
         sched::NO_PLACE => Err(Drop(Event::DropNoDestination)),
         place => {
             let picked = service.first.wrapping_add(place);

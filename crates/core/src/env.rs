@@ -23,6 +23,8 @@ pub trait Tables {
     fn service(&self, id: u32) -> Option<&Line>;
     /// This CPU's tally of destination `id`.
     fn tally(&self, id: u32) -> Option<&Line>;
+    /// Line `index` of the locality cache, of [`sched::cache::LINES`](crate::sched::cache::LINES).
+    fn cache(&self, index: u32) -> Option<&Line>;
     /// Counts `event` on this CPU.
     fn count(&self, event: Event);
     /// One of [`STRIPES`] lines-in-part that the flows of one hash share.
@@ -35,6 +37,8 @@ pub trait Tables {
 pub trait Env: Tables {
     /// The present moment.
     fn now(&self) -> Tick;
+    /// Random bits, not to be foreseen by a client.
+    fn random(&self) -> u32;
     /// The live line of port `number` (a network interface as the director numbers it).
     fn port(&self, number: u32) -> Option<&Line>;
     /// Keeps a word for the packet in hand, until its next stage.

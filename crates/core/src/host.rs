@@ -5,6 +5,7 @@ use crate::env::{Env, Geometry, PORTS, Route, STRIPE_LINES, Stripe, Tables, stat
 use crate::event::Event;
 use crate::generation::live;
 use crate::packet::Packet;
+use crate::sched::cache;
 use crate::tick::Tick;
 use crate::wire::ETHERNET;
 use crate::wire::checksum::{add, correct, fold};
@@ -96,6 +97,10 @@ pub struct Memory {
     pub stripes: Vec<Line>,
     /// Ports.
     pub ports: Vec<Line>,
+    /// The locality cache.
+    pub cache: Vec<Line>,
+    /// Where the sequence of random numbers stands; set it to have another one.
+    pub random: Word,
 }
 
 impl Memory {
@@ -117,6 +122,8 @@ impl Memory {
             events: Event::ALL.iter().map(|_| Word::new(0)).collect(),
             stripes: lines(STRIPE_LINES),
             ports: lines(PORTS),
+            cache: lines(cache::LINES),
+            random: Word::new(0),
         }
     }
 
@@ -131,6 +138,18 @@ impl Memory {
     pub fn counts(&self, id: u32) -> (u32, u32) {
         let counts = self.destinations[id as usize][live::destination::COUNTS].load();
         ((counts >> 32) as u32, counts as u32)
+    }
+}
+
+impl Memory {
+    /// The next of a sequence of random numbers that is the same in each run (splitmix64; Steele, Lea, Flood: "Fast
+    /// splittable pseudorandom number generators", 2014).
+    fn next_random(&self) -> u32 {
+        let state = self.random.peek().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.poke(state);
+        let mut x = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (x >> 32) as u32
     }
 }
 
@@ -161,6 +180,10 @@ impl Tables for Memory {
 
     fn tally(&self, id: u32) -> Option<&Line> {
         self.tallies.get(id as usize)
+    }
+
+    fn cache(&self, index: u32) -> Option<&Line> {
+        self.cache.get(index as usize)
     }
 
     fn count(&self, event: Event) {
@@ -222,6 +245,10 @@ impl Tables for World {
         self.memory.tally(id)
     }
 
+    fn cache(&self, index: u32) -> Option<&Line> {
+        self.memory.cache(index)
+    }
+
     fn count(&self, event: Event) {
         self.memory.count(event);
     }
@@ -238,6 +265,10 @@ impl Tables for World {
 impl Env for World {
     fn now(&self) -> Tick {
         self.now
+    }
+
+    fn random(&self) -> u32 {
+        self.memory.next_random()
     }
 
     fn port(&self, number: u32) -> Option<&Line> {

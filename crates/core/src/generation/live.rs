@@ -3,7 +3,7 @@
 //! | line | words |
 //! |---|---|
 //! | destination | 0 active << 32 + inactive; 1 persistence templates; 2 upper threshold + lower << 32; 3 flags (bit 0 overloaded); 4 place in its service's list; 5 the director's own address towards it (raw IPv4); 6 the next hop to it, as the director knows it |
-//! | service | 0 scheduler's cursor |
+//! | service | 0 scheduler's cursor; 1 age of its locality cache |
 //! | tally (a CPU and a destination) | 0 connections, 1 packets in, 2 bytes in, 3 packets out, 4 bytes out |
 //! | port (a network interface) | 0 interface index + MTU << 32; 1 link-layer address (48 bits, raw); 2 flags |
 
@@ -29,6 +29,15 @@ pub mod destination {
     /// The next hop to it as the director knows it (`conn::Hop`), 0 while unknown: for hosts that do not forward, where
     /// programs get no answer about routes.
     pub const HOP: usize = 6;
+}
+
+/// Words of a service's live line.
+pub mod service {
+    /// The scheduler's cursor.
+    pub const CURSOR: usize = 0;
+    /// Age of its locality cache: moved when the service or its scheduler is another, so that what was cached before is not
+    /// found any more. Low 32 bits.
+    pub const CACHE_AGE: usize = 1;
 }
 
 /// Words of a port.

@@ -3,7 +3,7 @@
 //! ```text
 //! root word (number << 32 | line) -> root: filter, services, availability, settings, timeouts
 //!                                     |       |         `-> one bit a destination id
-//!                                     |       `-> buckets of (key, block) -> block: head line, one line a destination
+//!                                     |       `-> buckets of (key, block) -> block: head line, one line a destination, a hash table's
 //!                                     `-> buckets of addresses that concern the director
 //! ```
 //!
@@ -22,9 +22,12 @@ mod service;
 
 pub use destination::{DestinationLine, Method};
 pub use filter::{Concern, FILTER_PROBES, filter_bucket, filter_word};
-pub use root::{ROOT_LINES, RootLine, Settings, TIMEOUT_UDP, TIMEOUTS, Table};
+pub use root::{
+    ROOT_LINES, RootLine, Settings, TIMEOUT_LBLC, TIMEOUT_LBLCR, TIMEOUT_UDP, TIMEOUTS, Table,
+};
 pub use service::{
-    SERVICE_PROBES, SERVICE_SLOTS, SchedulerKind, ServiceKey, ServiceLine, service_bucket,
+    SERVICE_PROBES, SERVICE_SLOTS, SLOTS, SchedulerKind, ServiceKey, ServiceLine, encode_slots,
+    service_bucket, slot,
 };
 
 /// The root word of an empty arena: no generation yet, nothing is ours.

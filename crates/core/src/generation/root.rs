@@ -6,11 +6,17 @@ use lvsx_platform::Line;
 /// Lines a root takes: the tables, then the timeouts.
 pub const ROOT_LINES: u32 = 2;
 
-/// Number of timeouts a generation holds: the 11 TCP states by number, then UDP, then spare ones.
+/// Number of timeouts a generation holds: the 11 TCP states by number, then UDP, then those of schedulers, then spare ones.
 pub const TIMEOUTS: usize = 16;
 
 /// Index of the UDP timeout.
 pub const TIMEOUT_UDP: usize = 11;
+
+/// Index of `lblc_expiration`: how long lblc keeps a server for an address that nobody asks for.
+pub const TIMEOUT_LBLC: usize = 12;
+
+/// Index of `lblcr_expiration`: the same for lblcr's sets, and how long they stay unchanged before one server leaves.
+pub const TIMEOUT_LBLCR: usize = 13;
 
 /// A hash table of lines: the first line and the number of lines less one (a power of two less one).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -106,6 +106,7 @@ pub(crate) fn configure(world: &World, scheduler: SchedulerKind, servers: &[Serv
         netmask: u32::MAX,
         max_weight,
         weight_step,
+        slot_lines: 0,
     };
     write(world, block, head.encode());
     let mut filter_words = [0; 8];
