@@ -32,6 +32,8 @@ pub(crate) static EVENTS: Array<RawLine, 8, MMAP> = Array::new();
 pub(crate) static STRIPES: Array<RawLine, 4096, MMAP> = Array::new();
 #[btf_map]
 pub(crate) static PORTS: Array<RawLine, 256, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static CACHE: Array<RawLine, 131072, MMAP> = Array::new();
 
 /// The timer of the hand.
 #[repr(C)]
