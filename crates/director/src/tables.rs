@@ -4,6 +4,7 @@ use crate::mapping::Shared;
 use lvsx_core::conn::Set4;
 use lvsx_core::env::{self, Geometry, state};
 use lvsx_core::event::{EVENT_LINES, Event};
+use lvsx_core::sched::cache;
 use lvsx_platform::{Line, Word};
 
 /// How large the tables are; fixed when they are made.
@@ -106,6 +107,8 @@ pub struct Tables {
     pub stripes: Shared<Line>,
     /// Network interfaces.
     pub ports: Shared<Line>,
+    /// The locality cache.
+    pub cache: Shared<Line>,
 }
 
 impl Tables {
@@ -123,6 +126,7 @@ impl Tables {
             events: Shared::plain(capacity.events()),
             stripes: Shared::plain(env::STRIPE_LINES),
             ports: Shared::plain(env::PORTS),
+            cache: Shared::plain(cache::LINES),
         }
     }
 
@@ -147,6 +151,7 @@ impl Tables {
             &self.events,
             &self.stripes,
             &self.ports,
+            &self.cache,
         ];
         lines
             .iter()
@@ -203,6 +208,10 @@ impl env::Tables for Tables {
     fn stripe(&self, number: u32) -> Option<env::Stripe<'_>> {
         let line = self.stripes.get(number as usize / 4)?;
         Some(env::Stripe::in_line(line, number))
+    }
+
+    fn cache(&self, index: u32) -> Option<&Line> {
+        self.cache.get(index as usize)
     }
 
     fn scan(&self, count: u32, mut look: impl FnMut(u32) -> bool) {

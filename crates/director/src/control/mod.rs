@@ -1,11 +1,12 @@
 //! The director's decisions about its configuration: what clients ask for, checked, put in force, counted.
 //!
 //! A request that is refused has changed nothing; one that is granted is in force for every packet that begins after the
-//! answer. Files: `service` and `destination` the rules of adding, changing and removing; `refusal` what this
+//! answer. Files: `localities` the timers of lblc and lblcr; `service` and `destination` the rules of adding, changing and removing; `refusal` what this
 //! version cannot do; `director` the operations as clients call them.
 
 mod destination;
 mod director;
+mod localities;
 mod refusal;
 mod service;
 #[cfg(test)]
@@ -19,22 +20,26 @@ use crate::generation::{Generations, raw_address};
 use crate::stats::{Counters, Ledger, Rate};
 use crate::status::Serving;
 use crate::tables::Tables;
+use localities::Localities;
 use lvsx_core::conn;
 use lvsx_core::generation::live::destination::{
     COUNTS, FLAGS, HOP, PLACE, SOURCE, TEMPLATES, THRESHOLDS,
 };
-use lvsx_core::generation::{SchedulerKind, TIMEOUT_UDP, live};
+use lvsx_core::generation::{SchedulerKind, TIMEOUT_LBLC, TIMEOUT_LBLCR, TIMEOUT_UDP, live};
 use lvsx_core::sched::wrr;
 use lvsx_core::state::tcp;
 use lvsx_ipvs::{Errno, ServiceKey};
 use lvsx_platform::{Line, Word};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a removed destination without connections stays in the trash.
 const TRASH_IDLE: Duration = Duration::from_secs(120);
+
+/// `lblc_expiration` and `lblcr_expiration`, in seconds, as the kernel begins with them.
+const CACHE_EXPIRATION: u32 = 86_400;
 
 /// The director.
 pub struct Control {
@@ -48,6 +53,7 @@ pub struct Control {
     locals: LocalTable,
     /// Since when destinations in the trash have had no connection, by id.
     idle: BTreeMap<u32, Instant>,
+    localities: Localities,
     next_service: u32,
     serving: Serving,
 }
@@ -81,6 +87,7 @@ impl Control {
             any_vip,
             locals: LocalTable::default(),
             idle: BTreeMap::new(),
+            localities: Localities::default(),
             next_service: 0,
             serving: Serving::default(),
         };
@@ -90,6 +97,9 @@ impl Control {
                 *ticks = clock.rate.ticks(seconds);
             }
             config.timeouts[TIMEOUT_UDP] = clock.rate.ticks(tcp::UDP_TIMEOUT);
+            for number in [TIMEOUT_LBLC, TIMEOUT_LBLCR] {
+                config.timeouts[number] = clock.rate.ticks(CACHE_EXPIRATION);
+            }
             control.put_in_force(config)?;
         }
         control.finish_what_was_begun();
@@ -196,12 +206,16 @@ impl Control {
         self.rates.total.run(ledger.total(tables));
     }
 
-    /// Frees removed destinations that have had no connection for two minutes.
+    /// Frees removed destinations that have had no connection for two minutes, and that no locality cache holds.
     pub fn empty_trash(&mut self, now: Instant) {
         let mut idle = BTreeMap::new();
+        let cached = match self.config().trash.is_empty() {
+            true => BTreeSet::new(),
+            false => localities::servers(&self.tables, self.config()),
+        };
         for removed in self.config().trash.iter() {
             let id = removed.destination.id;
-            if self.is_unused(id) {
+            if self.is_unused(id) && !cached.contains(&id) {
                 idle.insert(id, self.idle.get(&id).copied().unwrap_or(now));
             }
         }
@@ -289,7 +303,23 @@ impl Control {
     }
 
     fn cursor(&self, service: u32) -> &Word {
-        &self.tables.services[service as usize][0]
+        &self.tables.services[service as usize][live::service::CURSOR]
+    }
+
+    /// Begins a new age of a service's locality cache: packets find nothing of what it holds any more.
+    fn forget_localities(&self, service: u32) {
+        let age = &self.tables.services[service as usize][live::service::CACHE_AGE];
+        age.store(u64::from((age.load() as u32).wrapping_add(1)));
+    }
+
+    /// The run of the locality caches' timer, due every minute.
+    pub fn sweep_localities(&mut self) {
+        self.localities.run(
+            &self.tables,
+            self.generations.config(),
+            self.clock.rate,
+            self.clock.now(),
+        );
     }
 
     /// Whether no connection and no template belongs to destination `id`.

@@ -1,5 +1,6 @@
 //! Between the director's types and the lines of a generation.
 
+use super::slots::slot_line_count;
 use crate::config::{DestinationConfig, Removed, ServiceConfig};
 use lvsx_core::generation::{self, DestinationLine, ServiceLine};
 use lvsx_ipvs::{
@@ -97,6 +98,7 @@ pub(super) fn service_line(id: u32, service: &ServiceConfig) -> ServiceLine {
         },
         max_weight,
         weight_step,
+        slot_lines: slot_line_count(service.scheduler),
         ..identity_line(id, &service.key)
     }
 }
@@ -126,6 +128,7 @@ pub(super) fn identity_line(id: u32, key: &ServiceKey) -> ServiceLine {
         netmask: 0,
         max_weight: 0,
         weight_step: 1,
+        slot_lines: 0,
     }
 }
 

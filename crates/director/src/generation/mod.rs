@@ -8,6 +8,7 @@ pub mod arena;
 mod buckets;
 mod lines;
 mod read;
+mod slots;
 mod write;
 
 pub use lines::{address, raw_address, table_key};

@@ -19,6 +19,7 @@ use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use lvsx_core::director::Stage;
 use lvsx_core::env::{self, Geometry, state};
+use lvsx_core::sched::cache;
 use lvsx_core::tick::TickRate;
 use lvsx_platform::Line;
 use std::io::{ErrorKind, Read};
@@ -32,7 +33,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../ebpf/lvsx.bpf.o");
 const OLDEST: KernelVersion = KernelVersion::new(6, 1, 0);
 
 /// The maps that are pinned, all but the per-CPU scratch.
-const PINNED: [&str; 13] = [
+const PINNED: [&str; 14] = [
     "CONFIG",
     "STATE",
     "CONNS4",
@@ -42,6 +43,7 @@ const PINNED: [&str; 13] = [
     "EVENTS",
     "STRIPES",
     "PORTS",
+    "CACHE",
     "HAND",
     "UNRESOLVED",
     "JUMP_TC",
@@ -367,6 +369,7 @@ fn map_tables(ebpf: &Ebpf, capacity: Capacity) -> Result<Tables> {
         events: lines("EVENTS", capacity.events())?,
         stripes: lines("STRIPES", env::STRIPE_LINES)?,
         ports: lines("PORTS", env::PORTS)?,
+        cache: lines("CACHE", cache::LINES)?,
         capacity,
     })
 }
