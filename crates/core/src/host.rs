@@ -97,7 +97,7 @@ pub struct Memory {
     pub stripes: Vec<Line>,
     /// Ports.
     pub ports: Vec<Line>,
-    /// The locality cache.
+    /// The locality cache; empty, so that nothing is kept, until [`Memory::add_cache`].
     pub cache: Vec<Line>,
     /// Where the sequence of random numbers stands; set it to have another one.
     pub random: Word,
@@ -122,9 +122,14 @@ impl Memory {
             events: Event::ALL.iter().map(|_| Word::new(0)).collect(),
             stripes: lines(STRIPE_LINES),
             ports: lines(PORTS),
-            cache: lines(cache::LINES),
+            cache: Vec::new(),
             random: Word::new(0),
         }
+    }
+
+    /// Makes the locality cache, 8 MiB.
+    pub fn add_cache(&mut self) {
+        self.cache = lines(cache::LINES);
     }
 
     /// How often `event` was counted.

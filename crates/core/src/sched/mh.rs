@@ -66,7 +66,7 @@ pub fn fill(claimants: &mut [Claimant], slots: &mut [Option<u16>; SLOTS]) {
             if claimant.weight == 0 {
                 continue;
             }
-            let turns = (claimant.weight / divisor >> shift).max(1) as usize;
+            let turns = ((claimant.weight / divisor) >> shift).max(1) as usize;
             for _ in 0..turns.min(free) {
                 let slot = claimant.claim(slots);
                 slots[slot] = u16::try_from(newest + place).ok();

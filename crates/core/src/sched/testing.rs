@@ -58,6 +58,9 @@ impl Scene {
             weights: weights.to_vec(),
             root,
         };
+        if scheduler.has_cache() {
+            scene.world.memory.add_cache();
+        }
         let mut timeouts = [0; TIMEOUTS];
         timeouts[TIMEOUT_LBLC] = LIFETIME;
         timeouts[TIMEOUT_LBLCR] = LIFETIME;

@@ -70,7 +70,7 @@ impl Draw {
     fn below(limit: u64, random: u32) -> Self {
         let random = u64::from(random);
         Self {
-            left: (limit >> 32) * random + ((limit & 0xffff_ffff) * random >> 32),
+            left: (limit >> 32) * random + (((limit & 0xffff_ffff) * random) >> 32),
             reached: 0,
         }
     }

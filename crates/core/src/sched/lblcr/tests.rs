@@ -161,6 +161,8 @@ fn op(servers: u32) -> impl Strategy<Value = Op> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     /// Against a list.
     #[test]
     fn a_set_behaves_as_a_list((weights, ops) in (2..40u32).prop_flat_map(|servers| {
@@ -212,7 +214,7 @@ fn of_a_hundred_servers_78_are_kept() {
     cache::find(&scene.world, &key, LIFETIME, &mut entry);
     cache::put(&scene.world, &entry, 5, NOBODY);
     for id in 0..100 {
-        scene.live(id)[0].store(u64::from(id > 0) * 2 << 32);
+        scene.live(id)[0].store(if id > 0 { 2 << 32 } else { 0 });
     }
     scene.open(1, ADDRESS);
     assert_eq!(set(&scene)[5], 0);

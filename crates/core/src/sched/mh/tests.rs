@@ -124,7 +124,7 @@ proptest! {
         let mut free = if divisor == 0 { 0 } else { SLOTS };
         while free > 0 {
             for (place, (wishes, weight)) in wishes.iter_mut().enumerate() {
-                let turns = match *weight { 0 => 0, weight => (weight / divisor >> shift).max(1) };
+                let turns = match *weight { 0 => 0, weight => ((weight / divisor) >> shift).max(1) };
                 for _ in 0..turns {
                     if free > 0 {
                         let slot = wishes.find(|slot| expected[*slot as usize].is_none()).unwrap();
