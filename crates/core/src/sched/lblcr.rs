@@ -1,6 +1,6 @@
 //! `lblcr`, locality-based least connection with replication: connections to an address stay with its set of servers.
 //!
-//! The least loaded server of the set for its weight takes the connection, unless it is busy as [`lblc`](super::lblc) has
+//! The least loaded server of the set for its weight takes the connection, unless it is busy as [`lblc`] has
 //! it; then the least loaded of the whole service does and joins the set. A set that has not changed for `lblcr_expiration`
 //! loses its most loaded server. Source: Linux 6.1, observed.
 //!
