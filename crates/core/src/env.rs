@@ -15,12 +15,10 @@ pub trait Tables {
     fn state(&self, index: u32) -> Option<&Line>;
     /// Set `index` of the IPv4 connection table: the main sets, then the overflow area.
     fn set4(&self, index: u32) -> Option<&Set<Entry4>>;
-    /// How the IPv4 connection table is laid out.
-    fn geometry4(&self) -> Geometry;
+    /// How either connection table is laid out.
+    fn geometry(&self) -> Geometry;
     /// Set `index` of the IPv6 connection table.
     fn set6(&self, index: u32) -> Option<&Set<Entry6>>;
-    /// How the IPv6 connection table is laid out.
-    fn geometry6(&self) -> Geometry;
     /// The live line of destination `id`.
     fn destination(&self, id: u32) -> Option<&Line>;
     /// How the tunnel to destination `id` is made.
@@ -31,6 +29,8 @@ pub trait Tables {
     fn tally(&self, id: u32) -> Option<&Line>;
     /// Counts the event of this number on this CPU.
     fn count_number(&self, number: u32);
+    /// Line `index` of the locality cache, of [`sched::cache::LINES`](crate::sched::cache::LINES).
+    fn cache(&self, index: u32) -> Option<&Line>;
     /// Counts `event` on this CPU.
     #[inline(always)]
     fn count(&self, event: Event) {
@@ -44,6 +44,8 @@ pub trait Tables {
 pub trait Env: Tables {
     /// The present moment.
     fn now(&self) -> Tick;
+    /// Random bits, not to be foreseen by a client.
+    fn random(&self) -> u32;
     /// The live line of port `number` (a network interface as the director numbers it).
     fn port(&self, number: u32) -> Option<&Line>;
     /// Words of this CPU's own for the packet in hand: what one stage keeps for the next.

@@ -5,6 +5,7 @@ use crate::env::{Env, Geometry, PORTS, Route, Scratch, Tables, state};
 use crate::event::Event;
 use crate::generation::live;
 use crate::packet::{Packet, Room};
+use crate::sched::cache;
 use crate::tick::Tick;
 use crate::wire::ETHERNET;
 use crate::wire::checksum::{add, correct, fold};
@@ -123,6 +124,10 @@ pub struct Memory {
     pub events: Vec<Word>,
     /// Ports.
     pub ports: Vec<Line>,
+    /// The locality cache; empty, so that nothing is kept, until [`Memory::add_cache`].
+    pub cache: Vec<Line>,
+    /// Where the sequence of random numbers stands; set it to have another one.
+    pub random: Word,
 }
 
 impl Memory {
@@ -145,7 +150,14 @@ impl Memory {
             tallies: lines(ids),
             events: Event::ALL.iter().map(|_| Word::new(0)).collect(),
             ports: lines(PORTS),
+            cache: Vec::new(),
+            random: Word::new(0),
         }
+    }
+
+    /// Makes the locality cache, 8 MiB.
+    pub fn add_cache(&mut self) {
+        self.cache = lines(cache::LINES);
     }
 
     /// How often `event` was counted.
@@ -162,6 +174,18 @@ impl Memory {
     }
 }
 
+impl Memory {
+    /// The next of a sequence of random numbers that is the same in each run (splitmix64; Steele, Lea, Flood: "Fast
+    /// splittable pseudorandom number generators", 2014).
+    fn next_random(&self) -> u32 {
+        let state = self.random.peek().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.poke(state);
+        let mut x = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (x >> 32) as u32
+    }
+}
+
 impl Tables for Memory {
     fn config(&self, index: u32) -> Option<&Line> {
         self.config.get(index as usize)
@@ -175,16 +199,12 @@ impl Tables for Memory {
         self.sets.get(index as usize)
     }
 
-    fn geometry4(&self) -> Geometry {
+    fn geometry(&self) -> Geometry {
         self.geometry
     }
 
     fn set6(&self, index: u32) -> Option<&Set<Entry6>> {
         self.sets6.get(index as usize)
-    }
-
-    fn geometry6(&self) -> Geometry {
-        self.geometry
     }
 
     fn destination(&self, id: u32) -> Option<&Line> {
@@ -201,6 +221,10 @@ impl Tables for Memory {
 
     fn tally(&self, id: u32) -> Option<&Line> {
         self.tallies.get(id as usize)
+    }
+
+    fn cache(&self, index: u32) -> Option<&Line> {
+        self.cache.get(index as usize)
     }
 
     fn count_number(&self, number: u32) {
@@ -245,16 +269,12 @@ impl Tables for World {
         self.memory.set4(index)
     }
 
-    fn geometry4(&self) -> Geometry {
-        self.memory.geometry4()
+    fn geometry(&self) -> Geometry {
+        self.memory.geometry()
     }
 
     fn set6(&self, index: u32) -> Option<&Set<Entry6>> {
         self.memory.set6(index)
-    }
-
-    fn geometry6(&self) -> Geometry {
-        self.memory.geometry6()
     }
 
     fn destination(&self, id: u32) -> Option<&Line> {
@@ -273,6 +293,10 @@ impl Tables for World {
         self.memory.tally(id)
     }
 
+    fn cache(&self, index: u32) -> Option<&Line> {
+        self.memory.cache(index)
+    }
+
     fn count_number(&self, number: u32) {
         self.memory.count_number(number);
     }
@@ -285,6 +309,10 @@ impl Tables for World {
 impl Env for World {
     fn now(&self) -> Tick {
         self.now
+    }
+
+    fn random(&self) -> u32 {
+        self.memory.next_random()
     }
 
     fn port(&self, number: u32) -> Option<&Line> {

@@ -263,14 +263,16 @@ fn no_frame_however_short_or_random_does_harm() {
 }
 
 #[test]
-fn a_packet_out_of_time_is_counted_and_dropped() {
+fn a_packet_out_of_time_is_counted_and_its_sender_told() {
     let world = world(RoundRobin, &by(0));
-    let (verdict, _) = Build {
+    let (verdict, bytes) = Build {
         ttl: 1,
         ..to_vip(1, SYN)
     }
     .run(&world);
-    assert_eq!(verdict.event(), Event::DropTtlExceeded);
+    assert_eq!(verdict.action(), Action::Out);
+    assert_eq!(icmp(&bytes), Some((11, 0)));
+    assert_eq!(world.memory.counted(Event::DropTtlExceeded), 1);
     let packets: u64 = (0..2)
         .map(|id| world.memory.tallies[id][live::tally::PACKETS_IN].load())
         .sum();
@@ -368,10 +370,9 @@ fn a_full_server_takes_no_more_and_takes_again_when_connections_end() {
     for port in [1, 2] {
         assert_eq!(to_vip(port, SYN).run(&world).0.action(), Action::Out);
     }
-    assert_eq!(
-        to_vip(3, SYN).run(&world).0.event(),
-        Event::DropNoDestination
-    );
+    let (_, bytes) = to_vip(3, SYN).run(&world);
+    assert_eq!(icmp(&bytes), Some((3, 3)), "port unreachable");
+    assert_eq!(world.memory.counted(Event::DropNoDestination), 1);
     world.now = Tick(1000 + RATE.ticks(61));
     for set in 0..72 {
         lvsx_core::conn::sweep_set::<lvsx_core::conn::Entry4, _>(&world.memory, set, world.now);
@@ -419,10 +420,9 @@ fn a_new_route_epoch_asks_again_for_the_next_hop() {
 #[test]
 fn a_service_without_scheduler_takes_nothing() {
     let world = world(SchedulerKind::None, &by(0));
-    assert_eq!(
-        to_vip(1, SYN).run(&world).0.event(),
-        Event::DropNoDestination
-    );
+    let (_, bytes) = to_vip(1, SYN).run(&world);
+    assert_eq!(icmp(&bytes), Some((3, 3)), "port unreachable");
+    assert_eq!(world.memory.counted(Event::DropNoDestination), 1);
 }
 
 #[test]
@@ -479,19 +479,30 @@ fn where_the_kernel_does_not_forward_the_directors_own_knowledge_of_servers_serv
 }
 
 #[test]
-fn a_packet_too_long_for_its_way_out_is_named() {
-    for (method, payload, event) in [
-        (3, 1460, Event::Forwarded),
-        (3, 1461, Event::DropTooBig),
-        (2, 1440, Event::Forwarded),
-        (2, 1441, Event::DropTooBig),
+fn the_sender_of_a_packet_too_long_for_its_way_out_is_told_the_limit() {
+    for (method, payload, limit) in [
+        (3, 1460, None),
+        (3, 1461, Some(1500)),
+        (2, 1440, None),
+        (2, 1441, Some(1480)),
     ] {
         let world = world(RoundRobin, &by(method));
-        let (verdict, _) = Build {
+        let (_, bytes) = Build {
             payload,
             ..to_vip(1, SYN)
         }
         .run(&world);
-        assert_eq!(verdict.event(), event, "method {method}, {payload} bytes");
+        let told = icmp(&bytes).map(|kind| {
+            assert_eq!(kind, (3, 4));
+            u16::from_be_bytes([bytes[40], bytes[41]])
+        });
+        assert_eq!(told, limit, "method {method}, {payload} bytes");
+        let counted = world.memory.counted(Event::DropTooBig);
+        assert_eq!(counted, u64::from(limit.is_some()));
     }
+}
+
+/// Type and code of an ICMP message without IP options.
+fn icmp(bytes: &[u8]) -> Option<(u8, u8)> {
+    (bytes[23] == 1).then(|| (bytes[34], bytes[35]))
 }

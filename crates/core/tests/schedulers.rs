@@ -17,7 +17,7 @@ fn picks(world: &World, first_port: u16, count: u16, protocol: u8) -> String {
                 ..to_vip(first_port + step, SYN)
             }
             .run(world);
-            if verdict.interface() == 0 {
+            if bytes[23] == 1 {
                 '-'
             } else {
                 (b'A' + address(&bytes, 16)[3] - 46) as char
@@ -132,11 +132,80 @@ fn wlc_counts_an_active_connection_as_256_inactive_ones() {
 }
 
 #[test]
+fn connections_that_stay_are_dealt_as_observed() {
+    for (scheduler, weights, expected) in [
+        (
+            SchedulerKind::ShortestExpectedDelay,
+            [1, 2, 3],
+            "CBCCBACBCCBA",
+        ),
+        (SchedulerKind::NeverQueue, [1, 2, 3], "CBACCBCBCCBA"),
+        (SchedulerKind::Failover, [1, 2, 3], "CCCCCCCCCCCC"),
+        (SchedulerKind::Overflow, [1, 2, 3], "CCCCBBBAA---"),
+        (SchedulerKind::Overflow, [2, 2, 1], "BBBAAACC-"),
+    ] {
+        let world = world(scheduler, &servers(&weights));
+        let count = expected.len() as u16;
+        assert_eq!(picks(&world, 1000, count, 6), expected, "{scheduler:?}");
+    }
+}
+
+/// Connections of UDP are never active.
+#[test]
+fn schedulers_of_active_connections_give_all_of_udp_to_one() {
+    for (scheduler, expected) in [
+        (SchedulerKind::ShortestExpectedDelay, "CCCC"),
+        (SchedulerKind::NeverQueue, "CCCC"),
+        (SchedulerKind::Overflow, "CCCC"),
+    ] {
+        let world = world(scheduler, &servers(&[1, 2, 3]));
+        assert_eq!(picks(&world, 1000, 4, 17), expected, "{scheduler:?}");
+    }
+}
+
+#[test]
+fn nq_takes_whoever_became_idle() {
+    let world = world(SchedulerKind::NeverQueue, &servers(&[1, 2, 3]));
+    let mut seen = String::new();
+    for step in 0..10 {
+        seen += &picks(&world, 1000 + step, 1, 6);
+        if step == 1 || step == 4 {
+            // As observed: the second and the fifth go to FIN_WAIT at once.
+            let last = seen.as_bytes()[step as usize] - b'A';
+            let counts = &world.memory.destinations[usize::from(last)][live::destination::COUNTS];
+            counts.add(1u64.wrapping_sub(1 << 32));
+        }
+    }
+    assert_eq!(seen, "CBBACCCBCB");
+}
+
+#[test]
+fn the_heaviest_that_takes_new_connections_takes_all() {
+    let scheduler = SchedulerKind::Failover;
+    let world = world(scheduler, &servers(&[3, 7, 7]));
+    assert_eq!(picks(&world, 1000, 2, 6), "CC");
+    configure(&world, scheduler, &servers(&[3, 7, 0]), 2);
+    assert_eq!(picks(&world, 1100, 2, 6), "BB");
+    configure(&world, scheduler, &servers(&[3, 0, 0]), 3);
+    assert_eq!(picks(&world, 1200, 2, 6), "AA");
+}
+
+#[test]
 fn nobody_is_picked_when_all_are_quiesced_and_the_cursor_stays() {
     for kind in [
         SchedulerKind::RoundRobin,
         SchedulerKind::LeastConnection,
         SchedulerKind::WeightedLeastConnection,
+        SchedulerKind::ShortestExpectedDelay,
+        SchedulerKind::NeverQueue,
+        SchedulerKind::Failover,
+        SchedulerKind::Overflow,
+        SchedulerKind::PowerOfTwo,
+        SchedulerKind::DestinationHash,
+        SchedulerKind::SourceHash,
+        SchedulerKind::Maglev,
+        SchedulerKind::Locality,
+        SchedulerKind::LocalityReplication,
     ] {
         let world = world(kind, &servers(&[0, 0]));
         assert_eq!(picks(&world, 1000, 2, 6), "--");

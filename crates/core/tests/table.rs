@@ -24,7 +24,7 @@ fn want(memory: &Memory, client: (u32, u16), virt: (u32, u16)) -> Want<Entry4> {
     Want::new(memory.geometry, 6, client, virt, Peer::Virtual)
 }
 
-fn entry(virt: (u32, u16), id: u32, state: State, deadline: Tick) -> NewEntry<Entry4> {
+fn entry(id: u32, state: State, deadline: Tick) -> NewEntry<Entry4> {
     NewEntry {
         dest: (100 + id, 80),
         id,
@@ -74,7 +74,7 @@ fn filled_to_its_rating_no_insert_fails_and_nothing_is_evicted() {
         let bits = random(&mut seed);
         let client = (bits as u32, (bits >> 32) as u16);
         let virt = (7, number as u16);
-        let new = entry(virt, number % SERVERS, State::ESTABLISHED, Tick(1000));
+        let new = entry(number % SERVERS, State::ESTABLISHED, Tick(1000));
         assert_eq!(
             conn::open(&memory, &want(&memory, client, virt), &new, Tick(1)),
             Opened::New
@@ -97,12 +97,7 @@ fn many_flows_of_one_client_port_go_to_the_overflow_area_and_none_is_lost() {
     let client = (0x0a00_0001, 5000);
     for port in 0..500u16 {
         let virt = (9, port);
-        let new = entry(
-            virt,
-            u32::from(port) % SERVERS,
-            State::ESTABLISHED,
-            Tick(1000),
-        );
+        let new = entry(u32::from(port) % SERVERS, State::ESTABLISHED, Tick(1000));
         assert_eq!(
             conn::open(&memory, &want(&memory, client, virt), &new, Tick(1)),
             Opened::New,
@@ -138,7 +133,7 @@ fn beyond_the_rating_unanswered_connections_go_first_and_answered_ones_stay() {
             conn::open(
                 &memory,
                 &want(&memory, client, virt),
-                &entry(virt, 0, state, Tick(1000)),
+                &entry(0, state, Tick(1000)),
                 Tick(1),
             ),
         )
@@ -210,7 +205,7 @@ proptest! {
                     let deadline = now.after(u32::from(lasts));
                     let virt = (1, u16::from(port));
                     let wanted = want(&memory, (u32::from(client), 1), virt);
-                    let opened = conn::open(&memory, &wanted, &entry(virt, id, state, deadline), now);
+                    let opened = conn::open(&memory, &wanted, &entry(id, state, deadline), now);
                     let known = model.get(&(client, port)).is_some_and(|(_, ends)| !ends.is_before(now));
                     prop_assert_eq!(opened, if known { Opened::Exists } else { Opened::New });
                     if !known {
@@ -263,12 +258,8 @@ fn four_threads_on_the_same_flows_leave_exact_counters_and_no_twins() {
                     let wanted = want(memory, client, virt);
                     match bits >> 40 & 7 {
                         0..3 => {
-                            let new = entry(
-                                virt,
-                                (bits >> 50) as u32 % SERVERS,
-                                State::SYN_RECV,
-                                now.after(3),
-                            );
+                            let new =
+                                entry((bits >> 50) as u32 % SERVERS, State::SYN_RECV, now.after(3));
                             let _ = conn::open(memory, &wanted, &new, now);
                         }
                         3..6 => {

@@ -3,7 +3,7 @@
 //! Everything behind a [`Shared`] is made of [`Word`]s, which are read and written whole and by everybody at once; so
 //! handing out shared references to memory that programs and other processes change is what the type is for.
 
-use lvsx_core::conn::{Entry4, Set, no_entry4};
+use lvsx_core::conn::{Entry4, Entry6, Set, no_entry4, no_entry6};
 use lvsx_platform::{Line, Word};
 use std::io;
 use std::ops::Deref;
@@ -27,10 +27,17 @@ unsafe impl Words for Line {
     }
 }
 
-// SAFETY: `repr(C)`, eight control words and eight entries of eight words.
+// SAFETY: `repr(C)`, eight control words and seven entries of eight words.
 unsafe impl Words for Set<Entry4> {
     fn zero() -> Self {
         no_entry4()
+    }
+}
+
+// SAFETY: `repr(C)`, eight control words and seven entries of sixteen words.
+unsafe impl Words for Set<Entry6> {
+    fn zero() -> Self {
+        no_entry6()
     }
 }
 

@@ -1,9 +1,10 @@
 //! The tables that the director shares with its programs, as the director sees them.
 
 use crate::mapping::Shared;
-use lvsx_core::conn::{Entry4, Set};
+use lvsx_core::conn::{Entry4, Entry6, Set};
 use lvsx_core::env::{self, Geometry, state};
 use lvsx_core::event::{EVENT_LINES, Event};
+use lvsx_core::sched::cache;
 use lvsx_platform::{Line, Word};
 
 /// How large the tables are; fixed when they are made.
@@ -94,6 +95,10 @@ pub struct Tables {
     pub state: Shared<Line>,
     /// Sets of the connection table.
     pub sets: Shared<Set<Entry4>>,
+    /// The same of IPv6.
+    pub sets6: Shared<Set<Entry6>>,
+    /// Tunnels of destinations, by id.
+    pub tunnels: Shared<Line>,
     /// Live lines of destinations, by id.
     pub destinations: Shared<Line>,
     /// Live lines of services, by id.
@@ -104,6 +109,8 @@ pub struct Tables {
     pub events: Shared<Line>,
     /// Network interfaces.
     pub ports: Shared<Line>,
+    /// The locality cache.
+    pub cache: Shared<Line>,
 }
 
 impl Tables {
@@ -115,11 +122,14 @@ impl Tables {
             config: Shared::plain(capacity.config),
             state: Shared::plain(state::LINES),
             sets: Shared::plain(capacity.sets()),
+            sets6: Shared::plain(capacity.sets()),
+            tunnels: Shared::plain(capacity.destinations),
             destinations: Shared::plain(capacity.destinations),
             services: Shared::plain(capacity.services),
             tallies: Shared::plain(capacity.tallies()),
             events: Shared::plain(capacity.events()),
             ports: Shared::plain(env::PORTS),
+            cache: Shared::plain(cache::LINES),
         }
     }
 
@@ -139,16 +149,19 @@ impl Tables {
             &self.config,
             &self.state,
             &self.destinations,
+            &self.tunnels,
             &self.services,
             &self.tallies,
             &self.events,
             &self.ports,
+            &self.cache,
         ];
         lines
             .iter()
             .map(|lines| size_of_val(&***lines) as u64)
             .sum::<u64>()
             + size_of_val(&*self.sets) as u64
+            + size_of_val(&*self.sets6) as u64
     }
 
     fn event(&self, cpu: u32, number: u32) -> Option<&Word> {
@@ -173,8 +186,16 @@ impl env::Tables for Tables {
         self.sets.get(index as usize)
     }
 
-    fn geometry4(&self) -> Geometry {
+    fn geometry(&self) -> Geometry {
         self.capacity.geometry
+    }
+
+    fn set6(&self, index: u32) -> Option<&Set<Entry6>> {
+        self.sets6.get(index as usize)
+    }
+
+    fn tunnel(&self, id: u32) -> Option<&Line> {
+        self.tunnels.get(id as usize)
     }
 
     fn destination(&self, id: u32) -> Option<&Line> {
@@ -193,6 +214,10 @@ impl env::Tables for Tables {
         if let Some(word) = self.event(self.capacity.cpus, number) {
             word.add(1);
         }
+    }
+
+    fn cache(&self, index: u32) -> Option<&Line> {
+        self.cache.get(index as usize)
     }
 
     fn scan(&self, count: u32, mut look: impl FnMut(u32) -> bool) {

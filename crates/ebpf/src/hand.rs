@@ -45,7 +45,7 @@ extern "C" fn move_on(_map: *mut c_void, _key: *mut c_void, hand: *mut maps::Han
     let world = World {
         context: core::ptr::null_mut(),
     };
-    let geometry = world.geometry4();
+    let geometry = world.geometry();
     let total = geometry.sets.wrapping_add(geometry.overflow);
     let tick = now(&world);
     if let Some(line) = world.state(state::HAND) {
@@ -57,6 +57,7 @@ extern "C" fn move_on(_map: *mut c_void, _key: *mut c_void, hand: *mut maps::Han
                 index = index.wrapping_sub(total);
             }
             conn::sweep_set::<conn::Entry4, _>(&world, index, tick);
+            conn::sweep_set::<conn::Entry6, _>(&world, index, tick);
             true
         });
         let mut next = from.wrapping_add(count);

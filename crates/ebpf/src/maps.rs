@@ -37,6 +37,8 @@ pub(crate) static TALLIES: Array<RawLine, 8, MMAP> = Array::new();
 pub(crate) static EVENTS: Array<RawLine, 8, MMAP> = Array::new();
 #[btf_map]
 pub(crate) static PORTS: Array<RawLine, 256, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static CACHE: Array<RawLine, 131072, MMAP> = Array::new();
 
 /// The timer of the hand.
 #[repr(C)]
@@ -93,14 +95,10 @@ macro_rules! globals {
 }
 
 globals! {
-    /// Main sets of the IPv4 connection table.
-    SETS4, sets4: u32;
+    /// Main sets of either connection table.
+    SETS, sets: u32;
     /// Sets of its overflow area.
-    OVERFLOW4, overflow4: u32;
-    /// Main sets of the IPv6 connection table.
-    SETS6, sets6: u32;
-    /// Sets of its overflow area.
-    OVERFLOW6, overflow6: u32;
+    OVERFLOW, overflow: u32;
     /// Secret that spreads the hashes of both.
     SEED, seed: u64;
     /// Destinations a CPU's tallies hold.

@@ -6,7 +6,7 @@ use aya_ebpf::bindings::{
     bpf_fib_lookup,
 };
 use aya_ebpf::helpers::generated::{
-    bpf_fib_lookup as fib_lookup, bpf_get_smp_processor_id, bpf_jiffies64,
+    bpf_fib_lookup as fib_lookup, bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_jiffies64,
 };
 use core::ffi::c_void;
 use core::mem::{MaybeUninit, size_of};
@@ -50,10 +50,10 @@ impl Tables for World {
     }
 
     #[inline(always)]
-    fn geometry4(&self) -> Geometry {
+    fn geometry(&self) -> Geometry {
         Geometry {
-            sets: maps::sets4(),
-            overflow: maps::overflow4(),
+            sets: maps::sets(),
+            overflow: maps::overflow(),
             seed: maps::seed(),
         }
     }
@@ -61,15 +61,6 @@ impl Tables for World {
     #[inline(always)]
     fn set6(&self, index: u32) -> Option<&Set<Entry6>> {
         element!(maps::CONNS6, index, Set<Entry6>)
-    }
-
-    #[inline(always)]
-    fn geometry6(&self) -> Geometry {
-        Geometry {
-            sets: maps::sets6(),
-            overflow: maps::overflow6(),
-            seed: maps::seed(),
-        }
     }
 
     #[inline(always)]
@@ -107,6 +98,11 @@ impl Tables for World {
     }
 
     #[inline(always)]
+    fn cache(&self, index: u32) -> Option<&Line> {
+        element!(maps::CACHE, index, Line)
+    }
+
+    #[inline(always)]
     fn scan(&self, count: u32, mut look: impl FnMut(u32) -> bool) {
         scan_with(count, &mut look);
     }
@@ -138,7 +134,8 @@ fn scan_with<F: FnMut(u32) -> bool>(count: u32, look: &mut F) {
 extern "C" fn step<F: FnMut(u32) -> bool>(index: u32, look: *mut c_void) -> i64 {
     // SAFETY: `scan_with` passes a pointer to an F that nobody else uses meanwhile.
     let look = unsafe { &mut *look.cast::<F>() };
-    i64::from(!look(index))
+    // A truth read from memory is any byte to the verifier; the answer must be 0 or 1.
+    (hide(u64::from(!look(index))) & 1) as i64
 }
 
 #[inline(always)]
@@ -167,6 +164,12 @@ impl Env for World {
     #[inline(always)]
     fn now(&self) -> Tick {
         now(self)
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_get_prandom_u32() }
     }
 
     #[inline(always)]

@@ -27,7 +27,7 @@ The tutorial's labs, in network namespaces of this machine.
   lvsx lab down [NAME|--all]
 
 The machines are client, router (tun, dr), lvsserver, serverA, serverB and switch.
-Schedulers: rr, wrr, lc, wlc and whatever else lvsd knows; the tutorial's is rr.
+Schedulers: rr wrr lc wlc sed nq fo ovf twos dh sh mh lblc lblcr; the tutorial's is rr.
 ";
 
 /// A command line of the labs.

@@ -79,9 +79,12 @@ fn dr_in_xdp() {
     the_tutorial_works("dr", "xdp", "-g");
 }
 
+/// Each lab judges its pages by what the scheduler must make of them (crate `lab`, `expectation`).
 #[test]
-fn the_other_schedulers_of_equal_weights_alternate_too() {
-    for scheduler in ["wrr", "lc", "wlc"] {
+fn every_other_scheduler_is_seen_at_work() {
+    for scheduler in [
+        "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf", "twos", "dh", "sh", "mh", "lblc", "lblcr",
+    ] {
         let shown = shows(&["dr", "--scheduler", scheduler]);
         assert!(
             shown.contains(&format!("ipvsadm -At 192.168.1.40:80 -s {scheduler}")),

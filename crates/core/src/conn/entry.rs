@@ -188,7 +188,7 @@ impl Entry for Entry4 {
 
     #[inline(always)]
     fn geometry<T: Tables>(tables: &T) -> Geometry {
-        tables.geometry4()
+        tables.geometry()
     }
 }
 

@@ -152,7 +152,7 @@ impl Entry for Entry6 {
 
     #[inline(always)]
     fn geometry<T: Tables>(tables: &T) -> Geometry {
-        tables.geometry6()
+        tables.geometry()
     }
 }
 

@@ -12,6 +12,7 @@ use crate::forward::refusal::{Refusal, refuse4, refuse6};
 use crate::forward::tunnel::Inner;
 use crate::generation::{Concern, RootLine, ServiceKey};
 use crate::packet::Packet;
+use crate::sched::Request;
 use crate::wire::{self, Fragment6, Head4, Head6, Header4, Header6, Ports};
 
 /// An address family.
@@ -68,6 +69,8 @@ pub(super) trait Family: Sized {
         port: u16,
     ) -> Option<u32>;
     fn route<E: Env>(env: &E, ingress: u32, to: Self::Address) -> Route<Self::Address>;
+    /// What a scheduler may know of a client's packet.
+    fn request(header: &Self::Header, port: u16) -> Request;
     /// An address from two raw words, as lines of the arena hold it, and back.
     fn address(words: [u64; 2]) -> Self::Address;
     fn words(address: Self::Address) -> [u64; 2];
@@ -199,6 +202,11 @@ impl Family for V4 {
     #[inline(always)]
     fn route<E: Env>(env: &E, ingress: u32, to: u32) -> Route<u32> {
         env.route4(ingress, to)
+    }
+
+    #[inline(always)]
+    fn request(header: &Header4, port: u16) -> Request {
+        Request::ipv4(header.source, port, header.destination)
     }
 
     #[inline(always)]
@@ -369,6 +377,11 @@ impl Family for V6 {
     #[inline(always)]
     fn route<E: Env>(env: &E, ingress: u32, to: [u64; 2]) -> Route<[u64; 2]> {
         env.route6(ingress, to)
+    }
+
+    #[inline(always)]
+    fn request(header: &Header6, port: u16) -> Request {
+        Request::ipv6(header.source, port, header.destination)
     }
 
     #[inline(always)]

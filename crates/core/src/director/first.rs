@@ -8,7 +8,6 @@ use super::progress::{count_connection, tally, timeout, view};
 use super::verdict::Verdict;
 use super::{Flow, again, reread};
 use crate::conn::{self, Hop, NewEntry, Opened, Peer, Want};
-use crate::tick::Tick;
 use crate::env::Env;
 use crate::event::Event;
 use crate::forward::refusal::Refusal;
@@ -17,6 +16,7 @@ use crate::generation::{Ends, ServiceLine};
 use crate::packet::Packet;
 use crate::sched::{self, Service};
 use crate::state::{State, TCP, tcp};
+use crate::tick::Tick;
 use crate::wire::Ports;
 use lvsx_platform::Line;
 
@@ -50,8 +50,9 @@ pub(super) fn open_stage<F: Family, P: Packet, E: Env>(
     let picked = if is_elsewhere {
         sched::NO_PLACE
     } else {
-        let service = Service::read(env, block).ok_or(Verdict::drop(Event::DropInconsistent))?;
-        sched::pick(env, &service)
+        let service =
+            Service::read(env, &root, block).ok_or(Verdict::drop(Event::DropInconsistent))?;
+        sched::pick(env, &service, &F::request(&header, ports.source))
     };
     if picked == sched::NO_PLACE {
         if head.port == FTP && ports.destination != FTP {

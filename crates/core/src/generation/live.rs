@@ -2,8 +2,9 @@
 //!
 //! | line | words |
 //! |---|---|
-//! | destination | 0 active << 32 + inactive; 1 persistence templates; 2 upper threshold + lower << 32; 3 flags (bit 0 overloaded); 4 place in its service's list; 5 the director's own address towards it (raw IPv4); 6 the next hop to it, as the director knows it |
-//! | service | 0 scheduler's cursor |
+//! | destination | 0 active << 32 + inactive; 1 persistence templates; 2 upper threshold + lower << 32; 3 flags (bit 0 overloaded); 4 place in its service's list; 5 spare; 6 the next hop to it, as the director knows it |
+//! | tunnel of a destination | 0 shape: type, flags << 8, raw port << 16, family outside << 32; 1, 2 server; 3, 4 the director's own address |
+//! | service | 0 scheduler's cursor; 1 age of its locality cache |
 //! | tally (a CPU and a destination) | 0 connections, 1 packets in, 2 bytes in, 3 packets out, 4 bytes out |
 //! | port (a network interface) | 0 interface index + MTU << 32; 1 link-layer address (48 bits, raw); 2 flags |
 
@@ -24,8 +25,6 @@ pub mod destination {
     pub const FLAGS: usize = 3;
     /// Place in its service's list; a hint, checked by the reader.
     pub const PLACE: usize = 4;
-    /// The director's own raw IPv4 address towards it: source of tunnel headers. 0 while unknown.
-    pub const SOURCE: usize = 5;
     /// The next hop to it as the director knows it (`conn::Hop`), 0 while unknown: for first packets, and for hosts that do
     /// not forward, where programs get no answer about routes. Written before the route epoch moves.
     pub const HOP: usize = 6;
@@ -41,6 +40,15 @@ pub mod tunnel {
     pub const SERVER: usize = 1;
     /// The director's own address towards it: two words, 0 while unknown.
     pub const SOURCE: usize = 3;
+}
+
+/// Words of a service's live line.
+pub mod service {
+    /// The scheduler's cursor.
+    pub const CURSOR: usize = 0;
+    /// Age of its locality cache: moved when the service or its scheduler is another, so that what was cached before is not
+    /// found any more. Low 32 bits.
+    pub const CACHE_AGE: usize = 1;
 }
 
 /// Words of a port.

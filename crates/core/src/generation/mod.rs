@@ -3,7 +3,7 @@
 //! ```text
 //! root word (number << 32 | line) -> root: filters, services, availability, settings, timeouts, details
 //!                                     |       |         `-> one bit a destination id
-//!                                     |       `-> buckets of (key, block) -> block: head line, one line a destination
+//!                                     |       `-> buckets of (key, block) -> block: head line, one line a destination, a hash table's
 //!                                     `-> buckets of addresses that concern the director
 //! ```
 //!
@@ -34,7 +34,8 @@ pub use root::{
     Kinds, ROOT_LINES, RootLine, TIMEOUT_LBLC, TIMEOUT_LBLCR, TIMEOUT_UDP, TIMEOUTS, Table,
 };
 pub use service::{
-    SERVICE_PROBES, SERVICE_SLOTS, SchedulerKind, ServiceKey, ServiceLine, service_bucket,
+    SERVICE_PROBES, SERVICE_SLOTS, SLOTS, SchedulerKind, ServiceKey, ServiceLine, encode_slots,
+    service_bucket, slot,
 };
 pub use settings::{Setting, Settings, VALUES, Values};
 

@@ -14,10 +14,10 @@ pub const TIMEOUTS: usize = 16;
 /// Index of the UDP timeout.
 pub const TIMEOUT_UDP: usize = 11;
 
-/// Index of `lblc_expiration`.
+/// Index of `lblc_expiration`: how long lblc keeps a server for an address that nobody asks for.
 pub const TIMEOUT_LBLC: usize = 12;
 
-/// Index of `lblcr_expiration`.
+/// Index of `lblcr_expiration`: the same for lblcr's sets, and how long they stay unchanged before one server leaves.
 pub const TIMEOUT_LBLCR: usize = 13;
 
 /// A hash table of lines: the first line and the number of lines less one (a power of two less one).

@@ -61,7 +61,7 @@ pub fn service_bucket(key: ServiceKey, seed: u64, mask: u32) -> u32 {
 }
 
 /// The schedulers, by their number in a service's head line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum SchedulerKind {
     /// No scheduler (`none`): nothing is scheduled.
@@ -74,16 +74,46 @@ pub enum SchedulerKind {
     LeastConnection = 3,
     /// Weighted least connection.
     WeightedLeastConnection = 4,
+    /// Shortest expected delay.
+    ShortestExpectedDelay = 5,
+    /// Never queue.
+    NeverQueue = 6,
+    /// Weighted failover.
+    Failover = 7,
+    /// Weighted overflow.
+    Overflow = 8,
+    /// The better of two chosen by chance.
+    PowerOfTwo = 9,
+    /// Destination hashing.
+    DestinationHash = 10,
+    /// Source hashing.
+    SourceHash = 11,
+    /// Maglev hashing.
+    Maglev = 12,
+    /// Locality-based least connection.
+    Locality = 13,
+    /// Locality-based least connection with replication.
+    LocalityReplication = 14,
 }
 
 impl SchedulerKind {
-    /// All that can be named.
-    pub const ALL: [Self; 5] = [
+    /// All that can be named, by number.
+    pub const ALL: [Self; 15] = [
         Self::None,
         Self::RoundRobin,
         Self::WeightedRoundRobin,
         Self::LeastConnection,
         Self::WeightedLeastConnection,
+        Self::ShortestExpectedDelay,
+        Self::NeverQueue,
+        Self::Failover,
+        Self::Overflow,
+        Self::PowerOfTwo,
+        Self::DestinationHash,
+        Self::SourceHash,
+        Self::Maglev,
+        Self::Locality,
+        Self::LocalityReplication,
     ];
 
     /// The name that `ipvsadm -s` takes.
@@ -95,6 +125,16 @@ impl SchedulerKind {
             Self::WeightedRoundRobin => "wrr",
             Self::LeastConnection => "lc",
             Self::WeightedLeastConnection => "wlc",
+            Self::ShortestExpectedDelay => "sed",
+            Self::NeverQueue => "nq",
+            Self::Failover => "fo",
+            Self::Overflow => "ovf",
+            Self::PowerOfTwo => "twos",
+            Self::DestinationHash => "dh",
+            Self::SourceHash => "sh",
+            Self::Maglev => "mh",
+            Self::Locality => "lblc",
+            Self::LocalityReplication => "lblcr",
         }
     }
 
@@ -104,6 +144,12 @@ impl SchedulerKind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
+    /// Whether it keeps servers by destination address in the locality cache.
+    #[must_use]
+    pub fn has_cache(self) -> bool {
+        matches!(self, Self::Locality | Self::LocalityReplication)
+    }
+
     #[inline(always)]
     fn from_number(number: u8) -> Self {
         match number {
@@ -111,12 +157,22 @@ impl SchedulerKind {
             2 => Self::WeightedRoundRobin,
             3 => Self::LeastConnection,
             4 => Self::WeightedLeastConnection,
+            5 => Self::ShortestExpectedDelay,
+            6 => Self::NeverQueue,
+            7 => Self::Failover,
+            8 => Self::Overflow,
+            9 => Self::PowerOfTwo,
+            10 => Self::DestinationHash,
+            11 => Self::SourceHash,
+            12 => Self::Maglev,
+            13 => Self::Locality,
+            14 => Self::LocalityReplication,
             _ => Self::None,
         }
     }
 }
 
-/// The head line of a service's block; the destinations' lines follow it, newest first.
+/// The head line of a service's block; the destinations' lines follow it, newest first, then those of its hash table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceLine {
     /// Address family as in `AF_INET` (2) or `AF_INET6` (10).
@@ -145,6 +201,33 @@ pub struct ServiceLine {
     pub max_weight: u32,
     /// wrr: the greatest common divisor of the weights, 1 if there is none.
     pub weight_step: u32,
+    /// sh and mh: lines of their hash table, see [`SLOTS`]. Else 0.
+    pub slot_lines: u32,
+}
+
+/// Slots in a line of a hash table: 16 bits each, the place of a destination in the list plus one, or 0.
+pub const SLOTS: u32 = 32;
+
+/// A line of a hash table, from the places of up to [`SLOTS`] slots.
+#[must_use]
+pub fn encode_slots(places: &[Option<u16>]) -> [u64; 8] {
+    let mut line = [0; 8];
+    for (word, places) in line.iter_mut().zip(places.chunks(4)) {
+        for (slot, place) in places.iter().enumerate() {
+            *word |= u64::from(place.map_or(0, |place| place.wrapping_add(1))) << (16 * slot);
+        }
+    }
+    line
+}
+
+/// Slot `number` of the hash table that begins at line `first`: the place of a destination, or `None`.
+#[inline(always)]
+pub fn slot<T: Tables>(tables: &T, first: u32, number: u32) -> Option<u32> {
+    let line = tables.config(first.wrapping_add(number / SLOTS))?;
+    let word = line[(number / 4 % 8) as usize].peek();
+    (word >> (number % 4 * 16) & 0xffff)
+        .checked_sub(1)
+        .map(|place| place as u32)
 }
 
 impl ServiceLine {
@@ -162,7 +245,7 @@ impl ServiceLine {
             u64::from(self.scheduler as u8) | u64::from(self.destinations) << 32,
             u64::from(self.timeout) | u64::from(self.netmask) << 32,
             u64::from(self.max_weight) | u64::from(self.weight_step) << 32,
-            0,
+            u64::from(self.slot_lines),
         ]
     }
 
@@ -186,6 +269,7 @@ impl ServiceLine {
             netmask: (persistence >> 32) as u32,
             max_weight: weights as u32,
             weight_step: (weights >> 32) as u32,
+            slot_lines: line[7].peek() as u32,
         }
     }
 }

@@ -20,7 +20,7 @@ pub fn steps(weights: impl Iterator<Item = u32> + Clone) -> (u32, u32) {
     (highest.saturating_sub(step - 1), step)
 }
 
-fn gcd(mut a: u32, mut b: u32) -> u32 {
+pub(super) fn gcd(mut a: u32, mut b: u32) -> u32 {
     while b != 0 {
         (a, b) = (b, a % b);
     }

@@ -107,6 +107,7 @@ pub(crate) fn configure(world: &World, scheduler: SchedulerKind, servers: &[Serv
         netmask: u32::MAX,
         max_weight,
         weight_step,
+        slot_lines: 0,
     };
     write(world, block, head.encode());
     let mut filter_words = [0; 8];
@@ -137,7 +138,10 @@ pub(crate) fn configure(world: &World, scheduler: SchedulerKind, servers: &[Serv
         let live_line = &world.memory.destinations[id];
         live_line[live::destination::PLACE].store(place as u64);
         live_line[live::destination::THRESHOLDS].store(u64::from(server.upper));
-        live_line[live::destination::SOURCE].store(u64::from(raw4(OWN)));
+        let tunnel = &world.memory.tunnels[id];
+        tunnel[live::tunnel::SHAPE].store(live::tunnel::PLAIN);
+        tunnel[live::tunnel::SERVER].store(u64::from(raw4(server.address)));
+        tunnel[live::tunnel::SOURCE].store(u64::from(raw4(OWN)));
         if id < 7 {
             filter_words[id + 1] = filter_word(
                 raw4(server.address),

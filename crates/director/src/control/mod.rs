@@ -1,13 +1,14 @@
 //! The director's decisions about its configuration: what clients ask for, checked, put in force, counted.
 //!
 //! A request that is refused has changed nothing; one that is granted is in force for every packet that begins after the
-//! answer. Files: `service` and `destination` the rules of adding, changing and removing; `refusal` what this
+//! answer. Files: `localities` the timers of lblc and lblcr; `service` and `destination` the rules of adding, changing and removing; `refusal` what this
 //! version cannot do; `director` the operations as clients call them.
 
 mod defence;
 mod destination;
 mod director;
 mod icmp;
+mod localities;
 mod marks;
 mod refusal;
 mod service;
@@ -19,14 +20,14 @@ use crate::addresses::LocalTable;
 use crate::clock::Clock;
 use crate::concerns::{self, Concerns, Ours};
 use crate::config::{Config, ServiceConfig};
-use crate::generation::{Generations, raw_address};
+use crate::generation::{Generations, raw_words};
 use crate::stats::{Counters, Ledger, Rate};
 use crate::status::Serving;
 use crate::tables::Tables;
+use localities::Localities;
 use lvsx_core::conn;
-use lvsx_core::generation::live::destination::{
-    COUNTS, FLAGS, HOP, PLACE, SOURCE, TEMPLATES, THRESHOLDS,
-};
+use lvsx_core::generation::live::destination::{COUNTS, FLAGS, HOP, PLACE, TEMPLATES, THRESHOLDS};
+use lvsx_core::generation::live::tunnel;
 use lvsx_core::generation::{SchedulerKind, TIMEOUT_UDP, live};
 use lvsx_core::sched::wrr;
 use lvsx_core::state::tcp;
@@ -54,6 +55,7 @@ pub struct Control {
     interfaces: BTreeMap<String, u32>,
     /// Since when destinations in the trash have had no connection, by id.
     idle: BTreeMap<u32, Instant>,
+    localities: Localities,
     next_service: u32,
     serving: Serving,
     /// Whether the memory was below the defences' threshold at the last look.
@@ -90,6 +92,7 @@ impl Control {
             locals: LocalTable::default(),
             interfaces: BTreeMap::new(),
             idle: BTreeMap::new(),
+            localities: Localities::default(),
             next_service: 0,
             serving: Serving::default(),
             is_memory_low: false,
@@ -176,18 +179,23 @@ impl Control {
             .collect()
     }
 
-    /// Tells each destination's live line the address that this host sends tunnelled packets to it from.
-    pub fn set_sources(&self, source: impl Fn(Ipv4Addr) -> Option<Ipv4Addr>) {
-        for destination in self
+    /// Tells the data plane each destination's tunnel: its kind, its far end, and the address that this host sends to it from.
+    pub fn set_sources(&self, source: impl Fn(IpAddr) -> Option<IpAddr>) {
+        let destinations = self
             .config()
             .services
             .values()
-            .flat_map(|service| &service.destinations)
-        {
-            if let IpAddr::V4(server) = destination.key.addr {
-                let source = source(server).map_or(0, raw_address);
-                self.live(destination.id)[SOURCE].store(source.into());
-            }
+            .flat_map(|service| &service.destinations);
+        for destination in destinations {
+            let line = &self.tables.tunnels[destination.id as usize];
+            let server = destination.key.addr;
+            let [near, far] =
+                [source(server), Some(server)].map(|end| end.map_or([0; 2], raw_words));
+            line[tunnel::SOURCE].store(near[0]);
+            line[tunnel::SOURCE + 1].store(near[1]);
+            line[tunnel::SERVER].store(far[0]);
+            line[tunnel::SERVER + 1].store(far[1]);
+            line[tunnel::SHAPE].store(shape(server, &destination.settings.tunnel));
         }
     }
 
@@ -226,12 +234,16 @@ impl Control {
         self.rates.total.run(ledger.total(tables));
     }
 
-    /// Frees removed destinations that have had no connection for two minutes.
+    /// Frees removed destinations that have had no connection for two minutes, and that no locality cache holds.
     pub fn empty_trash(&mut self, now: Instant) {
         let mut idle = BTreeMap::new();
+        let cached = match self.config().trash.is_empty() {
+            true => BTreeSet::new(),
+            false => localities::servers(&self.tables, self.config()),
+        };
         for removed in self.config().trash.iter() {
             let id = removed.destination.id;
-            if self.is_unused(id) {
+            if self.is_unused(id) && !cached.contains(&id) {
                 idle.insert(id, self.idle.get(&id).copied().unwrap_or(now));
             }
         }
@@ -324,7 +336,23 @@ impl Control {
     }
 
     fn cursor(&self, service: u32) -> &Word {
-        &self.tables.services[service as usize][0]
+        &self.tables.services[service as usize][live::service::CURSOR]
+    }
+
+    /// Begins a new age of a service's locality cache: packets find nothing of what it holds any more.
+    fn forget_localities(&self, service: u32) {
+        let age = &self.tables.services[service as usize][live::service::CACHE_AGE];
+        age.store(u64::from((age.load() as u32).wrapping_add(1)));
+    }
+
+    /// The run of the locality caches' timer, due every minute.
+    pub fn sweep_localities(&mut self) {
+        self.localities.run(
+            &self.tables,
+            self.generations.config(),
+            self.clock.rate,
+            self.clock.now(),
+        );
     }
 
     /// Whether no connection and no template belongs to destination `id`.
@@ -381,4 +409,13 @@ impl Control {
             .unwrap_or_default();
         (self.ledger.destination(&self.tables, id), rate)
     }
+}
+
+/// A tunnel to `server` as the data plane reads it.
+fn shape(server: IpAddr, tunnel: &lvsx_ipvs::Tunnel) -> u64 {
+    let family: u64 = if server.is_ipv4() { 2 } else { 10 };
+    u64::from(tunnel.kind.number())
+        | (u64::from(tunnel.flags) & 0xff) << 8
+        | u64::from(tunnel.port.to_be()) << 16
+        | family << 32
 }

@@ -3,6 +3,7 @@
 use super::{Control, refusal};
 use crate::config::{Config, Removed, ServiceConfig};
 use lvsx_core::generation::SchedulerKind;
+use lvsx_core::sched::mh;
 use lvsx_ipvs::{Errno, Netmask, ServiceFlags, ServiceKey, ServiceSettings};
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ impl Control {
         self.ledger.begin_service(id);
         self.rates.services.remove(&id);
         self.cursor(id).store(0);
+        self.forget_localities(id);
         let mut config = self.config().clone();
         config.services.insert(id, Arc::new(service));
         self.put_in_force(config)?;
@@ -42,6 +44,13 @@ impl Control {
             _ => 0,
         };
         let is_new_scheduler = service.scheduler != old.scheduler;
+        if is_new_scheduler {
+            if service.scheduler == SchedulerKind::Maglev && service.destinations.len() > mh::SLOTS
+            {
+                return Err(Errno::EINVAL);
+            }
+            self.forget_localities(id);
+        }
         let mut config = self.config().clone();
         config.services.insert(id, Arc::new(service));
         self.put_in_force(config)?;

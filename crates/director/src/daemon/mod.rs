@@ -45,8 +45,8 @@ use topology::Topology;
 const ESTIMATOR: Duration = Duration::from_secs(2);
 /// Between two looks at the memory that is left, for the defences.
 const DEFENCE: Duration = Duration::from_secs(1);
-/// Estimator runs between two looks at the trash: a minute.
-const TRASH_EVERY: u64 = 30;
+/// Estimator runs between two looks at the trash and the locality caches: a minute.
+const MINUTE: u64 = 30;
 /// Events of the network come in bursts; this long after the first, everything is looked at again.
 const BURST: Duration = Duration::from_millis(20);
 /// Unresolved next hops taken in one go.
@@ -275,7 +275,8 @@ impl Daemon {
             Ok(clock) => self.control.set_clock(clock),
             Err(error) => tracing::warn!("reading the clock: {error:#}"),
         }
-        if self.runs.is_multiple_of(TRASH_EVERY) {
+        if self.runs.is_multiple_of(MINUTE) {
+            self.control.sweep_localities();
             self.control.empty_trash(Instant::now());
         }
         self.topology.resolve_again().await;

@@ -185,7 +185,10 @@ impl Topology {
                 self.ways.insert(server, way);
             }
         }
-        control.set_sources(|server| self.ways.get(&server).copied().flatten()?.source);
+        control.set_sources(|server| {
+            let way = self.ways.get(&ipv4(server)?).copied().flatten()?;
+            way.source.map(IpAddr::V4)
+        });
         self.publish_hops(control, &plane.tables);
         let to_servers: BTreeSet<Hop> = self.ways.values().flatten().map(|way| way.hop).collect();
         let managed = if is_serving {

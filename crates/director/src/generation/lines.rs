@@ -1,5 +1,6 @@
 //! Between the director's types and the lines of a generation.
 
+use super::slots::slot_line_count;
 use crate::config::{DestinationConfig, Marked, Removed, ServiceConfig};
 use lvsx_core::generation::{self, DestinationLine, ServiceLine};
 use lvsx_ipvs::{
@@ -24,6 +25,15 @@ pub fn raw_address(address: Ipv4Addr) -> u32 {
 #[must_use]
 pub fn address(raw: u32) -> Ipv4Addr {
     Ipv4Addr::from(raw.to_ne_bytes())
+}
+
+/// An address of either family in two raw words, an IPv4 address in the first four bytes.
+#[must_use]
+pub fn raw_words(address: IpAddr) -> [u64; 2] {
+    match address {
+        IpAddr::V4(address) => [raw_address(address).into(), 0],
+        IpAddr::V6(address) => raw_address6(address),
+    }
 }
 
 /// An IPv6 address as packets carry it.
@@ -111,6 +121,7 @@ pub(super) fn service_line(id: u32, service: &ServiceConfig) -> ServiceLine {
         },
         max_weight,
         weight_step,
+        slot_lines: slot_line_count(service.scheduler),
         ..identity_line(id, &service.key)
     }
 }
@@ -140,6 +151,7 @@ pub(super) fn identity_line(id: u32, key: &ServiceKey) -> ServiceLine {
         netmask: 0,
         max_weight: 0,
         weight_step: 1,
+        slot_lines: 0,
     }
 }
 

@@ -8,9 +8,10 @@ pub mod arena;
 mod buckets;
 mod lines;
 mod read;
+mod slots;
 mod write;
 
-pub use lines::{address, raw_address, raw_address6, table_key};
+pub use lines::{address, raw_address, raw_address6, raw_words, table_key};
 pub use read::Damaged;
 
 use crate::concerns::Concerns;

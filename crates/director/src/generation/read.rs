@@ -2,6 +2,7 @@
 
 use super::arena::{Arena, Extent};
 use super::lines::{destination_config, marked, removed, service_config};
+use super::slots::slot_line_count;
 use super::{Generation, Generations, NOTHING, Readers, extent};
 use crate::concerns::Concerns;
 use crate::config::{Config, DestinationConfig, Marked, Removed, ServiceConfig};
@@ -147,6 +148,9 @@ impl<'a> Reader<'a> {
         });
         for (_, block) in slots.filter(|(key, _)| key.peek() != 0) {
             let (head, extent) = self.block(block.peek() as u32)?;
+            if head.slot_lines != slot_line_count(head.scheduler) {
+                return Err(Damaged("a hash table is not its scheduler's"));
+            }
             let mut service =
                 service_config(&head).ok_or(Damaged("a service of no known address family"))?;
             service.destinations = self.destinations(extent.first + 1, head.destinations)?;
@@ -171,6 +175,7 @@ impl<'a> Reader<'a> {
         let lines = head
             .destinations
             .checked_add(1)
+            .and_then(|lines| lines.checked_add(head.slot_lines))
             .ok_or(Damaged("a block has no end"))?;
         let extent = Extent { first, lines };
         self.claim(extent, "a block lies outside the arena, or on other lines")?;
@@ -191,6 +196,9 @@ impl<'a> Reader<'a> {
             return Ok((Vec::new(), NOTHING));
         }
         let (head, block) = self.block(first)?;
+        if head.slot_lines != 0 {
+            return Err(Damaged("the trash has a hash table"));
+        }
         let services = Extent {
             first: first + block.lines,
             lines: head.destinations,

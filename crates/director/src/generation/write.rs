@@ -3,6 +3,7 @@
 use super::arena::Extent;
 use super::buckets::{buckets_for, lay_out};
 use super::lines::{destination_line, identity_line, mark_line, service_line, table_key};
+use super::slots::slot_lines;
 use super::{Generation, Generations, NOTHING};
 use crate::concerns::Concerns;
 use crate::config::{Config, Removed, ServiceConfig};
@@ -192,14 +193,17 @@ fn next(
     })
 }
 
-/// A service's block: head, then destinations, newest first.
+/// A service's block: head, then destinations, newest first, then its hash table.
 fn block(id: u32, service: &ServiceConfig) -> Vec<[u64; WORDS]> {
     let head = service_line(id, service).encode();
     let destinations = service
         .destinations
         .iter()
         .map(|destination| destination_line(id, destination).encode());
-    std::iter::once(head).chain(destinations).collect()
+    std::iter::once(head)
+        .chain(destinations)
+        .chain(slot_lines(service))
+        .collect()
 }
 
 /// The trash: a block whose head counts the destinations, their lines, and behind them for each the identity of the

@@ -19,6 +19,7 @@ use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use lvsx_core::director::Stage;
 use lvsx_core::env::{self, Geometry, state};
+use lvsx_core::sched::cache;
 use lvsx_core::tick::TickRate;
 use lvsx_platform::Line;
 use std::io::{ErrorKind, Read};
@@ -32,15 +33,18 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../ebpf/lvsx.bpf.o");
 const OLDEST: KernelVersion = KernelVersion::new(6, 1, 0);
 
 /// The maps that are pinned, all but the per-CPU scratch.
-const PINNED: [&str; 12] = [
+const PINNED: [&str; 15] = [
     "CONFIG",
     "STATE",
     "CONNS4",
+    "CONNS6",
+    "TUNNELS",
     "DESTS",
     "SERVICES",
     "TALLIES",
     "EVENTS",
     "PORTS",
+    "CACHE",
     "HAND",
     "UNRESOLVED",
     "JUMP_TC",
@@ -51,11 +55,25 @@ const PINNED: [&str; 12] = [
 const META: usize = 3;
 
 /// The stages with their programs of either hook.
-const STAGES: [(Stage, &str, &str); 4] = [
+const STAGES: [(Stage, &str, &str); 18] = [
     (Stage::Fast, "fast_tc", "fast_xdp"),
     (Stage::Open, "open_tc", "open_xdp"),
     (Stage::Overflow, "overflow_tc", "overflow_xdp"),
     (Stage::Bind, "bind_tc", "bind_xdp"),
+    (Stage::Send, "send_tc", "send_xdp"),
+    (Stage::Found, "found_tc", "found_xdp"),
+    (Stage::On, "on_tc", "on_xdp"),
+    (Stage::Encapsulate, "encapsulate_tc", "encapsulate_xdp"),
+    (Stage::Refuse, "refuse_tc", "refuse_xdp"),
+    (Stage::Fast6, "fast6_tc", "fast6_xdp"),
+    (Stage::Open6, "open6_tc", "open6_xdp"),
+    (Stage::Overflow6, "overflow6_tc", "overflow6_xdp"),
+    (Stage::Bind6, "bind6_tc", "bind6_xdp"),
+    (Stage::Send6, "send6_tc", "send6_xdp"),
+    (Stage::Found6, "found6_tc", "found6_xdp"),
+    (Stage::On6, "on6_tc", "on6_xdp"),
+    (Stage::Encapsulate6, "encapsulate6_tc", "encapsulate6_xdp"),
+    (Stage::Refuse6, "refuse6_tc", "refuse6_xdp"),
 ];
 
 /// The data plane in the kernel, as the director holds it.
@@ -290,6 +308,8 @@ fn load_object(pins: &Pins, capacity: &Capacity, rate: TickRate) -> Result<Ebpf>
     let entries = [
         ("CONFIG", capacity.config),
         ("CONNS4", capacity.sets()),
+        ("CONNS6", capacity.sets()),
+        ("TUNNELS", capacity.destinations),
         ("DESTS", capacity.destinations),
         ("SERVICES", capacity.services),
         ("TALLIES", capacity.tallies()),
@@ -299,8 +319,8 @@ fn load_object(pins: &Pins, capacity: &Capacity, rate: TickRate) -> Result<Ebpf>
         loader.map_max_entries(name, count);
     }
     let globals = [
-        ("SETS4", &geometry.sets),
-        ("OVERFLOW4", &geometry.overflow),
+        ("SETS", &geometry.sets),
+        ("OVERFLOW", &geometry.overflow),
         ("DESTINATIONS", &capacity.destinations),
         ("TICK_SHIFT", &rate.shift),
         ("VIRTUAL_TIME", &0),
@@ -359,11 +379,14 @@ fn map_tables(ebpf: &Ebpf, capacity: Capacity) -> Result<Tables> {
         config: lines("CONFIG", capacity.config)?,
         state: lines("STATE", state::LINES)?,
         sets: Shared::map(fd("CONNS4")?, capacity.sets()).context("mapping CONNS4")?,
+        sets6: Shared::map(fd("CONNS6")?, capacity.sets()).context("mapping CONNS6")?,
+        tunnels: lines("TUNNELS", capacity.destinations)?,
         destinations: lines("DESTS", capacity.destinations)?,
         services: lines("SERVICES", capacity.services)?,
         tallies: lines("TALLIES", capacity.tallies())?,
         events: lines("EVENTS", capacity.events())?,
         ports: lines("PORTS", env::PORTS)?,
+        cache: lines("CACHE", cache::LINES)?,
         capacity,
     })
 }

@@ -48,7 +48,7 @@ fn a_connection_is_listed_as_a_kernel_writes_it() {
     let now = control.clock().now();
     let raw = |address: [u8; 4], port: u16| (raw_address(address.into()), port.to_be());
     let want = Want::<Entry4>::new(
-        tables.geometry4(),
+        tables.geometry(),
         UDP,
         raw([10, 1, 0, 1], 1002),
         raw([10, 0, 0, 1], 53),

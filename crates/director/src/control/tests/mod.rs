@@ -7,16 +7,19 @@ mod marks;
 mod ours;
 mod refusals;
 mod schedulers;
+mod schedules;
 mod settings;
 mod statistics;
 
 use super::*;
 use crate::addresses::{AddressKind, LocalRoute};
-use crate::generation::{Readers, table_key};
+use crate::generation::{Readers, raw_address, table_key};
 use crate::tables::Capacity;
+use lvsx_core::env::{Env, Route, Scratch};
 use lvsx_core::generation::{RootLine, live::tally};
+use lvsx_core::host::raw4;
 use lvsx_core::sched;
-use lvsx_core::tick::TickRate;
+use lvsx_core::tick::{Tick, TickRate};
 use lvsx_ipvs::{
     DestinationKey, DestinationSettings, Director, Family, FlagChange, ForwardingMethod, Netmask,
     ServiceFlags, ServiceSettings, SyncDaemon, SyncRole, Timeouts, Tunnel, TunnelType,
@@ -114,13 +117,43 @@ fn id(control: &Control, number: u8) -> u32 {
         .id
 }
 
+/// The world as programs would see it, as far as schedulers look.
+impl Env for Tables {
+    fn now(&self) -> Tick {
+        CLOCK.now()
+    }
+
+    fn random(&self) -> u32 {
+        0x5eed
+    }
+
+    fn port(&self, _number: u32) -> Option<&Line> {
+        None
+    }
+
+    fn scratch(&self) -> Option<&Scratch> {
+        None
+    }
+
+    fn route4(&self, _ingress: u32, _to: u32) -> Route<u32> {
+        Route::None
+    }
+
+    fn route6(&self, _ingress: u32, _to: [u64; 2]) -> Route<[u64; 2]> {
+        Route::None
+    }
+}
+
 /// The next pick of the scheduler in force, by the number of the server; counted as an active connection if `is_kept`.
 fn pick(control: &Control, is_kept: bool) -> Option<u8> {
     let tables = &*control.tables;
     let root = RootLine::current(tables)?;
     let block = root.service(tables, table_key(&service(), root.seed)?)?;
-    let service = sched::Service::read(tables, block)?;
-    let place = Some(sched::pick(tables, &service)).filter(|place| *place != sched::NO_PLACE)?;
+    let service = sched::Service::read(tables, &root, block)?;
+    let (client, vip) = ([10, 1, 0, 1], [192, 0, 2, 1]);
+    let request = sched::Request::ipv4(raw4(client), 40000u16.to_be(), raw4(vip));
+    let place =
+        Some(sched::pick(tables, &service, &request)).filter(|place| *place != sched::NO_PLACE)?;
     let line = service.destination(tables, place)?;
     if is_kept {
         tables.destinations[line.id as usize][COUNTS].add(1 << 32);
