@@ -77,9 +77,8 @@ impl Hops {
         } else {
             0
         };
-        let new = kept & ((1 << 56) - 1)
-            | u64::from(epoch) << shift(side)
-            | u64::from(generation) << 56;
+        let new =
+            kept & ((1 << 56) - 1) | u64::from(epoch) << shift(side) | u64::from(generation) << 56;
         // Losing the race costs one more look-up by the next packet.
         let _ = self.epochs.compare_exchange(old, new);
     }

@@ -31,7 +31,9 @@ pub mod wrr;
 pub use request::{Request, fold4, fold6};
 
 use crate::env::{Env, Tables};
-use crate::generation::{DestinationLine, RootLine, SchedulerKind, ServiceLine, live, slot};
+use crate::generation::{
+    DestinationLine, RootLine, SchedulerKind, ServiceLine, live, slot, timeout,
+};
 
 /// Flag of sh and mh: another slot is tried when the one hashed to is of no use (`sh-fallback`, `mh-fallback`).
 pub const FALLBACK: u32 = 0x08;
@@ -124,11 +126,7 @@ impl Service {
     /// Timeout number `index` of the generation, in ticks.
     #[inline(always)]
     fn timeout<T: Tables>(&self, tables: &T, index: usize) -> u32 {
-        let root = RootLine {
-            timeouts: self.timeouts,
-            ..RootLine::default()
-        };
-        root.timeout(tables, index as u32)
+        timeout(tables, self.timeouts, index as u32)
     }
 
     /// As [`Self::place_of`], in a frame of its own.
