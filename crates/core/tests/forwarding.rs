@@ -3,10 +3,13 @@
 mod common;
 
 use common::*;
+use lvsx_core::conn::Hop;
 use lvsx_core::director::Action;
+use lvsx_core::env::PORTS;
 use lvsx_core::event::Event;
 use lvsx_core::generation::SchedulerKind::{self, RoundRobin};
 use lvsx_core::generation::live;
+use lvsx_core::host::raw4;
 use lvsx_core::tick::Tick;
 
 fn by(method: u8) -> [Server; 2] {
@@ -89,6 +92,23 @@ fn masquerading_to_another_port_changes_it_both_ways() {
     let (verdict, bytes) = reply(([192, 168, 1, 46], 8080), 1234, SYN | ACK).run(&world);
     assert_eq!(verdict.action(), Action::Out);
     assert_eq!(bytes[34..36], 80u16.to_be_bytes());
+}
+
+#[test]
+fn a_published_hop_leads_the_clients_packets_to_the_server_and_none_back() {
+    let mut world = world(RoundRobin, &[server(46, 1)]);
+    // The kernel is not asked for the way to the server: it would not know one.
+    world.routes.retain(|(to, _)| *to == raw4(CLIENT));
+    let hop = Hop::new(raw_mac(mac(0x77)), INTERFACE % PORTS);
+    world.memory.destinations[0][live::destination::HOP].store(hop.0);
+    for flags in [SYN, ACK] {
+        let (verdict, bytes) = to_vip(1234, flags).run(&world);
+        assert_eq!(verdict.action(), Action::Out);
+        assert_eq!(bytes[..6], mac(0x77));
+        let (verdict, bytes) = reply(([192, 168, 1, 46], 80), 1234, flags | ACK).run(&world);
+        assert_eq!(verdict.action(), Action::Out);
+        assert_eq!(bytes[..6], CLIENT_MAC);
+    }
 }
 
 #[test]

@@ -4,10 +4,8 @@ mod support;
 
 use lvsx_ipvs::Request;
 use serde_json::Value;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use support::scene::{Pings, configure, echo, hosts, service};
+use support::scene::{Ending, Pings, configure, echo, hosts, service};
 use support::{Space, in_namespace, ip};
 
 fn status(space: &Space) -> Value {
@@ -103,14 +101,14 @@ fn traffic_survives(mode: &str, disturb: impl FnOnce(&support::hosts::Host) + Se
         }
         let _lvsd = space.lvsd(&["--mode", mode, "--connections", "1000"]);
         configure(&mut space.client());
-        let is_over = Arc::new(AtomicBool::new(false));
-        echo(&server, is_over.clone());
-        let pings = Pings::begin(&client, is_over.clone());
+        let ending = Ending::new();
+        echo(&server, &ending);
+        let pings = Pings::begin(&client, &ending);
         pings.wait_for(50);
         // The server's host is busy with its echo, so the disturbance comes from this side.
         disturb(&client);
         pings.wait_for(200);
-        is_over.store(true, Ordering::SeqCst);
+        ending.come();
         let status = status(space);
         assert_eq!(status["events"]["drop-inconsistent"], 0, "{status}");
     });

@@ -4,11 +4,11 @@ mod support;
 
 use lvsx_ipvs::{Client, Destination, DestinationSettings, Request, Service, Timeouts};
 use std::net::{SocketAddrV4, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use support::hosts::Host;
-use support::scene::{CLIENT, PORT, Pings, VIP, configure, echo, hosts, prepare_for_xdp, service};
+use support::scene::{
+    CLIENT, Ending, PORT, Pings, VIP, configure, echo, hosts, prepare_for_xdp, service,
+};
 use support::{Space, in_namespace};
 
 fn listed(client: &mut Client) -> (Vec<Service>, Vec<Destination>) {
@@ -42,15 +42,15 @@ fn nothing_is_lost(space: &Space, mode: &str) {
     let lvsd = space.lvsd(&["--mode", mode, "--connections", "1000"]);
     configure(&mut space.client());
 
-    let is_over = Arc::new(AtomicBool::new(false));
-    echo(&server, is_over.clone());
-    let pings = Pings::begin(&client, is_over.clone());
+    let ending = Ending::new();
+    echo(&server, &ending);
+    let pings = Pings::begin(&client, &ending);
     pings.wait_for(100);
     lvsd.kill();
     pings.wait_for(100);
     let lvsd = space.lvsd(&["--mode", mode]);
     pings.wait_for(100);
-    is_over.store(true, Ordering::SeqCst);
+    ending.come();
     client.run(|| ());
     server.run(|| ());
     let sent = pings.sent();
@@ -211,8 +211,8 @@ fn is_answered(client: &Host, port: u16) -> bool {
 fn a_full_server_takes_new_connections_when_the_old_are_over_though_the_director_is_dead() {
     in_namespace(|space| {
         let (client, server) = hosts();
-        let is_over = Arc::new(AtomicBool::new(false));
-        echo(&server, is_over.clone());
+        let ending = Ending::new();
+        echo(&server, &ending);
         let lvsd = space.lvsd(&["--connections", "1000"]);
         let mut speaker = space.client();
         configure(&mut speaker);
@@ -249,6 +249,6 @@ fn a_full_server_takes_new_connections_when_the_old_are_over_though_the_director
             "{listed:?}"
         );
         assert_eq!(listed[0].stats.connections, 3);
-        is_over.store(true, Ordering::SeqCst);
+        ending.come();
     });
 }

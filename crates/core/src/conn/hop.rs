@@ -39,57 +39,57 @@ impl Hop {
     }
 }
 
-/// The next hops of an entry, towards its server and towards its client, each with the route epoch it was found in.
+/// The next hops of an entry, of the client's packets and of the server's, each with the route epoch it was found in. The
+/// side is everywhere the one that a packet comes from, as [`Peer`] names it.
 ///
 /// All words carry the generation of the entry's life, so one kept too late, into the entry's next life, is not taken for
 /// that life's: it costs one more look-up.
 #[repr(C)]
 pub struct Hops {
     hops: [Word; 2],
-    /// Epochs: server's 16 bits, client's << 16; generation << 56.
+    /// Epochs: 16 bits of the client's packets, of the server's << 16; generation << 56.
     epochs: Word,
 }
 
 impl Hops {
-    /// The next hop towards `side`; unknown if it was not found in this route `epoch`.
+    /// The next hop of packets from `side`; unknown if it was not found in this route `epoch`.
     #[inline(always)]
-    pub fn find(&self, towards: Peer, epoch: u16, generation: u8) -> Hop {
+    pub fn find(&self, side: Peer, epoch: u16, generation: u8) -> Hop {
         let epochs = self.epochs.load();
-        let hop = self.hops[index(towards)].peek();
+        let hop = self.hops[index(side)].peek();
         let differs = (epochs >> 56 ^ u64::from(generation))
             | (hop >> 56 ^ u64::from(generation))
-            | (epochs >> shift(towards) & 0xffff ^ u64::from(epoch));
+            | (epochs >> shift(side) & 0xffff ^ u64::from(epoch));
         if differs != 0 { Hop(0) } else { Hop(hop) }
     }
 
     /// Keeps a next hop found in this route `epoch`.
     #[inline(always)]
-    pub fn keep(&self, towards: Peer, hop: Hop, epoch: u16, generation: u8) {
-        let word = &self.hops[index(towards)];
+    pub fn keep(&self, side: Peer, hop: Hop, epoch: u16, generation: u8) {
+        let word = &self.hops[index(side)];
         let new = Self::word(hop, generation);
         if word.compare_exchange(word.peek(), new).is_err() {
             return;
         }
         let old = self.epochs.peek();
         let kept = if (old >> 56) as u8 == generation {
-            old & !(0xffff << shift(towards))
+            old & !(0xffff << shift(side))
         } else {
             0
         };
-        let new = kept & ((1 << 56) - 1)
-            | u64::from(epoch) << shift(towards)
-            | u64::from(generation) << 56;
+        let new =
+            kept & ((1 << 56) - 1) | u64::from(epoch) << shift(side) | u64::from(generation) << 56;
         // Losing the race costs one more look-up by the next packet.
         let _ = self.epochs.compare_exchange(old, new);
     }
 
-    /// Begins a life with the hop towards the server, perhaps not known. By the owner of a claim.
+    /// Begins a life with the next hop of the client's packets, perhaps not known. By the owner of a claim.
     #[inline(always)]
     pub(super) fn begin(&self, hop: Hop, epoch: u16, generation: u8) {
-        self.hops[0].poke(Self::word(hop, generation));
-        self.hops[1].poke(0);
+        self.hops[index(Peer::Virtual)].poke(Self::word(hop, generation));
+        self.hops[index(Peer::Server)].poke(0);
         self.epochs
-            .poke(u64::from(epoch) | u64::from(generation) << 56);
+            .poke(u64::from(epoch) << shift(Peer::Virtual) | u64::from(generation) << 56);
     }
 
     #[inline(always)]
@@ -107,18 +107,39 @@ impl Hops {
 }
 
 #[inline(always)]
-fn index(towards: Peer) -> usize {
-    let index = match towards {
-        Peer::Server => 0,
-        Peer::Virtual => 1,
+fn index(side: Peer) -> usize {
+    let index = match side {
+        Peer::Virtual => 0,
+        Peer::Server => 1,
     };
     hide(index) as usize & 1
 }
 
 #[inline(always)]
-fn shift(towards: Peer) -> u32 {
-    match towards {
-        Peer::Server => 0,
-        Peer::Virtual => 16,
+fn shift(side: Peer) -> u32 {
+    match side {
+        Peer::Virtual => 0,
+        Peer::Server => 16,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hop_is_that_of_its_side_epoch_and_life_alone() {
+        let hops = Hops::none();
+        let (there, back) = (Hop::new(0x77, 3), Hop::new(0x88, 4));
+        hops.begin(there, 9, 5);
+        assert_eq!(hops.find(Peer::Virtual, 9, 5).address(), there.address());
+        assert!(!hops.find(Peer::Server, 9, 5).is_known());
+        assert!(!hops.find(Peer::Virtual, 10, 5).is_known());
+        assert!(!hops.find(Peer::Virtual, 9, 6).is_known());
+        hops.keep(Peer::Server, back, 10, 5);
+        assert_eq!(hops.find(Peer::Server, 10, 5).address(), back.address());
+        assert_eq!(hops.find(Peer::Virtual, 9, 5).port(), there.port());
+        hops.begin(Hop::default(), 10, 6);
+        assert!(!hops.find(Peer::Virtual, 10, 6).is_known());
     }
 }

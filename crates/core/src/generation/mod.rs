@@ -30,7 +30,7 @@ pub use details::{DETAIL_LINES, Details, IcmpLimits, Run};
 pub use filter::{Concern, FILTER_PROBES, filter_bucket, filter_word};
 pub use filter6::{FILTER6_SLOTS, filter6_bucket, filter6_line};
 pub use marks::{Ends, MARK_RULE_LINES, MOST_MARK_RULES, MarkRule};
-pub(crate) use root::timeout_at;
+pub(crate) use root::timeout;
 pub use root::{
     Kinds, ROOT_LINES, RootLine, TIMEOUT_LBLC, TIMEOUT_LBLCR, TIMEOUT_UDP, TIMEOUTS, Table,
 };

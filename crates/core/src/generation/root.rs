@@ -196,14 +196,14 @@ impl RootLine {
     /// Timeout number `index`, in ticks. 0 when out of range.
     #[inline(always)]
     pub fn timeout<T: Tables>(&self, tables: &T, index: u32) -> u32 {
-        timeout_at(tables, self.timeouts, index)
+        timeout(tables, self.timeouts, index)
     }
 }
 
-/// Timeout number `index` of those in a line, in ticks. 0 when out of range.
+/// Timeout number `index` of those in line `timeouts`, in ticks. 0 when out of range.
 #[inline(always)]
-pub(crate) fn timeout_at<T: Tables>(tables: &T, line: u32, index: u32) -> u32 {
-    match tables.config(line) {
+pub(crate) fn timeout<T: Tables>(tables: &T, timeouts: u32, index: u32) -> u32 {
+    match tables.config(timeouts) {
         Some(line) => (line[(index / 2 % 8) as usize].peek() >> (index % 2 * 32)) as u32,
         None => 0,
     }

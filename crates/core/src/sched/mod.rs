@@ -32,7 +32,7 @@ pub use request::{Request, fold4, fold6};
 
 use crate::env::{Env, Tables};
 use crate::generation::{
-    DestinationLine, RootLine, SchedulerKind, ServiceLine, live, slot, timeout_at,
+    DestinationLine, RootLine, SchedulerKind, ServiceLine, live, slot, timeout,
 };
 
 /// Flag of sh and mh: another slot is tried when the one hashed to is of no use (`sh-fallback`, `mh-fallback`).
@@ -126,7 +126,7 @@ impl Service {
     /// Timeout number `index` of the generation, in ticks.
     #[inline(always)]
     fn timeout<T: Tables>(&self, tables: &T, index: usize) -> u32 {
-        timeout_at(tables, self.timeouts, index as u32)
+        timeout(tables, self.timeouts, index as u32)
     }
 
     /// As [`Self::place_of`], in a frame of its own.

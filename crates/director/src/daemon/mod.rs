@@ -295,14 +295,37 @@ async fn asked(records: &mut AsyncFd<RingBuf<MapData>>) -> BTreeSet<Hop> {
             guard.clear_ready();
             break;
         };
-        if let (Some(interface), Some(gateway)) = (
-            record.first_chunk(),
-            record.get(4..).and_then(<[u8]>::first_chunk),
-        ) {
-            let interface = u32::from_ne_bytes(*interface);
-            let address = crate::generation::address(u32::from_ne_bytes(*gateway));
-            hops.insert(Hop { interface, address });
-        }
+        hops.extend(unresolved(&record));
     }
     hops
+}
+
+/// The next hop in a record of the ring: interface index, address family, raw address; 4, 4 and 16 bytes. `None`: IPv6, whose
+/// neighbours are the kernel's alone, or no such record.
+fn unresolved(record: &[u8]) -> Option<Hop> {
+    const AF_INET: u32 = 2;
+    let word = |at: usize| Some(u32::from_ne_bytes(*record.get(at..)?.first_chunk()?));
+    let (interface, family) = (word(0)?, word(4)?);
+    let address = crate::generation::address(word(8)?);
+    (family == AF_INET).then_some(Hop { interface, address })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_the_ring_names_interface_and_next_hop() {
+        let record = |family: u32| {
+            let words = [3u32.to_ne_bytes(), family.to_ne_bytes(), [192, 168, 1, 46]];
+            [words.concat(), vec![0; 12]].concat()
+        };
+        let hop = Hop {
+            interface: 3,
+            address: [192, 168, 1, 46].into(),
+        };
+        assert_eq!(unresolved(&record(2)), Some(hop));
+        assert_eq!(unresolved(&record(10)), None);
+        assert_eq!(unresolved(&record(2)[..8]), None);
+    }
 }

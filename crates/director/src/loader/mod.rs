@@ -55,14 +55,13 @@ const PINNED: [&str; 15] = [
 const META: usize = 3;
 
 /// The stages with their programs of either hook.
-const STAGES: [(Stage, &str, &str); 18] = [
+const STAGES: [(Stage, &str, &str); 17] = [
     (Stage::Fast, "fast_tc", "fast_xdp"),
     (Stage::Open, "open_tc", "open_xdp"),
     (Stage::Overflow, "overflow_tc", "overflow_xdp"),
     (Stage::Bind, "bind_tc", "bind_xdp"),
     (Stage::Send, "send_tc", "send_xdp"),
     (Stage::Found, "found_tc", "found_xdp"),
-    (Stage::On, "on_tc", "on_xdp"),
     (Stage::Encapsulate, "encapsulate_tc", "encapsulate_xdp"),
     (Stage::Refuse, "refuse_tc", "refuse_xdp"),
     (Stage::Fast6, "fast6_tc", "fast6_xdp"),

@@ -67,8 +67,30 @@ pub(crate) fn hosts() -> (Host, Host) {
     (client, server)
 }
 
-/// Sends back what comes, until told to end.
-pub(crate) fn echo(server: &Host, is_over: Arc<AtomicBool>) {
+/// The end of a test, for those who work for it until then. It comes when this is dropped at the latest, so a test that
+/// fails ends as well.
+pub(crate) struct Ending(Arc<AtomicBool>);
+
+impl Ending {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(AtomicBool::new(false)))
+    }
+
+    /// Lets it come.
+    pub(crate) fn come(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.come();
+    }
+}
+
+/// Sends back what comes, until the end.
+pub(crate) fn echo(server: &Host, ending: &Ending) {
+    let is_over = ending.0.clone();
     let socket = server
         .run(|| UdpSocket::bind(SocketAddrV4::new(SERVER, PORT)).expect("the server's socket"));
     let patience = Some(Duration::from_millis(50));
@@ -105,8 +127,9 @@ pub(crate) struct Pings {
 }
 
 impl Pings {
-    /// Has the client begin; it goes on until told to end.
-    pub(crate) fn begin(client: &Host, is_over: Arc<AtomicBool>) -> Self {
+    /// Has the client begin; it goes on until the end.
+    pub(crate) fn begin(client: &Host, ending: &Ending) -> Self {
+        let is_over = ending.0.clone();
         let (sent, answered) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let pings = Self {
             sent: sent.clone(),
