@@ -133,8 +133,8 @@ fn pins_of_another_layout_are_named_with_the_cure() {
 fn what_is_pinned_in_the_middle_of_a_first_start_is_begun_anew() {
     in_namespace(|space| {
         space.lvsd(&["--connections", "1000"]).kill();
-        let state = format!("v{}/STATE", lvsx_core::LAYOUT);
-        std::fs::remove_file(space.pins().join(state)).expect("it is pinned");
+        let pins = space.pins().join(format!("v{}", lvsx_core::LAYOUT));
+        std::fs::remove_file(pins.join("STATE")).expect("it is pinned");
         let _lvsd = space.lvsd(&["--connections", "2000"]);
         assert_eq!(
             space.client().info().expect("info").connection_table_size,

@@ -57,6 +57,10 @@ fn requests() -> Vec<Vec<u8>> {
         Request::Timeouts,
         Request::ProcText("ip_vs_conn".into()),
         Request::Status,
+        Request::Settings,
+        Request::SetSetting("amemthresh".into(), "2048".into()),
+        Request::Marks,
+        Request::EditMarks("add mark 1 protocol tcp ports 80\n".into()),
     ];
     let mut datagrams = Vec::new();
     for request in &requests {

@@ -237,6 +237,7 @@ pub(super) fn number(text: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn options_are_read() {
@@ -244,6 +245,26 @@ mod tests {
         assert!(options.only_show && options.replace && !options.partial);
         assert_eq!(options.files, ["a", "-"]);
         assert!(Options::parse(&["--all"]).is_err());
+    }
+
+    const WORDS: &str = "(-A|PREROUTING|-p|tcp|-d|-j|MARK|--set-xmark|0x1/0xff|--dports|80,90:|ip|daddr|10.0.0.0/8|dport|\\{|\\}|,|meta|mark|set|\\||1|counter|packets|\"|!|[a-z0-9:./-]{0,6})";
+
+    proptest! {
+        /// Whatever the text, it is rules that lvsd reads again, or reasons.
+        #[test]
+        fn any_text_is_rules_or_reasons(words in prop::collection::vec(WORDS, 0..20)) {
+            let rule = words.join(" ");
+            for text in [
+                format!("*mangle\n-A PREROUTING {rule}\n"),
+                format!("table inet t {{\nchain c {{\ntype filter hook input priority 0;\n{rule}\n}}\n}}\n"),
+            ] {
+                let imported = of_text(&text).expect("a text of a tool");
+                for rule in imported.rules {
+                    prop_assert_eq!(rule.to_string().parse::<MarkRule>(), Ok(rule));
+                }
+            }
+            let _ = of_text(&rule);
+        }
     }
 
     #[test]
