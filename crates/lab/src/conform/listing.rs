@@ -1,5 +1,5 @@
-//! What a command printed, without what differs from run to run: versions, the order of connections, rates, and times
-//! left, which are rounded to 10 seconds.
+//! What a command printed, without what differs from run to run: versions, the order of connections, rates; and times
+//! left, which depend on how fast the machine is, are rounded up, so that they read as they began.
 
 /// The lines of standard output of `ipvsadm` with these words.
 #[must_use]
@@ -79,19 +79,22 @@ fn seconds(word: &str) -> Option<u32> {
     (parts.len() > 1).then(|| parts.iter().fold(0, |sum, part| sum * 60 + part))
 }
 
-/// A connection's line with its time left rounded: near its start a time reads as its nominal value.
+/// Times left are rounded up to this many seconds: the kernel's timeouts are multiples of it, but for 10 s.
+const GRID: u32 = 30;
+/// Below this they are only called short.
+const SHORT: u32 = 15;
+
+/// A connection's line with its time left rounded.
 fn rounded(entry: &str) -> String {
-    let words = entry
-        .split_whitespace()
-        .enumerate()
-        .map(|(index, word)| match seconds(word) {
-            Some(left) if index == 1 && left < 20 => "<20s".to_owned(),
-            Some(left) if index == 1 => {
-                let left = (left + 5) / 10 * 10;
-                format!("{:02}:{:02}", left / 60, left % 60)
-            }
-            _ => word.to_owned(),
-        });
+    let words = entry.split_whitespace().enumerate();
+    let words = words.map(|(index, word)| match seconds(word) {
+        Some(left) if index == 1 && left < SHORT => format!("<{SHORT}s"),
+        Some(left) if index == 1 => {
+            let left = left.div_ceil(GRID) * GRID;
+            format!("{:02}:{:02}", left / 60, left % 60)
+        }
+        _ => word.to_owned(),
+    });
     words.collect::<Vec<_>>().join(" ")
 }
 
@@ -110,7 +113,7 @@ mod tests {
         let expected = [
             "IPVS connection entries",
             "pro expire state source virtual destination",
-            "TCP <20s CLOSE 10.0.0.1:1 10.0.0.100:80 10.1.0.11:80",
+            "TCP <15s CLOSE 10.0.0.1:1 10.0.0.100:80 10.1.0.11:80",
             "UDP 05:00 UDP 10.0.0.2:1 10.0.0.100:53 10.1.0.11:53",
         ];
         for line in ["-Lnc", "-L -n -c", "-Ln --connection"] {
