@@ -1,9 +1,10 @@
-//! ICMP about connections, packets too large, fragments.
+//! ICMP about connections, packets too large, fragments. Errors with a wrong checksum are left out: what becomes of them
+//! differs between user-mode Linux (6.1.176) and 6.1.187.
 
 use std::net::IpAddr;
 
-use super::super::scenario::{Checksum, Protocol, Side};
-use super::draft::{ACK, Draft, FlowId, Method, PSH, SYN, complaint, cut, data, flagged, summed};
+use super::super::scenario::{Protocol, Side};
+use super::draft::{ACK, Draft, FlowId, Method, PSH, SYN, complaint, cut, data, flagged};
 
 /// ICMP errors from servers, clients and others between, and pings of the virtual address.
 pub(super) fn icmp(draft: &mut Draft, method: Method) {
@@ -11,7 +12,6 @@ pub(super) fn icmp(draft: &mut Draft, method: Method) {
         draft.use_v6();
     }
     draft.reach(method);
-    let mut flow = 0;
     for (protocol, port) in [(Protocol::Tcp, 80), (Protocol::Udp, 53)] {
         draft.add_service(protocol, port, "rr", "");
         for number in [1, 2] {
@@ -23,7 +23,7 @@ pub(super) fn icmp(draft: &mut Draft, method: Method) {
             draft.add_at(number, at, 1, "");
         }
         for _ in 0..3 {
-            flow = draft.flow();
+            let flow = draft.flow();
             if protocol == Protocol::Tcp {
                 draft.establish(flow);
             }
@@ -37,11 +37,6 @@ pub(super) fn icmp(draft: &mut Draft, method: Method) {
             complaints(draft, flow);
         }
     }
-    let bad = summed(
-        complaint(if draft.is_v6() { 1 } else { 3 }, 3, 0, 68, None),
-        Checksum::Bad,
-    );
-    draft.packet(flow, Side::Client, bad);
     let stranger = draft.flow();
     draft.packet(
         stranger,

@@ -147,13 +147,9 @@ pub(super) fn thresholds(draft: &mut Draft) {
             draft.close(flow);
         }
         if draft.dice.chance(20) {
-            let limits = format!(
-                "-x {} -y {}",
-                draft.dice.one(&[0, 3, 8]),
-                draft.dice.one(&[0, 1, 2])
-            );
+            // No thresholds any more. Others are left out: see `scheduling`.
             let number = draft.any_server();
-            draft.edit(number, 1, &limits);
+            draft.edit(number, 1, "");
         }
         if draft.dice.chance(30) {
             draft.list();

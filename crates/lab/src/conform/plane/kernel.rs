@@ -52,7 +52,8 @@ fn boot(job: &Path, scenarios: &[&Scenario], limit: Duration) -> Result<Vec<Resu
     let console = fs::File::create(job.join("console"))?;
     // Even when this program is killed the machine ends by itself.
     let status = Command::new("timeout")
-        .args(["--kill-after=5", &limit.as_secs().to_string(), KERNEL])
+        .args(["--foreground", "--kill-after=5"])
+        .args([&limit.as_secs().to_string(), KERNEL])
         .args([
             "mem=512M",
             "rootfstype=hostfs",

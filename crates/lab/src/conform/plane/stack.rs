@@ -203,3 +203,60 @@ fn error(from: IpAddr, outer: &Outer<'_>, packet: &[u8], kind: (u8, u8)) -> Vec<
         &packet::icmp(&header, kind, word, quote, Checksum::Right),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::parse::parse;
+    use super::super::super::read::{Sent, line};
+    use super::super::super::scenario::Step;
+    use super::super::super::traffic::{Sending, Traffic};
+    use super::*;
+
+    /// What comes back for each packet.
+    fn answers(text: &str) -> Vec<String> {
+        let (scenario, _) = parse(text).unwrap();
+        let mut traffic = Traffic::of(&scenario);
+        let mut lines = Vec::new();
+        for step in &scenario.steps {
+            let Step::Packet {
+                flow,
+                from,
+                content,
+            } = step
+            else {
+                continue;
+            };
+            let Sending::Frames(frames, packet) = traffic.send(*flow, *from, content) else {
+                continue;
+            };
+            let out = answer(&scenario.site, &frames[0].1);
+            lines.push(match out.first() {
+                Some((_, frame)) => line(frame, &Sent(&packet)),
+                None => "nothing".to_owned(),
+            });
+        }
+        lines
+    }
+
+    #[test]
+    fn a_closed_port_resets_and_an_unbound_one_is_unreachable() {
+        let text = "site one-armed local 10.9.0.0/16\n\
+            flow k tcp 172.16.0.1:1000 > 10.0.0.100:80\nk > syn\nk > ack\nk > rst\nk > syn checksum bad\n\
+            flow u udp 172.16.0.1:1000 > 10.9.3.4:53\nu > data 9\n\
+            flow e echo 172.16.0.1 > 10.0.0.1\ne > data 4\n\
+            flow f udp 172.16.0.1:1000 > 10.0.0.13:53\nf > data 9\nf > data 9 ttl 1\n";
+        let quoted = "[ 172.16.0.1:1000 > 10.9.3.4:53 udp data 9 ttl 64 ]";
+        let expired = "[ 172.16.0.1:1000 > 10.0.0.13:53 udp data 9 ttl 1 ]";
+        let expected = [
+            "d0>c1 10.0.0.100:80 > 172.16.0.1:1000 tcp rst ack seq 00000000 ack 00010101 window 0 ttl 64 df id 0".to_owned(),
+            "d0>c1 10.0.0.100:80 > 172.16.0.1:1000 tcp rst seq 00028000 ack 00000000 window 0 ttl 64 df id 0".to_owned(),
+            "nothing".to_owned(),
+            "nothing".to_owned(),
+            format!("d0>c1 10.9.3.4 > 172.16.0.1 icmp 3/3 quoting 37 {quoted} ttl 64 tos 0xc0 id new"),
+            "d0>c1 10.0.0.1 > 172.16.0.1 icmp 0/0 data 4 ttl 64 id new".to_owned(),
+            "d0>r3 172.16.0.1:1000 > 10.0.0.13:53 udp data 9 ttl 63".to_owned(),
+            format!("d0>c1 10.0.0.1 > 172.16.0.1 icmp 11/0 quoting 37 {expired} ttl 64 tos 0xc0 id new"),
+        ];
+        assert_eq!(answers(text), expected);
+    }
+}
