@@ -18,6 +18,9 @@ use super::super::scenario::Scenario;
 /// The kernel, of Debian's package `user-mode-linux`.
 const KERNEL: &str = "/usr/bin/linux.uml";
 
+/// Scenarios at once in the machine, which has one CPU.
+const AT_ONCE: usize = 2;
+
 /// The files in which the machine finds its work.
 const SCENARIO: &str = "scenario";
 /// What it leaves: the scenario with the kernel's answers, or an error.
@@ -109,7 +112,7 @@ pub fn inside(job: &Path) -> Result<()> {
             .is_some_and(|extension| extension == SCENARIO)
     });
     files.sort();
-    super::super::each(&files, 4, |file| {
+    super::super::each(&files, AT_ONCE, |file| {
         let played = fs::read_to_string(file)
             .map_err(anyhow::Error::from)
             .and_then(|text| {
