@@ -275,9 +275,10 @@ impl Director for Bench<'_> {
             }
             Program::Lvsd { .. } => {
                 let mut command = self.workshop.command("lvsx");
-                command.args(["mark", "add", &mark, "--proto", protocol, "--dst", rule.to]);
+                command.args(["mark", "add", "mark", &mark, "protocol", protocol]);
+                command.args(["to", rule.to]);
                 if rule.port != 0 {
-                    command.args(["--dport", &port]);
+                    command.args(["ports", &port]);
                 }
                 command
             }
