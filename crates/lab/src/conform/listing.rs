@@ -16,10 +16,7 @@ pub fn lines(words: &[String], text: &str) -> Vec<String> {
             }
         }
     }
-    let lists_connections = words.iter().any(|word| {
-        word == "--connection" || word == "-c" || is_cluster(word, 'L') && word.contains('c')
-    });
-    if lists_connections {
+    if lists_connections(words) {
         let is_entry = |line: &String| {
             line.split_whitespace()
                 .nth(1)
@@ -28,6 +25,8 @@ pub fn lines(words: &[String], text: &str) -> Vec<String> {
         let (entries, mut others): (Vec<_>, Vec<_>) = lines.into_iter().partition(is_entry);
         let mut entries: Vec<String> = entries.iter().map(|entry| rounded(entry)).collect();
         entries.sort();
+        // Where a read of /proc/net/ip_vs_conn ends, the kernel may go on with a line that it has shown already.
+        entries.dedup();
         others.extend(entries);
         return others;
     }
@@ -46,6 +45,15 @@ pub fn lines(words: &[String], text: &str) -> Vec<String> {
         return masked.collect();
     }
     lines
+}
+
+/// Whether `ipvsadm` with these words lists connections.
+#[must_use]
+pub fn lists_connections(words: &[String]) -> bool {
+    let is_it = |word: &String| word == "-c" || is_cluster(word, 'L') && word.contains('c');
+    words
+        .iter()
+        .any(|word| word == "--connection" || is_it(word))
 }
 
 /// The lines of standard error; the program's name is cut to its last part.

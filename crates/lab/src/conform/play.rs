@@ -168,10 +168,15 @@ pub fn difference(scenario: &Scenario, wanted: &Answers, found: &Answers) -> Opt
     for line in found.iter().filter(|line| !wanted.contains(line)) {
         text.push_str(&format!("    here    {line}\n"));
     }
-    if wanted.iter().all(|line| found.contains(line))
-        && found.iter().all(|line| wanted.contains(line))
-    {
-        text.push_str("    the same lines in another order or number\n");
+    let is_subset = |of: &[String], all: &[String]| of.iter().all(|line| all.contains(line));
+    if is_subset(&wanted, &found) && is_subset(&found, &wanted) {
+        text.push_str("    the same lines, but not as often or not in this order:\n");
+        let lists = [("kernel", &wanted), ("here  ", &found)];
+        for (whose, lines) in lists {
+            for line in lines {
+                text.push_str(&format!("    {whose}  {line}\n"));
+            }
+        }
     }
     let before = (0..index).rev().take(4).collect::<Vec<_>>();
     for step in before.into_iter().rev() {

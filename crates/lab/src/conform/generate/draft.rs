@@ -184,9 +184,9 @@ impl Draft {
             .push(Step::Wait(Duration::from_millis(milliseconds)));
     }
 
-    /// What the kernel makes end at once ends with its next tick.
+    /// What the kernel makes end at once ends with its next tick, or a little later in a busy machine.
     pub fn tick(&mut self) {
-        self.wait(100);
+        self.wait(400);
     }
 
     /// `-Ln`.

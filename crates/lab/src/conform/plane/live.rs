@@ -17,6 +17,7 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::super::listing;
 use super::super::play::{Answers, Director, Ended, MarkRule, play};
 use super::super::scenario::{Protocol, Scenario, Step};
 use super::super::traffic::OnLink;
@@ -32,6 +33,9 @@ const READY: Duration = Duration::from_secs(30);
 const PACE: Duration = Duration::from_secs(7);
 /// How often a scenario that took longer is tried again.
 const TRIES: usize = 4;
+
+/// How often the kernel is asked for a list of connections until two in a row are the same.
+const LISTS: usize = 10;
 
 /// Which director.
 #[derive(Clone, Debug)]
@@ -218,9 +222,27 @@ impl<'a> Bench<'a> {
 
 impl Director for Bench<'_> {
     fn command(&mut self, words: &[String], input: &str) -> Result<Ended> {
-        let mut command = self.workshop.command("ipvsadm");
-        command.args(words);
-        self.run(command, input)
+        let ask = |bench: &Self| {
+            let mut command = bench.workshop.command("ipvsadm");
+            command.args(words);
+            bench.run(command, input)
+        };
+        let mut ended = ask(self)?;
+        let is_kernel = matches!(self.workshop.program, Program::Kernel);
+        if !is_kernel || !listing::lists_connections(words) {
+            return Ok(ended);
+        }
+        // The kernel lists by place in one table of all namespaces: connections that come and go elsewhere meanwhile make
+        // it skip some and repeat others. So a list counts when the next one is the same.
+        for _ in 0..LISTS {
+            let again = ask(self)?;
+            let is_same = listing::lines(words, &again.out) == listing::lines(words, &ended.out);
+            ended = again;
+            if is_same {
+                return Ok(ended);
+            }
+        }
+        bail!("the kernel's list of connections does not come to rest")
     }
 
     fn set(&mut self, name: &str, value: i64) -> Result<bool> {
