@@ -1,8 +1,9 @@
 //! `cargo xtask`: what a developer and CI run on this repository.
 //!
 //! Reading order: [`repository`] (where things are), [`setup`] (what must be installed), [`ebpf`] (the
-//! committed BPF object), [`vm`] (the oldest kernel we support), [`figures`], and [`test`](mod@test), which uses them all.
+//! committed BPF object), [`conform`], [`vm`] (the oldest kernel we support), [`figures`], and [`test`](mod@test), which uses them all.
 
+mod conform;
 mod ebpf;
 mod figures;
 mod repository;
@@ -23,10 +24,14 @@ use crate::{repository::Repository, setup::Part, test::Stage};
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  setup [test|ebpf|vm]...     install what is missing: for the tests, for the BPF build, for the old kernel (default: all)
+  setup [test|ebpf|vm|conform]...
+                              install what is missing: for the tests, for the BPF build, for the old kernel, for the
+                              kernel's IPVS beside the director (default: all)
   ebpf [--check]              rebuild crates/ebpf/lvsx.bpf.o; --check: say whether the committed one is up to date
   test [STAGE]...             run all tests, or some of: setup fmt clippy doc ebpf test
-                              interleavings figures labs vm
+                              interleavings figures labs vm conform
+  conform [--category C]... [--plane P]... [--seeds N] [--help] [FILE]...
+                              play scenarios on lvsd and on the kernel's own IPVS, and compare
   vm VERSION [--seconds N] [-- COMMAND...]
                               boot Debian's kernel VERSION (6.1) and run COMMAND there (default: labs, kill and restart)
   figures [--vm VERSION] [OBJECT]
@@ -78,6 +83,10 @@ fn command() -> anyhow::Result<ExitCode> {
                     &stages
                 },
             )?;
+        }
+        "conform" => {
+            let arguments: Vec<OsString> = args.raw_args()?.collect();
+            conform::conform(&repository, &arguments)?;
         }
         "vm" => return vm_command(&repository, &mut args),
         "figures" => return figures_command(&repository, &mut args),

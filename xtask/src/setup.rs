@@ -24,11 +24,13 @@ pub(crate) enum Part {
     Ebpf,
     /// Booting another kernel.
     Vm,
+    /// The kernel's IPVS beside the director.
+    Conform,
 }
 
 impl Part {
     /// All parts.
-    pub(crate) const ALL: [Self; 3] = [Self::Test, Self::Ebpf, Self::Vm];
+    pub(crate) const ALL: [Self; 4] = [Self::Test, Self::Ebpf, Self::Vm, Self::Conform];
 
     /// The part of that name on the command line.
     pub(crate) fn from_word(word: &str) -> Option<Self> {
@@ -36,6 +38,7 @@ impl Part {
             "test" => Some(Self::Test),
             "ebpf" => Some(Self::Ebpf),
             "vm" => Some(Self::Vm),
+            "conform" => Some(Self::Conform),
             _ => None,
         }
     }
@@ -90,6 +93,32 @@ impl Part {
                 Need {
                     package: "cpio",
                     sign: Sign::Program("cpio"),
+                },
+                Need {
+                    package: "kmod",
+                    sign: Sign::Program("modprobe"),
+                },
+            ],
+            Self::Conform => &[
+                Need {
+                    package: "user-mode-linux",
+                    sign: Sign::Program("linux.uml"),
+                },
+                Need {
+                    package: "ipvsadm",
+                    sign: Sign::File("/usr/sbin/ipvsadm"),
+                },
+                Need {
+                    package: "iptables",
+                    sign: Sign::Program("iptables-legacy"),
+                },
+                Need {
+                    package: "iproute2",
+                    sign: Sign::Program("ip"),
+                },
+                Need {
+                    package: "ethtool",
+                    sign: Sign::Program("ethtool"),
                 },
                 Need {
                     package: "kmod",

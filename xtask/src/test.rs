@@ -11,7 +11,7 @@ use std::{
 use anyhow::bail;
 
 use crate::{
-    ebpf, figures,
+    conform, ebpf, figures,
     repository::{Repository, run as run_command},
     setup::{self, Part},
     vm,
@@ -52,11 +52,13 @@ pub(crate) enum Stage {
     Labs,
     /// The labs, kill and restart on the oldest kernel.
     Vm,
+    /// The categories of scenarios that are expected to be equal, beside the kernel's IPVS.
+    Conform,
 }
 
 impl Stage {
     /// All stages in their order.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Setup,
         Self::Fmt,
         Self::Clippy,
@@ -67,6 +69,7 @@ impl Stage {
         Self::Figures,
         Self::Labs,
         Self::Vm,
+        Self::Conform,
     ];
 
     fn word(self) -> &'static str {
@@ -81,6 +84,7 @@ impl Stage {
             Self::Figures => "figures",
             Self::Labs => "labs",
             Self::Vm => "vm",
+            Self::Conform => "conform",
         }
     }
 
@@ -112,6 +116,11 @@ impl Stage {
             Self::Figures => figures::print(&repository.bpf_object()),
             Self::Labs => labs(repository),
             Self::Vm => old_kernel(repository),
+            // One seed: with all categories complete this takes some six minutes on two CPUs.
+            Self::Conform => {
+                let arguments = ["--complete", "--seeds", "1"].map(Into::into);
+                conform::conform(repository, &arguments)
+            }
         }
     }
 }

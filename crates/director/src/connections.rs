@@ -22,7 +22,7 @@ pub struct Connection {
     pub destination: u32,
     /// Protocol state.
     pub state: State,
-    /// Ticks until it ends without packets.
+    /// Ticks until it ends without packets, at least: time that is left is rounded down, as the kernel's.
     pub left: u32,
 }
 
@@ -46,7 +46,8 @@ pub fn live(tables: &Tables, now: Tick) -> impl Iterator<Item = Connection> {
             dest: end(entry.dest()),
             destination: entry.id(),
             state: control.state(),
-            left: control.deadline().left(now).max(0) as u32,
+            // Both ends of the span were rounded to ticks, so it may be a tick shorter than their difference.
+            left: control.deadline().left(now).saturating_sub(1).max(0) as u32,
         };
         lvsx_platform::fence();
         Control(set.control[way].load())

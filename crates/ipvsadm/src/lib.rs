@@ -67,6 +67,25 @@ pub fn main(name: &str, args: Vec<OsString>) -> ExitCode {
     }
 }
 
+/// Runs the words of one `ipvsadm` command line against a director, with these three streams; the exit code.
+pub fn run(
+    words: &[String],
+    client: &mut Client,
+    input: impl BufRead,
+    out: impl Write,
+    err: impl Write,
+) -> u8 {
+    let mut run = Run {
+        name: "ipvsadm",
+        client,
+        input,
+        out,
+        err,
+    };
+    run.line(words)
+        .map_or_else(|failure| failure.code(), |()| 0)
+}
+
 fn ipvsadm(name: &str, words: &[String], choice: Choice) -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     match line::parse(words) {

@@ -14,6 +14,7 @@
 pub mod capture;
 pub mod client;
 mod commands;
+pub mod conform;
 pub mod demonstration;
 pub mod expectation;
 pub mod host;

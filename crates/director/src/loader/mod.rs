@@ -75,6 +75,15 @@ const STAGES: [(Stage, &str, &str); 17] = [
     (Stage::Refuse6, "refuse6_tc", "refuse6_xdp"),
 ];
 
+/// Which time programs go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Time {
+    /// The kernel's.
+    Real,
+    /// The kernel's and the ticks of [`state::CLOCK_OFFSET`]: for tests that jump in time.
+    Virtual,
+}
+
 /// The data plane in the kernel, as the director holds it.
 pub struct Plane {
     ebpf: Ebpf,
@@ -94,6 +103,14 @@ impl Plane {
     /// # Errors
     /// The kernel is too old, or refuses; pins cannot be used.
     pub fn load(pins: Pins, connections: u32, is_asked: bool) -> Result<Self> {
+        Self::load_in(pins, connections, is_asked, Time::Real)
+    }
+
+    /// As [`Self::load`], in this time.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_in(pins: Pins, connections: u32, is_asked: bool, time: Time) -> Result<Self> {
         check_kernel()?;
         let there = capacity_in_force(&pins)?;
         let capacity = match there {
@@ -111,7 +128,7 @@ impl Plane {
             );
         }
         let rate = TickRate::of_hz(time::hz()?);
-        let mut ebpf = load_object(&pins, &capacity, rate)?;
+        let mut ebpf = load_object(&pins, &capacity, rate, time)?;
         let tables = Arc::new(map_tables(&ebpf, capacity)?);
         load_programs(&mut ebpf)?;
         let clock = time::read(&ebpf, rate)?;
@@ -301,7 +318,7 @@ fn random() -> Result<u64> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
-fn load_object(pins: &Pins, capacity: &Capacity, rate: TickRate) -> Result<Ebpf> {
+fn load_object(pins: &Pins, capacity: &Capacity, rate: TickRate, time: Time) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
     let geometry = capacity.geometry;
     let entries = [
@@ -322,7 +339,7 @@ fn load_object(pins: &Pins, capacity: &Capacity, rate: TickRate) -> Result<Ebpf>
         ("OVERFLOW", &geometry.overflow),
         ("DESTINATIONS", &capacity.destinations),
         ("TICK_SHIFT", &rate.shift),
-        ("VIRTUAL_TIME", &0),
+        ("VIRTUAL_TIME", &u32::from(time == Time::Virtual)),
     ];
     for (name, value) in globals {
         loader.override_global(name, value, true);

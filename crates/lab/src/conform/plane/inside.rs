@@ -1,0 +1,456 @@
+//! A director inside this process, in virtual time: its control over tables that the decisions read directly. They run
+//! on this host over plain memory, or as the programs in the kernel by test runs (`BPF_PROG_TEST_RUN`). What they let pass
+//! is answered by a model of the host's own stack.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io::Cursor;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use lvsx_core::conn::{Entry4, Entry6, Set, sweep_set};
+use lvsx_core::director::{Action, handle};
+use lvsx_core::env::{self, Env, PORTS, Route, Scratch, state};
+
+use lvsx_core::generation::live;
+use lvsx_core::host::Frame;
+use lvsx_core::tick::{Tick, TickRate};
+use lvsx_director::clock::{Clock, monotonic};
+use lvsx_director::control::Control;
+use lvsx_director::generation::{Generations, Readers, raw_address, raw_words};
+use lvsx_director::loader::{Pins, Plane, Time};
+use lvsx_director::stats::Ledger;
+use lvsx_director::tables::{Capacity, Tables};
+use lvsx_ipvs::{Client, Transport, answer};
+use lvsx_platform::{Line, Word};
+use nix::mount::{MntFlags, umount2};
+
+use super::super::addresses::{Mac, Port, SERVERS, director, server};
+use super::super::play::{Answers, Director, Ended, MarkRule, play};
+use super::super::scenario::{Scenario, Site};
+use super::super::traffic::OnLink;
+use super::ground::Ground;
+use super::stack;
+
+/// Connections that the tables are rated for.
+const CONNECTIONS: u32 = 10_000;
+/// The interface that test runs come in by.
+const LOOPBACK: u32 = 1;
+/// Longest frame.
+const LONGEST: usize = 1 << 16;
+
+/// What decides.
+enum Engine {
+    /// The core on this host.
+    Host,
+    /// A program in the kernel, with its answers pass, drop and out.
+    Program(Box<Plane>, &'static str, [u32; 3]),
+}
+
+/// The programs and what they answer.
+const PROGRAMS: [(&str, [u32; 3]); 2] = [("fast_tc", [u32::MAX, 2, 7]), ("fast_xdp", [2, 1, 4])];
+
+/// Plays a scenario with the decisions on this host.
+///
+/// # Errors
+/// The configuration does not fit into the tables.
+pub fn on_host(scenario: &Scenario) -> Result<Answers> {
+    let capacity = Capacity {
+        config: 8192,
+        destinations: 256,
+        services: 256,
+        ..Capacity::rated(CONNECTIONS, 0x5eed, 1)
+    };
+    let clock = Clock {
+        rate: TickRate::of_hz(250),
+        jiffies: 1 << 20,
+        monotonic: monotonic(),
+    };
+    let tables = Arc::new(Tables::plain(capacity));
+    let mut inside = Inside::new(Engine::Host, tables, clock, Readers::Nobody, &scenario.site)?;
+    play(scenario, &mut inside)
+}
+
+/// Plays a scenario with the programs in the kernel, in the tc hook or, with every second scenario, in XDP.
+///
+/// # Errors
+/// The caller is not root, or the kernel refuses the programs.
+pub fn by_test_runs(scenario: &Scenario) -> Result<Answers> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let (program, answers) = PROGRAMS[number as usize % PROGRAMS.len()];
+    let folder = std::env::temp_dir().join(format!("lvsx-bpf-{}-{number}", std::process::id()));
+    fs::create_dir(&folder)?;
+    let ground = Ground::lay(&scenario.site, false)?;
+    let work = || -> Result<Answers> {
+        let pins = Pins::of(&folder, lvsx_ipvs::cookie()?);
+        pins.prepare(&folder)?;
+        pins.make()?;
+        let plane = Plane::load_in(pins, CONNECTIONS, true, Time::Virtual)?;
+        let (tables, clock) = (plane.tables.clone(), plane.clock);
+        let engine = Engine::Program(Box::new(plane), program, answers);
+        let mut inside = Inside::new(engine, tables, clock, Readers::Programs, &scenario.site)?;
+        play(scenario, &mut inside)
+    };
+    let played = ground.near.run(work);
+    let _ = umount2(&folder.join("bpf"), MntFlags::MNT_DETACH);
+    let _ = fs::remove_dir_all(&folder);
+    played?
+}
+
+struct Inside {
+    engine: Engine,
+    tables: Arc<Tables>,
+    control: Rc<RefCell<Control>>,
+    client: Client,
+    /// The clock when all began.
+    began: Clock,
+    /// How much time was let pass since.
+    passed: Duration,
+    site: Site,
+    /// Indices of the director's links.
+    links: Vec<u32>,
+}
+
+impl Inside {
+    fn new(
+        engine: Engine,
+        tables: Arc<Tables>,
+        clock: Clock,
+        readers: Readers,
+        site: &Site,
+    ) -> Result<Self> {
+        let generations = Generations::none(&tables, readers);
+        let ledger = Ledger::plain(&tables.capacity);
+        let control = Control::new(tables.clone(), generations, ledger, clock, true);
+        let control = Rc::new(RefCell::new(
+            control.map_err(|errno| anyhow!("no director: {errno:?}"))?,
+        ));
+        let answering = control.clone();
+        let client = Client::new(Transport::local(move |datagram| {
+            answer(datagram, &mut *answering.borrow_mut())
+        }));
+        let links = match &engine {
+            Engine::Host => vec![3, 4],
+            Engine::Program(..) => {
+                let names = if site.two_armed {
+                    &["d0", "d1"][..]
+                } else {
+                    &["d0"]
+                };
+                names
+                    .iter()
+                    .map(|name| nix::net::if_::if_nametoindex(*name))
+                    .collect::<Result<_, _>>()?
+            }
+        };
+        let inside = Self {
+            engine,
+            tables,
+            control,
+            client,
+            began: clock,
+            passed: Duration::ZERO,
+            site: site.clone(),
+            links,
+        };
+        for (link, index) in inside.links.iter().enumerate() {
+            let mtu = site
+                .mtu
+                .iter()
+                .find(|(number, _)| usize::from(*number) == link);
+            inside.write_port(
+                *index,
+                Port::Director(link as u8).mac(),
+                mtu.map_or(1500, |(_, mtu)| *mtu),
+            );
+        }
+        inside.tables.state[state::READ as usize][state::EPOCH].store(1);
+        Ok(inside)
+    }
+
+    fn write_port(&self, index: u32, address: Mac, mtu: u32) {
+        let line = &self.tables.ports[(index % PORTS) as usize];
+        line[live::port::ADDRESS].store(raw(address));
+        line[live::port::INTERFACE].store(u64::from(index) | u64::from(mtu) << 32);
+    }
+
+    /// The clock as time was let pass.
+    fn clock(&self) -> Clock {
+        let jiffies = (self.passed.as_millis() * u128::from(self.began.rate.hz) / 1000) as u64;
+        match &self.engine {
+            // Real time goes on beside the virtual one only where the kernel's clock is read.
+            Engine::Host => Clock {
+                jiffies: self.began.jiffies + jiffies,
+                monotonic: monotonic(),
+                ..self.began
+            },
+            Engine::Program(..) => Clock {
+                jiffies: self.began.jiffies + jiffies,
+                ..self.began
+            },
+        }
+    }
+
+    /// What lvsd does of its own accord after a change.
+    fn settle(&self) {
+        let two_armed = self.site.two_armed;
+        let source = |server: IpAddr| {
+            let is_behind = match server {
+                IpAddr::V4(server) => server.octets()[1] == 1,
+                IpAddr::V6(_) => true,
+            };
+            Some(director(u8::from(two_armed && is_behind), server.is_ipv6()))
+        };
+        self.control.borrow().set_sources(source);
+    }
+
+    fn pass_through(&self, link: u8, frame: &[u8]) -> Result<Vec<OnLink>> {
+        let (action, bytes) = match &self.engine {
+            Engine::Host => {
+                let world = World {
+                    tables: &self.tables,
+                    now: self.clock().now(),
+                    routes: routes(&self.site, &self.links),
+                    routes6: routes6(&self.site, &self.links),
+                    scratch: std::array::from_fn(|_| Word::new(0)),
+                };
+                let interface = self.links.get(usize::from(link)).copied().unwrap_or(0);
+                let mut packet = Frame {
+                    bytes: frame.to_vec(),
+                    interface,
+                };
+                (handle(&mut packet, &world).action(), packet.bytes)
+            }
+            Engine::Program(plane, program, answers) => {
+                self.write_port(LOOPBACK, Port::Director(link).mac(), 1500);
+                let mut output = vec![0; LONGEST];
+                let (answer, length) = plane.test_run(program, frame, &mut output, 1)?;
+                output.truncate(length);
+                let action = match answers.iter().position(|known| *known == answer) {
+                    Some(0) => Action::Pass,
+                    Some(1) => Action::Drop,
+                    Some(_) => Action::Out,
+                    None => bail!("{program} answers {answer}"),
+                };
+                (action, output)
+            }
+        };
+        Ok(match action {
+            Action::Drop => Vec::new(),
+            Action::Pass => stack::answer(&self.site, &bytes),
+            Action::Out => vec![(self.link_of(&bytes), bytes)],
+            // The kernel finds the neighbour, and all neighbours of the bench are known.
+            Action::OutUnresolved => stack::out(&self.site, bytes.get(14..).unwrap_or_default())
+                .into_iter()
+                .collect(),
+            Action::Next => bail!("a stage is no end"),
+        })
+    }
+
+    /// The link by which a frame leaves, told by its source.
+    fn link_of(&self, frame: &[u8]) -> u8 {
+        let from = frame
+            .get(6..12)
+            .and_then(|bytes| bytes.try_into().ok())
+            .and_then(Port::of);
+        match from {
+            Some(Port::Director(link)) => link,
+            _ => 0,
+        }
+    }
+}
+
+impl Director for Inside {
+    fn command(&mut self, words: &[String], input: &str) -> Result<Ended> {
+        let now = self.clock();
+        self.control.borrow_mut().set_clock(now);
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = lvsx_ipvsadm::run(
+            words,
+            &mut self.client,
+            Cursor::new(input),
+            &mut out,
+            &mut err,
+        );
+        self.settle();
+        Ok(Ended {
+            code: code.into(),
+            out: String::from_utf8_lossy(&out).into_owned(),
+            err: String::from_utf8_lossy(&err).into_owned(),
+        })
+    }
+
+    fn set(&mut self, _name: &str, _value: i64) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn mark(&mut self, _rule: &MarkRule<'_>) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn wait(&mut self, time: Duration) -> Result<()> {
+        self.passed += time;
+        let now = self.clock();
+        let offset = now.jiffies.wrapping_sub(self.began.jiffies) >> now.rate.shift;
+        self.tables.state[state::READ as usize][state::CLOCK_OFFSET].store(offset);
+        for index in 0..self.tables.capacity.sets() {
+            sweep_set::<Entry4, _>(&*self.tables, index, now.now());
+            sweep_set::<Entry6, _>(&*self.tables, index, now.now());
+        }
+        Ok(())
+    }
+
+    fn exchange(&mut self, frames: &[OnLink]) -> Result<Vec<OnLink>> {
+        let mut out = Vec::new();
+        for (link, frame) in frames {
+            out.extend(self.pass_through(*link, frame).context("a test run")?);
+        }
+        out.sort_by_key(|(link, _)| *link);
+        Ok(out)
+    }
+}
+
+fn raw(mac: Mac) -> u64 {
+    let mut bytes = [0; 8];
+    bytes[..6].copy_from_slice(&mac);
+    u64::from_ne_bytes(bytes)
+}
+
+/// Next hops by raw IPv4 address; whoever is not among them is behind the gateway.
+fn routes(site: &Site, links: &[u32]) -> Vec<(u32, Route<u32>)> {
+    let interface = links.get(usize::from(site.two_armed)).copied().unwrap_or(0);
+    let hop = |number: u8| match server(number, site.two_armed, false) {
+        IpAddr::V4(address) => Some((
+            raw_address(address),
+            Route::To {
+                interface,
+                address: raw(Port::Server(number).mac()),
+            },
+        )),
+        IpAddr::V6(_) => None,
+    };
+    let gateway = Route::To {
+        interface: links.first().copied().unwrap_or(0),
+        address: raw(Port::Gateway.mac()),
+    };
+    (1..=SERVERS)
+        .filter_map(hop)
+        .chain([(0, gateway)])
+        .collect()
+}
+
+/// The same of IPv6.
+fn routes6(site: &Site, links: &[u32]) -> Vec<([u64; 2], Route<[u64; 2]>)> {
+    let interface = links.get(usize::from(site.two_armed)).copied().unwrap_or(0);
+    let hop = |number: u8| {
+        let address = raw_words(server(number, site.two_armed, true));
+        let route = Route::To {
+            interface,
+            address: raw(Port::Server(number).mac()),
+        };
+        (address, route)
+    };
+    let gateway = Route::To {
+        interface: links.first().copied().unwrap_or(0),
+        address: raw(Port::Gateway.mac()),
+    };
+    (1..=SERVERS).map(hop).chain([([0; 2], gateway)]).collect()
+}
+
+/// The director's tables with a clock and routes, as decisions on this host see them.
+struct World<'a> {
+    tables: &'a Tables,
+    now: Tick,
+    /// The last one is for all others.
+    routes: Vec<(u32, Route<u32>)>,
+    /// Likewise.
+    routes6: Vec<([u64; 2], Route<[u64; 2]>)>,
+    scratch: Scratch,
+}
+
+impl env::Tables for World<'_> {
+    fn config(&self, index: u32) -> Option<&Line> {
+        env::Tables::config(self.tables, index)
+    }
+
+    fn state(&self, index: u32) -> Option<&Line> {
+        env::Tables::state(self.tables, index)
+    }
+
+    fn set4(&self, index: u32) -> Option<&Set<Entry4>> {
+        self.tables.set4(index)
+    }
+
+    fn set6(&self, index: u32) -> Option<&Set<Entry6>> {
+        self.tables.set6(index)
+    }
+
+    fn geometry(&self) -> env::Geometry {
+        self.tables.geometry()
+    }
+
+    fn tunnel(&self, id: u32) -> Option<&Line> {
+        self.tables.tunnel(id)
+    }
+
+    fn cache(&self, index: u32) -> Option<&Line> {
+        env::Tables::cache(self.tables, index)
+    }
+
+    fn destination(&self, id: u32) -> Option<&Line> {
+        self.tables.destination(id)
+    }
+
+    fn service(&self, id: u32) -> Option<&Line> {
+        self.tables.service(id)
+    }
+
+    fn tally(&self, id: u32) -> Option<&Line> {
+        self.tables.tally(id)
+    }
+
+    fn count_number(&self, number: u32) {
+        self.tables.count_number(number);
+    }
+
+    fn scan(&self, count: u32, look: impl FnMut(u32) -> bool) {
+        self.tables.scan(count, look);
+    }
+}
+
+impl Env for World<'_> {
+    fn now(&self) -> Tick {
+        self.now
+    }
+
+    fn port(&self, number: u32) -> Option<&Line> {
+        self.tables.ports.get(number as usize)
+    }
+
+    fn random(&self) -> u32 {
+        std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0) as u32
+    }
+
+    fn scratch(&self) -> Option<&Scratch> {
+        Some(&self.scratch)
+    }
+
+    fn route6(&self, _ingress: u32, to: [u64; 2]) -> Route<[u64; 2]> {
+        let known = self.routes6.iter().find(|(address, _)| *address == to);
+        known
+            .or(self.routes6.last())
+            .map_or(Route::None, |(_, route)| *route)
+    }
+
+    fn route4(&self, _ingress: u32, to: u32) -> Route<u32> {
+        let known = self.routes.iter().find(|(address, _)| *address == to);
+        known
+            .or(self.routes.last())
+            .map_or(Route::None, |(_, route)| *route)
+    }
+}
