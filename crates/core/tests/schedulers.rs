@@ -12,7 +12,7 @@ use lvsx_core::sched::wrr;
 fn picks(world: &World, first_port: u16, count: u16, protocol: u8) -> String {
     (0..count)
         .map(|step| {
-            let (verdict, bytes) = Build {
+            let (_, bytes) = Build {
                 protocol,
                 ..to_vip(first_port + step, SYN)
             }
