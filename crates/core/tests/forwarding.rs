@@ -438,6 +438,57 @@ fn a_new_route_epoch_asks_again_for_the_next_hop() {
 }
 
 #[test]
+fn in_a_new_route_epoch_what_the_director_publishes_comes_first() {
+    use lvsx_core::env::state;
+    let world = world(RoundRobin, &[server(46, 1)]);
+    to_vip(1, SYN).run(&world);
+    let hop = Hop::new(raw_mac(mac(98)), INTERFACE);
+    world.memory.destinations[0][live::destination::HOP].store(hop.0);
+    world.memory.state[0][state::EPOCH].store(2);
+    let (_, bytes) = to_vip(1, ACK).run(&world);
+    assert_eq!(bytes[..6], mac(98));
+}
+
+#[test]
+fn a_connection_by_a_tunnel_of_the_other_family_outlives_its_route_epoch() {
+    use lvsx_core::env::{Route, state};
+    let mut world = world(
+        RoundRobin,
+        &[Server {
+            method: 2,
+            ..server(46, 1)
+        }],
+    );
+    let tunnel = &world.memory.tunnels[0];
+    tunnel[live::tunnel::SHAPE].store(10 << 32);
+    for word in [live::tunnel::SERVER, live::tunnel::SOURCE] {
+        tunnel[word].store(u64::from_ne_bytes([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0]));
+        tunnel[word + 1].store(word as u64);
+    }
+    // No address of such a server is the kernel's to route.
+    for route in &mut world.routes {
+        route.1 = Route::To {
+            interface: INTERFACE,
+            address: raw_mac(mac(99)),
+        };
+    }
+    let unknown = to_vip(1, SYN).run(&world).0;
+    assert_eq!(unknown.event(), Event::DropNoNeighbour);
+    let publish = |last| {
+        let hop = Hop::new(raw_mac(mac(last)), INTERFACE);
+        world.memory.destinations[0][live::destination::HOP].store(hop.0);
+    };
+    for (epoch, last) in [(2, 46), (3, 47)] {
+        publish(last);
+        world.memory.state[0][state::EPOCH].store(epoch);
+        let (verdict, bytes) = to_vip(1, ACK).run(&world);
+        assert_eq!(verdict.action(), Action::Out, "{verdict:?}");
+        assert_eq!(bytes[..6], mac(last));
+        assert_eq!(bytes[12..15], [0x86, 0xdd, 0x60], "IPv6 outside");
+    }
+}
+
+#[test]
 fn a_service_without_scheduler_takes_nothing() {
     let world = world(SchedulerKind::None, &by(0));
     let (_, bytes) = to_vip(1, SYN).run(&world);

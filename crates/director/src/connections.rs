@@ -1,11 +1,13 @@
-//! Listing the connection table, at memory speed and without holding anybody up.
+//! Listing the connection tables, at memory speed and without holding anybody up.
 
 use crate::generation::address;
 use crate::tables::Tables;
-use lvsx_core::conn::{Control, Entry, WAYS};
+use lvsx_core::conn::{Control, Entry, Set, WAYS};
+use lvsx_core::generation::live::tunnel;
 use lvsx_core::state::State;
 use lvsx_core::tick::Tick;
-use std::net::SocketAddrV4;
+use lvsx_platform::Line;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// A connection as it was when it was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,11 +15,11 @@ pub struct Connection {
     /// Protocol number.
     pub protocol: u8,
     /// The client's end.
-    pub client: SocketAddrV4,
+    pub client: SocketAddr,
     /// The virtual end.
-    pub virt: SocketAddrV4,
-    /// The server's end.
-    pub dest: SocketAddrV4,
+    pub virt: SocketAddr,
+    /// The server's end, of the other family than the client's where a tunnel leads there.
+    pub dest: SocketAddr,
     /// Id of the destination.
     pub destination: u32,
     /// Protocol state.
@@ -26,10 +28,34 @@ pub struct Connection {
     pub left: u32,
 }
 
-/// All connections that live at `now`, in the order of the table. One that comes or goes meanwhile may be missed.
+/// All connections that live at `now`, those of IPv4 first, in the order of the tables. One that comes or goes meanwhile
+/// may be missed.
 pub fn live(tables: &Tables, now: Tick) -> impl Iterator<Item = Connection> {
-    let entries = tables
-        .sets
+    let ipv4 = of_family(&tables.sets, &tables.tunnels, now, |raw| {
+        address(raw).into()
+    });
+    ipv4.chain(of_family(&tables.sets6, &tables.tunnels, now, wide_address))
+}
+
+/// How many connections live at `now`.
+#[must_use]
+pub fn count(tables: &Tables, now: Tick) -> usize {
+    let ipv4 = tables.sets.iter().flat_map(|set| &set.control);
+    let words = ipv4.chain(tables.sets6.iter().flat_map(|set| &set.control));
+    words
+        .map(|word| Control(word.load()))
+        .filter(|control| control.is_live() && !control.is_expired(now))
+        .count()
+}
+
+/// Those of one table. `tunnels`: lines of destinations by id.
+fn of_family<E: Entry>(
+    sets: &[Set<E>],
+    tunnels: &[Line],
+    now: Tick,
+    address: impl Fn(E::Address) -> IpAddr,
+) -> impl Iterator<Item = Connection> {
+    let entries = sets
         .iter()
         .flat_map(|set| (0..WAYS).map(move |way| (set, way)));
     entries.filter_map(move |(set, way)| {
@@ -38,12 +64,20 @@ pub fn live(tables: &Tables, now: Tick) -> impl Iterator<Item = Connection> {
             return None;
         }
         let entry = &set.entry[way];
-        let end = |(raw, port): (u32, u16)| SocketAddrV4::new(address(raw), u16::from_be(port));
+        let end =
+            |(raw, port): (E::Address, u16)| SocketAddr::new(address(raw), u16::from_be(port));
+        let (client, mut dest) = (end(entry.client()), end(entry.dest()));
+        // An entry has no room for an address of the other family; the destination's tunnel knows it.
+        if let Some(server) = tunnels.get(entry.id() as usize).and_then(server)
+            && server.is_ipv4() != client.is_ipv4()
+        {
+            dest.set_ip(server);
+        }
         let connection = Connection {
             protocol: entry.protocol(),
-            client: end(entry.client()),
+            client,
             virt: end(entry.virt()),
-            dest: end(entry.dest()),
+            dest,
             destination: entry.id(),
             state: control.state(),
             // Both ends of the span were rounded to ticks, so it may be a tick shorter than their difference.
@@ -56,12 +90,20 @@ pub fn live(tables: &Tables, now: Tick) -> impl Iterator<Item = Connection> {
     })
 }
 
-/// How many connections live at `now`.
-#[must_use]
-pub fn count(tables: &Tables, now: Tick) -> usize {
-    let words = tables.sets.iter().flat_map(|set| &set.control);
-    words
-        .map(|word| Control(word.load()))
-        .filter(|control| control.is_live() && !control.is_expired(now))
-        .count()
+/// The server of a destination's tunnel line. `None`: the line was never written.
+fn server(line: &Line) -> Option<IpAddr> {
+    let words = [tunnel::SERVER, tunnel::SERVER + 1].map(|word| line[word].peek());
+    match (line[tunnel::SHAPE].peek() >> 32) as i32 & 0xff {
+        libc::AF_INET => Some(address(words[0] as u32).into()),
+        libc::AF_INET6 => Some(wide_address(words)),
+        _ => None,
+    }
+}
+
+/// The address that two raw words are.
+fn wide_address(words: [u64; 2]) -> IpAddr {
+    let mut octets = [0; 16];
+    octets[..8].copy_from_slice(&words[0].to_ne_bytes());
+    octets[8..].copy_from_slice(&words[1].to_ne_bytes());
+    Ipv6Addr::from(octets).into()
 }

@@ -7,7 +7,7 @@ use lvsx_ipvs::{
     Destination, Director, ForwardingMethod, Netmask, Service, ServiceFlags, ServiceKey, Stats,
 };
 use std::fmt::{self, Write};
-use std::net::{IpAddr, Ipv6Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// The file called `name`. `None`: IPVS has none of this name.
 #[must_use]
@@ -220,11 +220,15 @@ impl fmt::Display for Row {
 }
 
 /// Address and port as `ip_vs_conn` prints them.
-struct End(SocketAddrV4);
+struct End(SocketAddr);
 
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08X} {:04X}", self.0.ip().to_bits(), self.0.port())
+        match self.0.ip() {
+            IpAddr::V4(addr) => write!(f, "{:08X}", addr.to_bits())?,
+            IpAddr::V6(addr) => write!(f, "{}", Groups(addr))?,
+        }
+        write!(f, " {:04X}", self.0.port())
     }
 }
 

@@ -58,7 +58,7 @@ pub fn text(control: &Control, serving: &Serving) -> String {
             "rated": tables.capacity.connections,
             "overflow": overflow,
         },
-        "tables": { "bytes": tables.bytes(), "connection_bytes": size_of_val(&*tables.sets) },
+        "tables": { "bytes": tables.bytes(), "connection_bytes": tables.connection_bytes() },
         "total": counters(&control.total()),
         "events": events,
     });

@@ -160,8 +160,13 @@ impl Tables {
             .iter()
             .map(|lines| size_of_val(&***lines) as u64)
             .sum::<u64>()
-            + size_of_val(&*self.sets) as u64
-            + size_of_val(&*self.sets6) as u64
+            + self.connection_bytes()
+    }
+
+    /// The bytes of both connection tables.
+    #[must_use]
+    pub fn connection_bytes(&self) -> u64 {
+        (size_of_val(&*self.sets) + size_of_val(&*self.sets6)) as u64
     }
 
     fn event(&self, cpu: u32, number: u32) -> Option<&Word> {

@@ -2,7 +2,7 @@
 
 use super::crossing::{Crossing, keep_refusal};
 use super::family::Family;
-use super::hop::epoch;
+use super::hop::{epoch, published};
 use super::out::{Bound, send_on};
 use super::progress::{count_connection, tally, timeout, view};
 use super::verdict::Verdict;
@@ -11,7 +11,7 @@ use crate::conn::{self, Hop, NewEntry, Opened, Peer, Want};
 use crate::env::Env;
 use crate::event::Event;
 use crate::forward::refusal::Refusal;
-use crate::generation::{DestinationLine, Method, RootLine, defence::Defences, live};
+use crate::generation::{DestinationLine, Method, RootLine, defence::Defences};
 use crate::generation::{Ends, ServiceLine};
 use crate::packet::Packet;
 use crate::sched::{self, Service};
@@ -228,14 +228,6 @@ pub(super) fn send_stage<F: Family, P: Packet, E: Env>(
     tally(env, &flow, bound.id);
     let way = bound.way(packet, env, &flow, published(env, bound.id))?;
     send_on(packet, env, &root, &flow, &bound, way)
-}
-
-/// The next hop to a destination that the director publishes; perhaps not known.
-#[inline(always)]
-fn published<E: Env>(env: &E, id: u32) -> Hop {
-    Hop(env
-        .destination(id)
-        .map_or(0, |line| line[live::destination::HOP].peek()))
 }
 
 impl<F: Family> Bound<F> {

@@ -23,8 +23,8 @@ pub(super) struct Way {
     pub(super) interface: u32,
 }
 
-/// Asks the kernel for the next hop towards `to`. A kernel that does not forward does not answer; towards a destination the
-/// director's own knowledge serves then, as IPVS needs no forwarding for direct routing and tunnels.
+/// The next hop towards `to`: to a destination what the director publishes (IPVS needs no forwarding for direct routing and
+/// tunnels, and a kernel that does not forward does not answer programs), else what the kernel says.
 #[inline(always)]
 pub(super) fn find_hop<F: Family, P: Packet, E: Env>(
     packet: &P,
@@ -33,6 +33,20 @@ pub(super) fn find_hop<F: Family, P: Packet, E: Env>(
     id: u32,
     to: F::Address,
 ) -> Result<Way, Verdict> {
+    let published = if side == Peer::Virtual {
+        published(env, id)
+    } else {
+        Hop(0)
+    };
+    if published.is_known() {
+        return Ok(Way {
+            hop: published,
+            interface: 0,
+        });
+    }
+    if side == Peer::Virtual && leads_to_other_family::<F, E>(env, id) {
+        return Err(Verdict::drop(Event::DropNoNeighbour));
+    }
     match F::route(env, packet.interface(), to) {
         Route::To { interface, address } => {
             let (number, _) =
@@ -55,20 +69,28 @@ pub(super) fn find_hop<F: Family, P: Packet, E: Env>(
                 interface,
             })
         }
-        Route::ForwardingOff => {
-            let known = env
-                .destination(id)
-                .map_or(0, |line| line[live::destination::HOP].peek());
-            if side == Peer::Virtual && known != 0 {
-                return Ok(Way {
-                    hop: Hop(known),
-                    interface: 0,
-                });
-            }
-            Err(Verdict::drop(Event::DropForwardingOff))
-        }
+        Route::ForwardingOff => Err(Verdict::drop(Event::DropForwardingOff)),
         Route::None => Err(Verdict::drop(Event::DropNoRoute)),
     }
+}
+
+/// The next hop to a destination that the director publishes; perhaps not known. To be read after the route epoch: the
+/// director publishes hops before it moves the epoch.
+#[inline(always)]
+pub(super) fn published<E: Env>(env: &E, id: u32) -> Hop {
+    Hop(env
+        .destination(id)
+        .map_or(0, |line| line[live::destination::HOP].peek()))
+}
+
+/// Whether a destination's address is not of the packet's family, as a tunnel's may be: no entry holds it then, and the
+/// kernel cannot be asked the way.
+#[inline(always)]
+fn leads_to_other_family<F: Family, E: Env>(env: &E, id: u32) -> bool {
+    let family = env
+        .tunnel(id)
+        .map_or(0, |line| (line[live::tunnel::SHAPE].peek() >> 32) as u8);
+    family != 0 && family != F::NUMBER
 }
 
 /// The port of interface `index`, and its number.

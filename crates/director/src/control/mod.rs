@@ -34,7 +34,7 @@ use lvsx_core::state::tcp;
 use lvsx_ipvs::{Errno, ServiceKey};
 use lvsx_platform::{Line, Word};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -200,16 +200,15 @@ impl Control {
     }
 
     /// Tells each destination's live line the next hop to it (0 for unknown), for hosts that do not forward.
-    pub fn set_hops(&self, hop: impl Fn(Ipv4Addr) -> Option<conn::Hop>) {
+    pub fn set_hops(&self, hop: impl Fn(IpAddr) -> Option<conn::Hop>) {
         for destination in self
             .config()
             .services
             .values()
             .flat_map(|service| &service.destinations)
         {
-            if let IpAddr::V4(server) = destination.key.addr {
-                self.live(destination.id)[HOP].store(hop(server).map_or(0, |hop| hop.0));
-            }
+            let hop = hop(destination.key.addr).map_or(0, |hop| hop.0);
+            self.live(destination.id)[HOP].store(hop);
         }
     }
 

@@ -3,9 +3,6 @@
 use crate::config::{DestinationConfig, ServiceConfig};
 use lvsx_ipvs::{Errno, ForwardingMethod, ServiceKey, TunnelType};
 
-/// `TUNNEL_ENCAP_FLAG_REMCSUM`: checksums of the inner packet left to the far end.
-const REMCSUM: u16 = 2;
-
 fn refuse(what: &str) -> Result<(), Errno> {
     tracing::warn!("refused: {what} not offered by this version");
     Err(Errno::EOPNOTSUPP)
@@ -30,13 +27,10 @@ pub(super) fn of_service(service: &ServiceConfig) -> Result<(), Errno> {
 /// `EOPNOTSUPP`, with a log line that names what is missing.
 pub(super) fn of_destination(destination: &DestinationConfig) -> Result<(), Errno> {
     let settings = &destination.settings;
-    if settings.method == ForwardingMethod::Tunnel {
-        if let TunnelType::Other(_) = settings.tunnel.kind {
-            refuse("tunnels other than ipip, gue and gre are")?;
-        }
-        if settings.tunnel.flags & REMCSUM != 0 {
-            refuse("remote checksums (`--tun-remcsum`) are")?;
-        }
+    if settings.method == ForwardingMethod::Tunnel
+        && let TunnelType::Other(_) = settings.tunnel.kind
+    {
+        refuse("tunnels other than ipip, gue and gre are")?;
     }
     if settings.tunnel.flags > 255 {
         refuse("tunnel flags above 255 are")?;

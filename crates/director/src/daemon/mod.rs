@@ -8,6 +8,7 @@
 //!
 //! A change is answered when it is in force and its interfaces are attached, so a client's next packet meets it.
 
+mod asked;
 mod folder;
 mod netlink;
 mod notify;
@@ -17,19 +18,18 @@ mod unix;
 mod watch;
 
 use crate::control::Control;
-use crate::links::facts::Hop;
 use crate::links::{Change, Links};
 use crate::loader::{Pins, Plane, detach_filters};
 use crate::options::{self, Command, Options};
 use crate::stats::Ledger;
 use anyhow::{Context, Result, bail};
+use asked::asked;
 use aya::maps::{MapData, RingBuf};
 use folder::Folder;
 use futures_util::{Stream, StreamExt};
 use lvsx_ipvs::transport::{PORT_NAME, SOCKET_NAME};
 use nix::unistd::Uid;
 use request::{Desk, Request};
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -49,8 +49,6 @@ const DEFENCE: Duration = Duration::from_secs(1);
 const MINUTE: u64 = 30;
 /// Events of the network come in bursts; this long after the first, everything is looked at again.
 const BURST: Duration = Duration::from_millis(20);
-/// Unresolved next hops taken in one go.
-const ASKED_AT_ONCE: usize = 64;
 
 /// lvsd. `arguments`: those after the program's name.
 #[must_use]
@@ -280,52 +278,5 @@ impl Daemon {
             self.control.empty_trash(Instant::now());
         }
         self.topology.resolve_again().await;
-    }
-}
-
-/// Next hops that packets met unresolved, when there are some.
-async fn asked(records: &mut AsyncFd<RingBuf<MapData>>) -> BTreeSet<Hop> {
-    let mut hops = BTreeSet::new();
-    let Ok(mut guard) = records.readable_mut().await else {
-        return hops;
-    };
-    let ring = guard.get_inner_mut();
-    while hops.len() < ASKED_AT_ONCE {
-        let Some(record) = ring.next() else {
-            guard.clear_ready();
-            break;
-        };
-        hops.extend(unresolved(&record));
-    }
-    hops
-}
-
-/// The next hop in a record of the ring: interface index, address family, raw address; 4, 4 and 16 bytes. `None`: IPv6, whose
-/// neighbours are the kernel's alone, or no such record.
-fn unresolved(record: &[u8]) -> Option<Hop> {
-    const AF_INET: u32 = 2;
-    let word = |at: usize| Some(u32::from_ne_bytes(*record.get(at..)?.first_chunk()?));
-    let (interface, family) = (word(0)?, word(4)?);
-    let address = crate::generation::address(word(8)?);
-    (family == AF_INET).then_some(Hop { interface, address })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_of_the_ring_names_interface_and_next_hop() {
-        let record = |family: u32| {
-            let words = [3u32.to_ne_bytes(), family.to_ne_bytes(), [192, 168, 1, 46]];
-            [words.concat(), vec![0; 12]].concat()
-        };
-        let hop = Hop {
-            interface: 3,
-            address: [192, 168, 1, 46].into(),
-        };
-        assert_eq!(unresolved(&record(2)), Some(hop));
-        assert_eq!(unresolved(&record(10)), None);
-        assert_eq!(unresolved(&record(2)[..8]), None);
     }
 }

@@ -14,7 +14,7 @@ use lvsx_core::conn;
 use lvsx_core::env::state;
 use lvsx_ipvs::ServiceKey;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// A next hop that packets ask for is not asked for again within this time.
@@ -28,7 +28,7 @@ pub(super) struct Topology {
     facts: Facts,
     neighbours: Neighbours,
     /// Ways to destinations, as far as they were looked up.
-    ways: BTreeMap<Ipv4Addr, Option<Way>>,
+    ways: BTreeMap<IpAddr, Option<Way>>,
     /// Services when the network was last looked at.
     services: BTreeSet<ServiceKey>,
     /// Next hops that packets asked for, and when.
@@ -167,16 +167,12 @@ impl Topology {
     async fn settle(&mut self, plane: &mut Plane, control: &mut Control) {
         let config = control.config();
         let is_serving = !config.services.is_empty();
-        let ipv4 = |address: IpAddr| match address {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        };
         let virtuals = control.virtual_addresses();
         let destinations = config
             .services
             .values()
             .flat_map(|service| &service.destinations);
-        let servers: BTreeSet<Ipv4Addr> = destinations.filter_map(|it| ipv4(it.key.addr)).collect();
+        let servers: BTreeSet<IpAddr> = destinations.map(|it| it.key.addr).collect();
 
         self.ways.retain(|server, _| servers.contains(server));
         for server in servers {
@@ -185,10 +181,7 @@ impl Topology {
                 self.ways.insert(server, way);
             }
         }
-        control.set_sources(|server| {
-            let way = self.ways.get(&ipv4(server)?).copied().flatten()?;
-            way.source.map(IpAddr::V4)
-        });
+        control.set_sources(|server| self.ways.get(&server).copied().flatten()?.source);
         self.publish_hops(control, &plane.tables);
         let to_servers: BTreeSet<Hop> = self.ways.values().flatten().map(|way| way.hop).collect();
         let managed = if is_serving {

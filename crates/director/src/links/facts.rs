@@ -5,7 +5,9 @@ use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::link::{
     InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
 };
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -49,8 +51,8 @@ pub enum InterfaceKind {
 pub struct Hop {
     /// Index of the interface it is reached by.
     pub interface: u32,
-    /// Its address.
-    pub address: Ipv4Addr,
+    /// Its address, of either family: IPv4 routes may lead by an IPv6 gateway.
+    pub address: IpAddr,
 }
 
 /// The way to a destination.
@@ -59,7 +61,7 @@ pub struct Way {
     /// The next hop.
     pub hop: Hop,
     /// The address that this host would send from.
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
 }
 
 /// Everything.
@@ -76,7 +78,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// The facts in these messages. Next hops of routes are IPv4's only.
+    /// The facts in these messages.
     #[must_use]
     pub fn of(links: &[LinkMessage], routes: &[RouteMessage]) -> Self {
         let mut facts = Self {
@@ -115,12 +117,7 @@ impl Facts {
             .attributes
             .iter()
             .find_map(|attribute| match attribute {
-                RouteAttribute::Destination(RouteAddress::Inet(address)) => {
-                    Some(IpAddr::V4(*address))
-                }
-                RouteAttribute::Destination(RouteAddress::Inet6(address)) => {
-                    Some(IpAddr::V6(*address))
-                }
+                RouteAttribute::Destination(address) => ip(address),
                 _ => None,
             });
         let everything = match route.header.address_family {
@@ -165,7 +162,7 @@ fn hops(attributes: &[RouteAttribute]) -> impl Iterator<Item = Hop> {
 
 /// The next hop that a route's attributes name: its gateway, else `address` itself.
 #[must_use]
-pub fn hop(attributes: &[RouteAttribute], address: Option<Ipv4Addr>) -> Option<Hop> {
+pub fn hop(attributes: &[RouteAttribute], address: Option<IpAddr>) -> Option<Hop> {
     let interface = attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Oif(interface) => Some(*interface),
         _ => None,
@@ -178,18 +175,28 @@ pub fn hop(attributes: &[RouteAttribute], address: Option<Ipv4Addr>) -> Option<H
 
 /// The address that the kernel would send from along a route.
 #[must_use]
-pub fn source(attributes: &[RouteAttribute]) -> Option<Ipv4Addr> {
+pub fn source(attributes: &[RouteAttribute]) -> Option<IpAddr> {
     attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::PrefSource(RouteAddress::Inet(address)) => Some(*address),
+        RouteAttribute::PrefSource(address) => ip(address),
         _ => None,
     })
 }
 
-fn gateway(attributes: &[RouteAttribute]) -> Option<Ipv4Addr> {
+fn gateway(attributes: &[RouteAttribute]) -> Option<IpAddr> {
     attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Gateway(RouteAddress::Inet(address)) => Some(*address),
+        RouteAttribute::Gateway(address) => ip(address),
+        RouteAttribute::Via(RouteVia::Inet(address)) => Some(IpAddr::V4(*address)),
+        RouteAttribute::Via(RouteVia::Inet6(address)) => Some(IpAddr::V6(*address)),
         _ => None,
     })
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
+        RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
+        _ => None,
+    }
 }
 
 fn interface(link: &LinkMessage) -> Interface {

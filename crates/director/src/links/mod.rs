@@ -17,10 +17,10 @@ use rtnetlink::packet_route::neighbour::NeighbourMessage;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What is listened to.
-const GROUPS: [MulticastGroup; 7] = [
+const GROUPS: [MulticastGroup; 8] = [
     MulticastGroup::Link,
     MulticastGroup::Neigh,
     MulticastGroup::Ipv4Ifaddr,
@@ -28,6 +28,7 @@ const GROUPS: [MulticastGroup; 7] = [
     MulticastGroup::Ipv4Rule,
     MulticastGroup::Ipv6Ifaddr,
     MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv6Rule,
 ];
 
 /// Something changed.
@@ -98,23 +99,36 @@ impl Links {
     /// # Errors
     /// The kernel refuses to tell.
     pub async fn neighbours(&self) -> Result<Vec<NeighbourMessage>> {
-        let request = self
-            .handle
-            .neighbours()
-            .get()
-            .set_address_family(AddressFamily::Inet);
-        request
-            .execute()
-            .try_collect()
+        let mut neighbours = self
+            .neighbours_of(AddressFamily::Inet)
             .await
-            .context("listing neighbours")
+            .context("listing IPv4 neighbours")?;
+        match self.neighbours_of(AddressFamily::Inet6).await {
+            Ok(more) => neighbours.extend(more),
+            // A kernel without IPv6 has none.
+            Err(error) => tracing::debug!("listing IPv6 neighbours: {error}"),
+        }
+        Ok(neighbours)
+    }
+
+    async fn neighbours_of(
+        &self,
+        family: AddressFamily,
+    ) -> Result<Vec<NeighbourMessage>, rtnetlink::Error> {
+        let request = self.handle.neighbours().get().set_address_family(family);
+        request.execute().try_collect().await
     }
 
     /// The way to `address`. `None`: no route, or it is this host's own.
-    pub async fn way(&self, address: Ipv4Addr) -> Option<Way> {
+    pub async fn way(&self, address: IpAddr) -> Option<Way> {
         let mut message = RouteMessage::default();
-        message.header.address_family = AddressFamily::Inet;
-        message.header.destination_prefix_length = 32;
+        (
+            message.header.address_family,
+            message.header.destination_prefix_length,
+        ) = match address {
+            IpAddr::V4(_) => (AddressFamily::Inet, 32),
+            IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+        };
         message
             .attributes
             .push(RouteAttribute::Destination(address.into()));

@@ -12,7 +12,7 @@ use rtnetlink::packet_route::neighbour::{
 };
 use rtnetlink::packet_route::route::RouteType;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// A managed neighbour that lost its mark is marked again, but not more often than this.
@@ -120,12 +120,17 @@ impl Neighbours {
     }
 }
 
-fn destination(message: &NeighbourMessage) -> Option<Ipv4Addr> {
+fn destination(message: &NeighbourMessage) -> Option<IpAddr> {
     message
         .attributes
         .iter()
         .find_map(|attribute| match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(*address),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => {
+                Some(IpAddr::V4(*address))
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => {
+                Some(IpAddr::V6(*address))
+            }
             _ => None,
         })
 }
@@ -153,7 +158,7 @@ impl Links {
         let mut request = self
             .handle
             .neighbours()
-            .add(hop.interface, IpAddr::V4(hop.address))
+            .add(hop.interface, hop.address)
             .replace();
         request = request.state(NeighbourState::None).kind(RouteType::Unspec);
         request
@@ -170,7 +175,7 @@ impl Links {
         let request = self
             .handle
             .neighbours()
-            .add(hop.interface, IpAddr::V4(hop.address))
+            .add(hop.interface, hop.address)
             .replace();
         let request = request
             .state(NeighbourState::None)
@@ -185,6 +190,7 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     fn news(address: Option<[u8; 6]>, state: NeighbourState, is_managed: bool) -> NeighbourMessage {
         let mut message = NeighbourMessage::default();
@@ -205,7 +211,7 @@ mod tests {
 
     const HOP: Hop = Hop {
         interface: 2,
-        address: Ipv4Addr::new(192, 0, 2, 1),
+        address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
     };
 
     #[test]
@@ -254,6 +260,22 @@ mod tests {
         );
         assert_eq!(neighbours.manage(&BTreeSet::from([HOP]), now), []);
         assert!(!neighbours.may_resolve(HOP));
+    }
+
+    #[test]
+    fn ipv6_neighbours_are_neighbours() {
+        let (mut neighbours, now) = (Neighbours::default(), Instant::now());
+        let server = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+        let mut message = news(Some([1; 6]), NeighbourState::Reachable, false);
+        message.attributes[0] = NeighbourAttribute::Destination(NeighbourAddress::Inet6(server));
+        neighbours.heard(&message, false, now);
+        let hop = Hop {
+            address: IpAddr::V6(server),
+            ..HOP
+        };
+        assert_eq!(neighbours.address(hop), Some(0x0101_0101_0101));
+        assert_eq!(neighbours.address(HOP), None);
+        assert!(neighbours.heard(&message, true, now).is_elsewhere);
     }
 
     #[test]

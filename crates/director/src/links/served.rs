@@ -120,7 +120,7 @@ mod tests {
     fn served(virtuals: &[[u8; 4]], servers: &[u32], named: &[&str]) -> Vec<String> {
         let hops = servers.iter().map(|interface| Hop {
             interface: *interface,
-            address: std::net::Ipv4Addr::UNSPECIFIED,
+            address: IpAddr::from([0; 4]),
         });
         let named: Vec<String> = named.iter().map(|name| (*name).to_owned()).collect();
         interfaces(

@@ -4,6 +4,7 @@
 
 pub(crate) mod hosts;
 pub(crate) mod scene;
+pub(crate) mod tunnel;
 
 use lvsx_ipvs::transport::{PORT_NAME, SOCKET_NAME};
 use lvsx_ipvs::{Client, Transport};

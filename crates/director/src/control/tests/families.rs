@@ -76,6 +76,11 @@ fn every_kind_of_service_and_destination_is_kept_and_listed() {
             at(v6(0x11), 80),
             tunnel(TunnelType::Gue, 6080, 1),
         ),
+        (
+            web(v4, 80),
+            at(v6(0x13), 80),
+            tunnel(TunnelType::Gue, 6080, 2),
+        ),
         (web(v4, 80), at(v4, 80), tunnel(TunnelType::Gre, 0, 1)),
         (mark(Family::V4, 7), at(v4, 0), weight(1)),
         (mark(Family::V6, 7), at(v6(0x12), 0), weight(1)),

@@ -24,7 +24,7 @@ use lvsx_ipvs::{
     DestinationKey, DestinationSettings, Director, Family, FlagChange, ForwardingMethod, Netmask,
     ServiceFlags, ServiceSettings, SyncDaemon, SyncRole, Timeouts, Tunnel, TunnelType,
 };
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 const CLOCK: Clock = Clock {
     rate: TickRate { hz: 250, shift: 4 },

@@ -127,7 +127,6 @@ fn what_is_not_offered_is_refused_whole() {
         ..weight(1)
     };
     for settings in [
-        tunnel(TunnelType::Gue, 2),
         tunnel(TunnelType::Gre, 256),
         tunnel(TunnelType::Other(3), 0),
     ] {
