@@ -58,6 +58,36 @@ fn recount(memory: &Memory) -> Vec<(u32, u32)> {
     counts
 }
 
+/// No lock is left, and each head counts the flows of its home that live in their second set and in the overflow area; its
+/// reach is 0 while none lives there.
+fn check_heads(memory: &Memory) {
+    let main = memory.geometry.sets;
+    let mut elsewhere = vec![(0, 0); main as usize];
+    for (index, set) in (0..).zip(&memory.sets) {
+        for (word, entry) in set.control.iter().zip(&set.entry) {
+            let home = want(memory, entry.client(), entry.virt()).home;
+            if !Control(word.load()).is_live() || home == index {
+                continue;
+            }
+            let counts = &mut elsewhere[home as usize];
+            *(if index < main {
+                &mut counts.0
+            } else {
+                &mut counts.1
+            }) += 1;
+        }
+    }
+    for (set, counts) in memory.sets.iter().zip(&elsewhere) {
+        let head = set.head.load();
+        assert_eq!(head >> 63, 0, "a lock is left");
+        assert_eq!((head >> 32 & 0xffff, head >> 16 & 0xffff), *counts);
+        assert_eq!(head & 0xffff == 0, counts.1 == 0, "reach");
+    }
+    let overflowed: u64 = elsewhere.iter().map(|counts| counts.1).sum();
+    let counted = &memory.state[state::CONNECTIONS as usize][state::OVERFLOW];
+    assert_eq!(counted.load(), overflowed);
+}
+
 fn counters(memory: &Memory) -> Vec<(u32, u32)> {
     (0..SERVERS).map(|id| memory.counts(id)).collect()
 }
@@ -89,6 +119,7 @@ fn filled_to_its_rating_no_insert_fails_and_nothing_is_evicted() {
     let overflowed = memory.state(state::CONNECTIONS).unwrap()[state::OVERFLOW].load();
     println!("{rated} flows in {sets} sets, {overflowed} of them in the overflow area");
     assert_eq!(recount(&memory), counters(&memory));
+    check_heads(&memory);
 }
 
 #[test]
@@ -119,6 +150,7 @@ fn many_flows_of_one_client_port_go_to_the_overflow_area_and_none_is_lost() {
         "an empty overflow area costs nothing"
     );
     assert!(counters(&memory).iter().all(|count| *count == (0, 0)));
+    check_heads(&memory);
 }
 
 #[test]
@@ -152,8 +184,10 @@ fn beyond_the_rating_unanswered_connections_go_first_and_answered_ones_stay() {
         assert!(conn::find(&memory, &want(&memory, client, (1, 80))).is_some());
     }
     assert_eq!(recount(&memory), counters(&memory));
+    check_heads(&memory);
     while open(State::ESTABLISHED).1 != Opened::Full {}
     assert_eq!(recount(&memory), counters(&memory));
+    check_heads(&memory);
 }
 
 /// What a test does to the table.
@@ -236,6 +270,7 @@ proptest! {
             }
         }
         prop_assert_eq!(recount(&memory), counters(&memory));
+        check_heads(&memory);
     }
 }
 
@@ -288,6 +323,7 @@ fn four_threads_on_the_same_flows_leave_exact_counters_and_no_twins() {
         }
     });
     assert_eq!(recount(&memory), counters(&memory));
+    check_heads(&memory);
     let mut flows = HashMap::new();
     for set in &memory.sets {
         for way in 0..WAYS {
