@@ -100,7 +100,7 @@ fn check(memory: &Memory) {
         assert_eq!(found, head, "flows of a home that live elsewhere");
     }
     let overflowed: u64 = heads.iter().map(|head| head.1).sum();
-    let counted = memory.state[state::CONNECTIONS as usize][state::OVERFLOW].load();
+    let counted = memory.state[state::CONNECTIONS as usize][state::OVERFLOW4].load();
     assert_eq!(counted, overflowed, "flows of the overflow area");
     for (id, count) in counts.into_iter().enumerate() {
         assert_eq!(memory.counts(id as u32), count, "destination {id}");

@@ -1,7 +1,7 @@
 //! The connection table: its rating, its agreement with a naive model, and four threads at once.
 
 use lvsx_core::conn::{
-    self, Control, Entry, Entry4, Hop, NewEntry, Opened, Peer, Phase, WAYS, Want,
+    self, Control, Entry, Entry4, Entry6, Hop, NewEntry, Opened, Peer, Phase, WAYS, Want,
 };
 use lvsx_core::env::{Tables, state};
 use lvsx_core::event::Event;
@@ -84,7 +84,7 @@ fn check_heads(memory: &Memory) {
         assert_eq!(head & 0xffff == 0, counts.1 == 0, "reach");
     }
     let overflowed: u64 = elsewhere.iter().map(|counts| counts.1).sum();
-    let counted = &memory.state[state::CONNECTIONS as usize][state::OVERFLOW];
+    let counted = &memory.state[state::CONNECTIONS as usize][state::OVERFLOW4];
     assert_eq!(counted.load(), overflowed);
 }
 
@@ -116,7 +116,7 @@ fn filled_to_its_rating_no_insert_fails_and_nothing_is_evicted() {
     for (client, virt) in flows {
         assert!(conn::find(&memory, &want(&memory, client, virt)).is_some());
     }
-    let overflowed = memory.state(state::CONNECTIONS).unwrap()[state::OVERFLOW].load();
+    let overflowed = memory.state(state::CONNECTIONS).unwrap()[state::OVERFLOW4].load();
     println!("{rated} flows in {sets} sets, {overflowed} of them in the overflow area");
     assert_eq!(recount(&memory), counters(&memory));
     check_heads(&memory);
@@ -151,6 +151,50 @@ fn many_flows_of_one_client_port_go_to_the_overflow_area_and_none_is_lost() {
     );
     assert!(counters(&memory).iter().all(|count| *count == (0, 0)));
     check_heads(&memory);
+}
+
+#[test]
+fn each_family_has_an_overflow_area_of_its_own() {
+    let memory = Memory::new(1, 8, 4, SERVERS);
+    let flow = |port| {
+        let (client, virt) = ([1, 2], [3, 4]);
+        Want::<Entry6>::new(
+            memory.geometry,
+            6,
+            (client, 5000),
+            (virt, port),
+            Peer::Virtual,
+        )
+    };
+    for port in 0..20 {
+        let new = NewEntry::<Entry6> {
+            dest: ([5, 6], 80),
+            id: 0,
+            method: 0,
+            mark: 0,
+            input_only: false,
+            hop: Hop(0),
+            epoch: 0,
+            state: State::ESTABLISHED,
+            deadline: Tick(1000),
+        };
+        assert_eq!(conn::open(&memory, &flow(port), &new, Tick(1)), Opened::New);
+    }
+    let areas = &memory.state[state::CONNECTIONS as usize];
+    let entries = || {
+        [
+            areas[state::OVERFLOW4].load(),
+            areas[state::OVERFLOW6].load(),
+        ]
+    };
+    assert_eq!(entries(), [0, 6], "two sets of seven, and the rest");
+    for port in 0..20 {
+        let wanted = flow(port);
+        let hit = conn::find(&memory, &wanted).expect("found");
+        assert_eq!(hit.entry.virt(), ([3, 4], port));
+        assert!(conn::remove(&memory, &hit));
+    }
+    assert_eq!(entries(), [0, 0]);
 }
 
 #[test]

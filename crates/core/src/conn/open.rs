@@ -419,7 +419,7 @@ fn enter_overflow<E: Entry, T: Tables>(tables: &T, want: &Want<E>, steps: u32) -
     };
     let entered = change(&home.head, |head| head.with_overflowed(steps));
     if entered {
-        line[state::OVERFLOW].add(1);
+        line[E::OVERFLOW].add(1);
     }
     entered
 }
@@ -429,9 +429,7 @@ fn enter_overflow<E: Entry, T: Tables>(tables: &T, want: &Want<E>, steps: u32) -
 #[inline(always)]
 fn overflow_is_crowded<E: Entry, T: Tables>(tables: &T) -> bool {
     match tables.state(state::CONNECTIONS) {
-        Some(line) => {
-            line[state::OVERFLOW].load() > u64::from(E::geometry(tables).overflow) * CROWDED
-        }
+        Some(line) => line[E::OVERFLOW].load() > u64::from(E::geometry(tables).overflow) * CROWDED,
         None => true,
     }
 }
