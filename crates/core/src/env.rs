@@ -113,8 +113,10 @@ pub mod state {
     pub const DEFENCE: usize = 3;
     /// Line of the connection table.
     pub const CONNECTIONS: u32 = 1;
-    /// Word of [`CONNECTIONS`]: entries that live in the overflow area.
-    pub const OVERFLOW: usize = 0;
+    /// Word of [`CONNECTIONS`]: entries that live in the overflow area of IPv4's table.
+    pub const OVERFLOW4: usize = 0;
+    /// Word of [`CONNECTIONS`]: likewise of IPv6's.
+    pub const OVERFLOW6: usize = 1;
     /// Line of the hand that removes expired entries.
     pub const HAND: u32 = 2;
     /// Word of [`HAND`]: the next set it looks at.

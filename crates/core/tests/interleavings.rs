@@ -1,10 +1,11 @@
-//! The connection table under every order of steps that a randomised scheduler finds: two openers of one flow, a packet
-//! that advances it, a sweep that ends it. Built only with `--cfg shuttle`, which puts shuttle's atomics into the words;
-//! `cargo xtask test` does so.
+//! The connection table under every order of steps that a randomised scheduler finds: two openers of one flow, or of two
+//! that want the same way; a packet that advances it, a sweep that ends it. Built only with `--cfg shuttle`, which puts
+//! shuttle's atomics into the words; `cargo xtask test` does so.
 #![cfg(shuttle)]
 
 use lvsx_core::conn::{self, Control, Entry, Entry4, Hop, NewEntry, Opened, Peer, WAYS, Want};
-use lvsx_core::env::Tables;
+use lvsx_core::env::{Tables, state};
+use lvsx_core::event::Event;
 use lvsx_core::generation::live;
 use lvsx_core::host::Memory;
 use lvsx_core::state::State;
@@ -14,12 +15,15 @@ use shuttle::thread;
 
 const VIRT: (u32, u16) = (1, 80);
 
+/// Main sets: with two of them, each is the other's second. The overflow area is one set more.
+const SETS: u32 = 2;
+
 fn want(memory: &Memory, client: u32) -> Want<Entry4> {
     Want::new(memory.geometry, 6, (client, 1), VIRT, Peer::Virtual)
 }
 
-fn open(memory: &Memory, client: u32, id: u32, deadline: u32, now: u32) -> Opened {
-    let new = NewEntry {
+fn new(id: u32, state: State, deadline: u32) -> NewEntry<Entry4> {
+    NewEntry {
         dest: (100 + id, 80),
         id,
         method: 0,
@@ -27,9 +31,13 @@ fn open(memory: &Memory, client: u32, id: u32, deadline: u32, now: u32) -> Opene
         input_only: false,
         hop: Hop(0),
         epoch: 0,
-        state: State::SYN_RECV,
+        state,
         deadline: Tick(deadline),
-    };
+    }
+}
+
+fn open(memory: &Memory, client: u32, id: u32, deadline: u32, now: u32) -> Opened {
+    let new = new(id, State::SYN_RECV, deadline);
     conn::open(memory, &want(memory, client), &new, Tick(now))
 }
 
@@ -54,11 +62,12 @@ fn advance(memory: &Memory, client: u32) {
     }
 }
 
-/// Counters equal a recount, and no flow has two entries.
+/// Counters equal a recount, those in the heads too; no flow has two entries, and no lock is left.
 fn check(memory: &Memory) {
     let mut counts = [(0, 0); 4];
     let mut clients = Vec::new();
-    for set in &memory.sets {
+    let mut heads = [(0, 0, 0); SETS as usize];
+    for (index, set) in (0..).zip(&memory.sets) {
         for way in 0..WAYS {
             let control = Control(set.control[way].load());
             if control.is_live() {
@@ -74,9 +83,25 @@ fn check(memory: &Memory) {
                     "two entries of one flow"
                 );
                 clients.push(entry.client());
+                let home = want(memory, entry.client().0).home;
+                let head = &mut heads[home as usize];
+                if index >= SETS {
+                    *head = (head.0, head.1 + 1, 1);
+                } else if index != home {
+                    head.0 += 1;
+                }
             }
         }
     }
+    for (set, head) in memory.sets.iter().zip(heads) {
+        let word = set.head.load();
+        assert_eq!(word >> 63, 0, "a lock is left");
+        let found = (word >> 32 & 0xffff, word >> 16 & 0xffff, word & 0xffff);
+        assert_eq!(found, head, "flows of a home that live elsewhere");
+    }
+    let overflowed: u64 = heads.iter().map(|head| head.1).sum();
+    let counted = memory.state[state::CONNECTIONS as usize][state::OVERFLOW4].load();
+    assert_eq!(counted, overflowed, "flows of the overflow area");
     for (id, count) in counts.into_iter().enumerate() {
         assert_eq!(memory.counts(id as u32), count, "destination {id}");
     }
@@ -88,7 +113,7 @@ fn explore(
 ) {
     shuttle::check_random(
         move || {
-            let memory = Arc::new(Memory::new(1, 2, 1, 4));
+            let memory = Arc::new(Memory::new(1, SETS, 1, 4));
             for handle in scenario(memory.clone()) {
                 handle.join().unwrap();
             }
@@ -154,5 +179,87 @@ fn a_recycled_slot_is_never_taken_for_its_former_flow() {
                 }
             }),
         ]
+    });
+}
+
+/// Clients at home in set `home`.
+fn at_home(memory: &Memory, home: u32) -> impl Iterator<Item = u32> {
+    (100..).filter(move |client| want(memory, *client).home == home)
+}
+
+/// Fills the main sets with answered connections at home there, up to `used` ways each.
+fn fill(memory: &Memory, used: [usize; SETS as usize]) {
+    for (home, used) in (0..).zip(used) {
+        for (way, client) in (0..used).zip(at_home(memory, home)) {
+            let claim = Control(0).claimed(Tick(1));
+            let set = &memory.sets[home as usize];
+            set.entry[way].write(
+                &want(memory, client),
+                &new(3, State::ESTABLISHED, 100),
+                claim.generation(),
+            );
+            let tag = want(memory, client).tag();
+            let control = claim.published(tag, false, State::ESTABLISHED, Tick(100));
+            set.control[way].store(control.0);
+            memory.destinations[3][live::destination::COUNTS].add(1 << 32);
+        }
+    }
+}
+
+#[test]
+fn two_flows_that_want_the_last_way_both_find_room_and_neither_is_given_up() {
+    explore(10_000, |memory| {
+        // The last free way is home to one, the second set's to the other.
+        fill(&memory, [7, 6]);
+        (0..2)
+            .map(|home| {
+                let memory = memory.clone();
+                thread::spawn(move || {
+                    let client = at_home(&memory, home).nth(10).unwrap();
+                    assert_eq!(open(&memory, client, home, 10, 1), Opened::New);
+                    assert_eq!(memory.counted(Event::EvictedEmbryonic), 0);
+                })
+            })
+            .collect()
+    });
+}
+
+#[test]
+fn flows_that_live_elsewhere_are_counted_while_others_open_and_end_them() {
+    explore(10_000, |memory| {
+        fill(&memory, [7, 5]);
+        let (a, b, c) = (memory.clone(), memory.clone(), memory);
+        vec![
+            thread::spawn(move || {
+                // Two in the second set, two in the overflow area, two that take the places of those whose time is over.
+                for (client, now) in at_home(&a, 0).skip(10).zip([1, 1, 1, 1, 5, 5]) {
+                    open(&a, client, 0, now + 2, now);
+                }
+            }),
+            thread::spawn(move || {
+                for (client, now) in at_home(&b, 1).skip(10).zip([1, 1, 5]) {
+                    open(&b, client, 1, now + 2, now);
+                }
+            }),
+            thread::spawn(move || {
+                for set in 0..=SETS {
+                    conn::sweep_set::<Entry4, _>(&*c, set, Tick(5));
+                }
+            }),
+        ]
+    });
+}
+
+#[test]
+fn a_clock_read_a_moment_ago_breaks_no_lock() {
+    explore(10_000, |memory| {
+        [6, 5]
+            .map(|now| {
+                let memory = memory.clone();
+                thread::spawn(move || {
+                    open(&memory, 7, 0, 10, now);
+                })
+            })
+            .into()
     });
 }

@@ -1,7 +1,7 @@
 //! The connection table: its rating, its agreement with a naive model, and four threads at once.
 
 use lvsx_core::conn::{
-    self, Control, Entry, Entry4, Hop, NewEntry, Opened, Peer, Phase, WAYS, Want,
+    self, Control, Entry, Entry4, Entry6, Hop, NewEntry, Opened, Peer, Phase, WAYS, Want,
 };
 use lvsx_core::env::{Tables, state};
 use lvsx_core::event::Event;
@@ -58,6 +58,36 @@ fn recount(memory: &Memory) -> Vec<(u32, u32)> {
     counts
 }
 
+/// No lock is left, and each head counts the flows of its home that live in their second set and in the overflow area; its
+/// reach is 0 while none lives there.
+fn check_heads(memory: &Memory) {
+    let main = memory.geometry.sets;
+    let mut elsewhere = vec![(0, 0); main as usize];
+    for (index, set) in (0..).zip(&memory.sets) {
+        for (word, entry) in set.control.iter().zip(&set.entry) {
+            let home = want(memory, entry.client(), entry.virt()).home;
+            if !Control(word.load()).is_live() || home == index {
+                continue;
+            }
+            let counts = &mut elsewhere[home as usize];
+            *(if index < main {
+                &mut counts.0
+            } else {
+                &mut counts.1
+            }) += 1;
+        }
+    }
+    for (set, counts) in memory.sets.iter().zip(&elsewhere) {
+        let head = set.head.load();
+        assert_eq!(head >> 63, 0, "a lock is left");
+        assert_eq!((head >> 32 & 0xffff, head >> 16 & 0xffff), *counts);
+        assert_eq!(head & 0xffff == 0, counts.1 == 0, "reach");
+    }
+    let overflowed: u64 = elsewhere.iter().map(|counts| counts.1).sum();
+    let counted = &memory.state[state::CONNECTIONS as usize][state::OVERFLOW4];
+    assert_eq!(counted.load(), overflowed);
+}
+
 fn counters(memory: &Memory) -> Vec<(u32, u32)> {
     (0..SERVERS).map(|id| memory.counts(id)).collect()
 }
@@ -86,9 +116,10 @@ fn filled_to_its_rating_no_insert_fails_and_nothing_is_evicted() {
     for (client, virt) in flows {
         assert!(conn::find(&memory, &want(&memory, client, virt)).is_some());
     }
-    let overflowed = memory.state(state::CONNECTIONS).unwrap()[state::OVERFLOW].load();
+    let overflowed = memory.state(state::CONNECTIONS).unwrap()[state::OVERFLOW4].load();
     println!("{rated} flows in {sets} sets, {overflowed} of them in the overflow area");
     assert_eq!(recount(&memory), counters(&memory));
+    check_heads(&memory);
 }
 
 #[test]
@@ -119,6 +150,51 @@ fn many_flows_of_one_client_port_go_to_the_overflow_area_and_none_is_lost() {
         "an empty overflow area costs nothing"
     );
     assert!(counters(&memory).iter().all(|count| *count == (0, 0)));
+    check_heads(&memory);
+}
+
+#[test]
+fn each_family_has_an_overflow_area_of_its_own() {
+    let memory = Memory::new(1, 8, 4, SERVERS);
+    let flow = |port| {
+        let (client, virt) = ([1, 2], [3, 4]);
+        Want::<Entry6>::new(
+            memory.geometry,
+            6,
+            (client, 5000),
+            (virt, port),
+            Peer::Virtual,
+        )
+    };
+    for port in 0..20 {
+        let new = NewEntry::<Entry6> {
+            dest: ([5, 6], 80),
+            id: 0,
+            method: 0,
+            mark: 0,
+            input_only: false,
+            hop: Hop(0),
+            epoch: 0,
+            state: State::ESTABLISHED,
+            deadline: Tick(1000),
+        };
+        assert_eq!(conn::open(&memory, &flow(port), &new, Tick(1)), Opened::New);
+    }
+    let areas = &memory.state[state::CONNECTIONS as usize];
+    let entries = || {
+        [
+            areas[state::OVERFLOW4].load(),
+            areas[state::OVERFLOW6].load(),
+        ]
+    };
+    assert_eq!(entries(), [0, 6], "two sets of seven, and the rest");
+    for port in 0..20 {
+        let wanted = flow(port);
+        let hit = conn::find(&memory, &wanted).expect("found");
+        assert_eq!(hit.entry.virt(), ([3, 4], port));
+        assert!(conn::remove(&memory, &hit));
+    }
+    assert_eq!(entries(), [0, 0]);
 }
 
 #[test]
@@ -152,8 +228,10 @@ fn beyond_the_rating_unanswered_connections_go_first_and_answered_ones_stay() {
         assert!(conn::find(&memory, &want(&memory, client, (1, 80))).is_some());
     }
     assert_eq!(recount(&memory), counters(&memory));
+    check_heads(&memory);
     while open(State::ESTABLISHED).1 != Opened::Full {}
     assert_eq!(recount(&memory), counters(&memory));
+    check_heads(&memory);
 }
 
 /// What a test does to the table.
@@ -236,6 +314,7 @@ proptest! {
             }
         }
         prop_assert_eq!(recount(&memory), counters(&memory));
+        check_heads(&memory);
     }
 }
 
@@ -288,6 +367,7 @@ fn four_threads_on_the_same_flows_leave_exact_counters_and_no_twins() {
         }
     });
     assert_eq!(recount(&memory), counters(&memory));
+    check_heads(&memory);
     let mut flows = HashMap::new();
     for set in &memory.sets {
         for way in 0..WAYS {

@@ -2,6 +2,7 @@
 
 use crate::connections;
 use crate::control::Control;
+use lvsx_core::env::state;
 use lvsx_core::event::Event;
 use lvsx_ipvs::{Director, ForwardingMethod, ServiceKey, Stats};
 use serde::Serialize;
@@ -34,9 +35,8 @@ pub struct Interface {
 pub fn text(control: &Control, serving: &Serving) -> String {
     let (tables, clock) = (control.tables(), control.clock());
     let live = connections::count(tables, clock.now());
-    let overflow = tables.state[lvsx_core::env::state::CONNECTIONS as usize]
-        [lvsx_core::env::state::OVERFLOW]
-        .load();
+    let areas = &tables.state[state::CONNECTIONS as usize];
+    let overflow = areas[state::OVERFLOW4].load() + areas[state::OVERFLOW6].load();
     let events: Map<String, Value> = Event::ALL
         .iter()
         .map(|event| (event.name().to_owned(), tables.counted(*event).into()))

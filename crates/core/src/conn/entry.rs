@@ -3,7 +3,7 @@
 use super::hop::LOW48;
 use super::want::mix;
 use super::{Hop, Hops, Set, Want};
-use crate::env::{Geometry, Tables};
+use crate::env::{Geometry, Tables, state};
 use crate::generation::Method;
 use crate::state::State;
 use crate::tick::Tick;
@@ -16,6 +16,9 @@ pub trait Entry: Sized {
     type Address: Copy + PartialEq + Debug;
     /// An end of a flow as it is compared: address, port, and in a key the protocol.
     type End: Copy + PartialEq + Debug;
+
+    /// Word of [`state::CONNECTIONS`] that counts the entries in the overflow area of the family's table.
+    const OVERFLOW: usize;
 
     /// The key of a flow: protocol, client's address and port.
     fn key(protocol: u8, client: (Self::Address, u16)) -> Self::End;
@@ -97,6 +100,8 @@ pub struct Entry4 {
 impl Entry for Entry4 {
     type Address = u32;
     type End = u64;
+
+    const OVERFLOW: usize = state::OVERFLOW4;
 
     #[inline(always)]
     fn key(protocol: u8, client: (u32, u16)) -> u64 {

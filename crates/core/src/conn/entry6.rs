@@ -3,7 +3,7 @@
 use super::hop::Hops;
 use super::want::mix;
 use super::{Entry, NewEntry, Set, Want};
-use crate::env::{Geometry, Tables};
+use crate::env::{Geometry, Tables, state};
 use crate::generation::Method;
 use lvsx_platform::{Word, bits};
 
@@ -38,6 +38,8 @@ const KEY: u64 = 0xffff_0000_0000_ffff;
 impl Entry for Entry6 {
     type Address = [u64; 2];
     type End = [u64; 3];
+
+    const OVERFLOW: usize = state::OVERFLOW6;
 
     #[inline(always)]
     fn key(protocol: u8, client: ([u64; 2], u16)) -> [u64; 3] {

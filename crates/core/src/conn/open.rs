@@ -1,7 +1,7 @@
 //! Opening a flow's entry.
 
 use super::find::{Hit, NO_SET, find_at, find_in_sets, lowest, overflow_set};
-use super::set::change;
+use super::set::{change, unlock};
 use super::sweep::{home_of, leave, unbind};
 use super::{Control, Entry, Head, NewEntry, Set, WAYS, Want};
 use crate::env::{Tables, state};
@@ -63,7 +63,7 @@ fn obvious<E: Entry>(home: &Set<E>, want: &Want<E>) -> u64 {
     }
     let is_home_alone = Head(home.head.load()).keeps_all();
     if tagged == 0 && is_home_alone && free.is_roomy() {
-        slot(want.home, free.pick(want))
+        slot(want.home, free.pick(want), FREE)
     } else {
         NO_SLOT
     }
@@ -127,7 +127,7 @@ pub fn open<E: Entry, T: Tables>(
     if opened == Opened::Contended {
         opened = open_locked(tables, want, new, now);
     }
-    change(&home.head, |head| Some(head.unlocked(held)));
+    unlock(&home.head, held);
     opened
 }
 
@@ -206,11 +206,13 @@ fn settle<E: Entry, T: Tables>(
         return Opened::Full;
     }
     let (word, entry) = (&set.control[way], &set.entry[way]);
-    // Others may have changed it since it was chosen: it is judged again by the word that is claimed.
+    // Others may have changed it since it was chosen: it is judged again by the word that is claimed. What is worth more now
+    // stays; there may be a way elsewhere that is worth less.
     let old = Control(word.load());
     let claim = old.claimed(now);
     let (id, former_home) = (entry.id(), home_of(tables, entry));
-    if !old.is_free() && rank(old, now) == KEPT || word.compare_exchange(old.0, claim.0).is_err() {
+    let is_dearer = rank(old, now) > slot >> 4 & 3;
+    if is_dearer || word.compare_exchange(old.0, claim.0).is_err() {
         leave::<E, T>(tables, index, want.home);
         return Opened::Contended;
     }
@@ -240,7 +242,8 @@ fn settle<E: Entry, T: Tables>(
     Opened::New
 }
 
-/// Ranks of ways in use; the least is given up first.
+/// Ranks of ways; the least is given up first.
+const FREE: u64 = 0;
 const EXPIRED: u64 = 1;
 const EMBRYONIC: u64 = 2;
 const KEPT: u64 = 3;
@@ -304,23 +307,24 @@ fn spare<E>(set: &Set<E>, now: u32) -> u64 {
     spare
 }
 
-/// How much a way in use is worth keeping.
+/// How much a way is worth keeping.
 #[inline(always)]
 fn rank(control: Control, now: Tick) -> u64 {
     let live = control.live_bit();
     let rank = bits::pick(live & control.embryonic_bit(), EMBRYONIC, KEPT);
-    bits::pick(live & control.expired_bit(now), EXPIRED, rank)
+    let rank = bits::pick(live & control.expired_bit(now), EXPIRED, rank);
+    bits::pick(control.free_bit(), FREE, rank)
 }
 
-/// A slot: set number << 8 + way. `NO_SLOT` for none.
+/// A slot: set number << 8 + rank by which it was chosen << 4 + way. `NO_SLOT` for none.
 const NO_SLOT: u64 = u64::MAX >> 1;
 
 /// Of a slot: it is taken only if the overflow area has none.
 const OVERFLOW_FIRST: u64 = 1 << 63;
 
 #[inline(always)]
-fn slot(index: u32, way: u64) -> u64 {
-    u64::from(index) << 8 | way & 7
+fn slot(index: u32, way: u64, rank: u64) -> u64 {
+    u64::from(index) << 8 | rank << 4 | way & 7
 }
 
 /// The slot a new flow should take, or [`NO_SLOT`]: every candidate holds an answered connection. With [`OVERFLOW_FIRST`]
@@ -332,7 +336,7 @@ fn choose<E: Entry, T: Tables>(tables: &T, want: &Want<E>, now: Tick) -> u64 {
     };
     let at_home = Free::of(home);
     if at_home.is_roomy() {
-        return slot(want.home, at_home.pick(want));
+        return slot(want.home, at_home.pick(want), FREE);
     }
     let second_index = want.second(E::geometry(tables));
     let Some(second) = E::set(tables, second_index) else {
@@ -340,10 +344,10 @@ fn choose<E: Entry, T: Tables>(tables: &T, want: &Want<E>, now: Tick) -> u64 {
     };
     let in_second = Free::of(second);
     if at_home.count != 0 && at_home.count >= in_second.count {
-        return slot(want.home, at_home.pick(want));
+        return slot(want.home, at_home.pick(want), FREE);
     }
     if in_second.count != 0 {
-        return slot(second_index, in_second.pick(want));
+        return slot(second_index, in_second.pick(want), FREE);
     }
     let (of_home, of_second) = (spare(home, now.0), spare(second, now.0));
     let (index, spare) = if of_home <= of_second {
@@ -351,10 +355,12 @@ fn choose<E: Entry, T: Tables>(tables: &T, want: &Want<E>, now: Tick) -> u64 {
     } else {
         (second_index, of_second)
     };
-    match spare >> 8 {
-        EXPIRED => slot(index, spare),
-        EMBRYONIC if overflow_is_crowded::<E, T>(tables) => slot(index, spare),
-        EMBRYONIC => slot(index, spare) | OVERFLOW_FIRST,
+    let rank = spare >> 8;
+    let spare = slot(index, spare, rank);
+    match rank {
+        FREE | EXPIRED => spare,
+        EMBRYONIC if overflow_is_crowded::<E, T>(tables) => spare,
+        EMBRYONIC => spare | OVERFLOW_FIRST,
         _ => NO_SLOT | OVERFLOW_FIRST,
     }
 }
@@ -393,7 +399,7 @@ fn choose_in_overflow<E: Entry, T: Tables>(tables: &T, want: &Want<E>) -> u64 {
         steps = step + 1;
         let free = Free::of(set);
         if free.count != 0 {
-            chosen = slot(index, free.pick(want));
+            chosen = slot(index, free.pick(want), FREE);
         }
         chosen == NO_SLOT
     });
@@ -413,7 +419,7 @@ fn enter_overflow<E: Entry, T: Tables>(tables: &T, want: &Want<E>, steps: u32) -
     };
     let entered = change(&home.head, |head| head.with_overflowed(steps));
     if entered {
-        line[state::OVERFLOW].add(1);
+        line[E::OVERFLOW].add(1);
     }
     entered
 }
@@ -423,9 +429,7 @@ fn enter_overflow<E: Entry, T: Tables>(tables: &T, want: &Want<E>, steps: u32) -
 #[inline(always)]
 fn overflow_is_crowded<E: Entry, T: Tables>(tables: &T) -> bool {
     match tables.state(state::CONNECTIONS) {
-        Some(line) => {
-            line[state::OVERFLOW].load() > u64::from(E::geometry(tables).overflow) * CROWDED
-        }
+        Some(line) => line[E::OVERFLOW].load() > u64::from(E::geometry(tables).overflow) * CROWDED,
         None => true,
     }
 }

@@ -1,6 +1,6 @@
 //! A set of the table: its head, the control words of its ways, their entries.
 
-use lvsx_platform::{Word, bits, hide};
+use lvsx_platform::{Word, bits, fence, hide};
 
 /// Entries in a set.
 pub const WAYS: usize = 7;
@@ -37,6 +37,9 @@ const OVERFLOWED: u32 = 16;
 /// A lock older than this many ticks is broken: no packet takes two seconds.
 const STALE_LOCK: u64 = 32;
 
+/// A lock this many ticks old or older is one that is younger than the clock of whoever looks at it.
+const YOUNG_LOCK: u64 = 1 << 14;
+
 impl Head {
     /// Whether some flow of this home lives in its second set.
     #[inline(always)]
@@ -58,24 +61,18 @@ impl Head {
         self.0 & !LOCK == 0
     }
 
-    /// Whether an opener may take the lock at `tick`: it is nobody's, or its holder is gone.
+    /// Whether an opener may take the lock at `tick`: it is nobody's, or its holder is gone. The opener's clock may be a tick
+    /// behind the holder's, who read it later.
     #[inline(always)]
     pub(super) fn may_lock(self, tick: u32) -> bool {
         let age = u64::from(tick).wrapping_sub(self.0 >> 48) & 0x7fff;
-        self.0 & LOCKED == 0 || age > STALE_LOCK
+        self.0 & LOCKED == 0 || age > STALE_LOCK && age < YOUNG_LOCK
     }
 
     /// The word once locked at `tick`.
     #[inline(always)]
     pub(super) fn locked(self, tick: u32) -> Self {
         Self(self.0 & !LOCK | LOCKED | (u64::from(tick) & 0x7fff) << 48)
-    }
-
-    /// The word once the lock that `held` shows is given back; as it is if that lock was broken meanwhile.
-    #[inline(always)]
-    pub(super) fn unlocked(self, held: Self) -> Self {
-        let mine = bits::is_zero((self.0 ^ held.0) >> 48);
-        Self(bits::pick(mine, self.0 & !LOCK, self.0))
     }
 
     /// The word with one flow more in its second set. `None`: too many to count.
@@ -105,6 +102,16 @@ impl Head {
         let left = self.0.wrapping_sub(1 << OVERFLOWED);
         let last = bits::is_zero(left >> OVERFLOWED & COUNT);
         Self(bits::pick(last, left & !COUNT, left))
+    }
+}
+
+/// Gives back the lock that `held` shows, unless it was broken meanwhile. Whatever else happens to the head at the same
+/// moment, the counts stay right: this touches the bits of the lock alone.
+#[inline(always)]
+pub(super) fn unlock(head: &Word, held: Head) {
+    fence();
+    if (head.load() ^ held.0) >> 48 == 0 {
+        head.add((held.0 & LOCK).wrapping_neg());
     }
 }
 
@@ -155,11 +162,19 @@ mod tests {
         assert!(free.may_lock(5));
         let held = free.locked(5);
         assert!(!held.may_lock(5));
+        assert!(!held.may_lock(4), "by a clock read before");
         assert!(!held.may_lock(37));
         assert!(held.may_lock(38));
-        assert_eq!(held.unlocked(held), free);
         let broken = held.locked(38);
-        assert_eq!(broken.unlocked(held), broken, "not ours any more");
+        let after = |word: Head| {
+            let word = Word::new(word.0);
+            unlock(&word, held);
+            Head(word.load())
+        };
+        assert_eq!(after(held), free);
+        assert_eq!(after(broken), broken, "not ours any more");
+        let counted = held.with_elsewhere().expect("counted");
+        assert_eq!(after(counted), Head(8 << 32));
         let wrapped = free.locked(0x7fff_fff0);
         assert!(!wrapped.may_lock(0x8000_0004));
     }

@@ -61,7 +61,7 @@ pub(super) fn leave<E: Entry, T: Tables>(tables: &T, index: u32, home: u32) {
         return;
     }
     if let Some(line) = tables.state(state::CONNECTIONS) {
-        line[state::OVERFLOW].add(1u64.wrapping_neg());
+        line[E::OVERFLOW].add(1u64.wrapping_neg());
     }
     change(&set.head, |head| Some(head.without_overflowed()));
 }
