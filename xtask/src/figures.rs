@@ -17,8 +17,8 @@ const VERIFIED_LIMIT: u32 = 250_000;
 /// The programs' constants, about as lvsd sets them for a million connections. The verifier knows their values: with
 /// nought in their place it would look at other paths, and skip some.
 const GLOBALS: [(&str, u32); 4] = [
-    ("SETS4", 147_059),
-    ("OVERFLOW4", 9_191),
+    ("SETS", 147_059),
+    ("OVERFLOW", 9_191),
     ("DESTINATIONS", 16_384),
     ("TICK_SHIFT", 0),
 ];

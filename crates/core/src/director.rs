@@ -16,6 +16,8 @@
 //! - [`send`]: sends a connection's first packet on.
 //! - [`encapsulate`]: wraps packets into tunnels but plain IPv4 in IPv4, which the others wrap themselves.
 //! - [`refuse`]: answers a packet with an ICMP error.
+//! - [`relate`]: ICMP errors about packets of connections, which [`carry`] sends on; [`convert`]: those about packets of the
+//!   director's own tunnels.
 //!
 //! The generation is read once, by `fast`; the others are told which it was, so each verdict belongs to one configuration.
 //! That, the flow's hash and the line of the picked destination are what crosses from one stage to the next
@@ -29,8 +31,10 @@ mod crossing;
 mod family;
 mod first;
 mod hop;
+mod limits;
 mod out;
 mod progress;
+mod related;
 mod verdict;
 
 pub use crossing::{Gateway, gateway};
@@ -95,6 +99,16 @@ stages! {
     encapsulate, encapsulate6: out::encapsulate_stage;
     /// Packets that are answered with an ICMP error.
     refuse, refuse6: out::refuse_stage;
+    /// ICMP packets: those that are errors about packets of connections.
+    relate, relate6: related::relate_stage;
+    /// These errors, on their way.
+    carry, carry6: related::carry_stage;
+}
+
+/// ICMP errors about packets of the director's own tunnels over IPv4. IPVS knows none over IPv6.
+#[inline(always)]
+pub fn convert<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
+    conclude(env, related::convert_stage(packet, env))
 }
 
 /// All stages one after another, for planes without tail calls.
@@ -120,6 +134,11 @@ pub fn handle<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
             Stage::On6 => on6(packet, env),
             Stage::Encapsulate6 => encapsulate6(packet, env),
             Stage::Refuse6 => refuse6(packet, env),
+            Stage::Relate => relate(packet, env),
+            Stage::Relate6 => relate6(packet, env),
+            Stage::Convert => convert(packet, env),
+            Stage::Carry => carry(packet, env),
+            Stage::Carry6 => carry6(packet, env),
         };
         if verdict.action() != Action::Next {
             return verdict;
@@ -142,7 +161,7 @@ fn fast_stage<F: Family, P: Packet, E: Env>(
     };
     let root = RootLine::at(env, line).ok_or(Verdict::pass(Event::PassNotOurs))?;
     let flow: Flow<F> = match classify(packet, env, &root) {
-        Err(verdict) if verdict == Verdict::next(Stage::Fast6) => {
+        Err(verdict) if verdict.action() == Action::Next => {
             Crossing {
                 root: line,
                 picked: 0,
@@ -254,17 +273,29 @@ fn again<F: Family, P: Packet, E: Env>(
 /// The headers of a packet that [`classify`] saw before.
 #[inline(always)]
 fn reread<F: Family, P: Packet>(packet: &P) -> Result<(F::Header, Ports), Verdict> {
+    let header = header::<F, P>(packet)?;
+    let ports = ports::<F, P>(packet, &header)?;
+    Ok((header, ports))
+}
+
+/// Its IP header.
+#[inline(always)]
+fn header<F: Family, P: Packet>(packet: &P) -> Result<F::Header, Verdict> {
     let malformed = Verdict::drop(Event::DropMalformed);
     let head = F::head(packet).ok_or(malformed)?;
-    let header = F::parse(&head, packet).ok_or(malformed)?;
-    let ports = Ports::read(
+    F::parse(&head, packet).ok_or(malformed)
+}
+
+/// Its ports.
+#[inline(always)]
+fn ports<F: Family, P: Packet>(packet: &P, header: &F::Header) -> Result<Ports, Verdict> {
+    Ports::read(
         packet,
-        F::protocol(&header),
-        F::transport(&header),
-        F::payload(&header),
+        F::protocol(header),
+        F::transport(header),
+        F::payload(header),
     )
-    .ok_or(malformed)?;
-    Ok((header, ports))
+    .ok_or(Verdict::drop(Event::DropMalformed))
 }
 
 /// Whether the packet concerns the director, and what it looks for.
@@ -291,19 +322,23 @@ fn classify<F: Family, P: Packet, E: Env>(
         Peer::Virtual
     } else if F::concern(root, env, source).is_server {
         Peer::Server
+    } else if F::next(&head) == F::ICMP {
+        // An error may come from any router, and go to a client.
+        return Err(Verdict::next(F::RELATE));
     } else {
         return Err(Verdict::pass(Event::PassNotOurs));
     };
-    let link = F::link_destination(&head);
-    let ours = port(env, packet.interface())
-        .is_some_and(|(_, port)| port[live::port::ADDRESS].peek() == link);
-    if !ours {
+    if !is_handed_here::<F, P, E>(packet, env, &head) {
         return Err(Verdict::pass(Event::PassForeignMac));
     }
     let header = F::parse(&head, packet).ok_or(malformed(side))?;
     let protocol = F::protocol(&header);
     if protocol != TCP && protocol != UDP {
-        return Err(Verdict::pass(Event::PassProtocol));
+        return Err(if protocol == F::ICMP {
+            Verdict::next(F::RELATE)
+        } else {
+            Verdict::pass(Event::PassProtocol)
+        });
     }
     if F::is_fragment(&header) {
         return Err(match side {
@@ -323,6 +358,13 @@ fn classify<F: Family, P: Packet, E: Env>(
         ports,
         want,
     })
+}
+
+/// Whether the frame is addressed to the interface that it came in by.
+#[inline(always)]
+fn is_handed_here<F: Family, P: Packet, E: Env>(packet: &P, env: &E, head: &F::Head<'_>) -> bool {
+    let link = F::link_destination(head);
+    port(env, packet.interface()).is_some_and(|(_, port)| port[live::port::ADDRESS].peek() == link)
 }
 
 /// What a server sends is the network's until a connection claims it; what comes for a virtual address is ours.

@@ -44,6 +44,8 @@ pub trait Tables {
 pub trait Env: Tables {
     /// The present moment.
     fn now(&self) -> Tick;
+    /// Milliseconds of a steady clock.
+    fn milliseconds(&self) -> u32;
     /// Random bits, not to be foreseen by a client.
     fn random(&self) -> u32;
     /// The live line of port `number` (a network interface as the director numbers it).
@@ -127,6 +129,15 @@ pub mod state {
     pub const DEFENCES: u32 = 4;
     /// Word of [`DEFENCES`]: first packets until the next one is dropped, as a signed number.
     pub const DROP_COUNTER: usize = 0;
+    /// Line of the limits of ICMP errors.
+    pub const ICMP: u32 = 5;
+    /// Word of [`ICMP`]: errors that may still be sent now << 32 + the millisecond of the last change.
+    pub const ICMP_CREDIT: usize = 0;
+    /// First line of what each host was sent: a word a host, tag << 32 + the millisecond in which nothing it was sent counts
+    /// any more.
+    pub const ICMP_HOSTS: u32 = 6;
+    /// Lines of that, a power of two.
+    pub const ICMP_HOST_LINES: u32 = 128;
     /// Number of lines.
-    pub const LINES: u32 = 5;
+    pub const LINES: u32 = ICMP_HOSTS + ICMP_HOST_LINES;
 }

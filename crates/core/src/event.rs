@@ -55,6 +55,10 @@ events! {
     DropDefence = "drop-defence",
     /// Refused, but its sender could not be told.
     DropUnanswered = "drop-unanswered",
+    /// Refused, but its sender was told of others just now: so many ICMP errors are not sent.
+    DropAnswerLimited = "drop-answer-limited",
+    /// An ICMP error about a masqueraded connection whose checksum is wrong.
+    DropIcmpChecksum = "drop-icmp-checksum",
     /// No destination of the service takes new connections.
     DropNoDestination = "drop-no-destination",
     /// Its destination was removed.

@@ -311,6 +311,11 @@ impl Env for World {
         self.now
     }
 
+    fn milliseconds(&self) -> u32 {
+        // Ticks as on a kernel of 250 Hz.
+        self.now.0.wrapping_mul(64)
+    }
+
     fn random(&self) -> u32 {
         self.memory.next_random()
     }

@@ -6,7 +6,7 @@ mod support;
 #[path = "../../core/tests/common/mod.rs"]
 mod common;
 
-use common::{ACK, Build, FIN, RST, SYN, Server, VIP, address, mac, reply, server, to_vip};
+use common::{ACK, Build, CLIENT, FIN, RST, SYN, Server, VIP, address, mac, reply, server, to_vip};
 use lvsx_core::director::{Action, handle};
 use lvsx_core::event::Event;
 use lvsx_core::generation::SchedulerKind;
@@ -39,6 +39,7 @@ fn mirror(world: &World, tables: &Tables) {
     lines(&world.memory.destinations, &tables.destinations);
     lines(&world.memory.tunnels, &tables.tunnels);
     lines(&world.memory.ports, &tables.ports);
+    lines(&world.memory.tunnels, &tables.tunnels);
     copy(&world.memory.state[..1], &tables.state[..1]);
 }
 
@@ -187,6 +188,7 @@ fn vectors(port: u16) -> Vec<(String, Frame)> {
     ] {
         add(name, build);
     }
+    vectors.extend(errors(port));
     let damages: [(&str, Damage); 8] = [
         ("cut in the TCP header", |bytes| {
             bytes.truncate(14 + 20 + 12)
@@ -205,6 +207,106 @@ fn vectors(port: u16) -> Vec<(String, Frame)> {
         vectors.push((name.to_owned(), frame));
     }
     vectors
+}
+
+/// ICMP errors about flows of [`vectors`] and others, from either side and about the outside of tunnels.
+fn errors(port: u16) -> Vec<(String, Frame)> {
+    let mut errors = Vec::new();
+    let router = [203, 0, 113, 9];
+    for (number, payload) in [(0, 0), (0, 1200), (1, 333)] {
+        let port = port + 100 * number + (payload % 97) as u16;
+        for protocol in [6, 17] {
+            let flow = Build {
+                protocol,
+                payload,
+                ..to_vip(port, ACK)
+            };
+            let back = Build {
+                from: (VIP, 80),
+                to: flow.from,
+                ..flow
+            };
+            for length in [20, 23, 24, 28, 64, 512] {
+                let cut = |build: Build| {
+                    let mut packet = build.packet();
+                    packet.truncate(length);
+                    packet
+                };
+                let mut add = |name: &str, from, to, kind, code, quoted: &[u8]| {
+                    let mut frame = common::icmp_error(from, to, kind, code, 1234, quoted);
+                    errors.push((format!("{name}, {length} quoted"), frame.clone()));
+                    frame.bytes[37] ^= 0x40;
+                    errors.push((format!("{name}, {length} quoted, damaged"), frame));
+                };
+                for kind in [3, 8, 11, 12] {
+                    add("error of a client", CLIENT, VIP, kind, 0, &cut(back));
+                    add(
+                        "error on the way to a client",
+                        router,
+                        VIP,
+                        kind,
+                        1,
+                        &cut(back),
+                    );
+                    for last in [46, 47] {
+                        let to_server = Build {
+                            to: ([192, 168, 1, last], 80),
+                            ..flow
+                        };
+                        let server = to_server.to.0;
+                        add(
+                            "error of a server",
+                            server,
+                            CLIENT,
+                            kind,
+                            3,
+                            &cut(to_server),
+                        );
+                        add(
+                            "error to a server",
+                            router,
+                            CLIENT,
+                            kind,
+                            4,
+                            &cut(to_server),
+                        );
+                        add(
+                            "error past the director",
+                            server,
+                            CLIENT,
+                            kind,
+                            3,
+                            &cut(flow),
+                        );
+                    }
+                }
+                for last in [46, 47] {
+                    let server = [192, 168, 1, last];
+                    let mut tunnel = Build {
+                        from: (common::OWN, 0),
+                        to: (server, 0),
+                        protocol: 4,
+                        payload: 0,
+                        ..flow
+                    }
+                    .packet();
+                    tunnel.truncate(20);
+                    tunnel.extend(cut(flow));
+                    for (kind, code) in [(3, 1), (3, 4), (11, 0)] {
+                        add(
+                            "error about a tunnel",
+                            server,
+                            common::OWN,
+                            kind,
+                            code,
+                            &tunnel,
+                        );
+                    }
+                }
+            }
+        }
+    }
+    errors
 }
 
 #[test]

@@ -10,6 +10,9 @@
 //! | `found_xdp`, `found_tc` | tail call | packets of these connections |
 //! | `encapsulate_xdp`, `encapsulate_tc` | tail call | packets of tunnels other than IPv4 in IPv4 |
 //! | `refuse_xdp`, `refuse_tc` | tail call | ICMP errors to clients |
+//! | `relate_xdp`, `relate_tc` | tail call | ICMP errors about packets of connections |
+//! | `carry_xdp`, `carry_tc` | tail call | these errors, on their way |
+//! | `convert_xdp`, `convert_tc` | tail call | ICMP errors about packets of the director's tunnels |
 //! | `fast6_xdp`, ... | tail call | the same stages for IPv6 |
 //! | `start_hand` | test run | starts the timer that removes expired connections |
 //! | `clock` | test run | tells jiffies, nanoseconds and tick |
@@ -71,6 +74,11 @@ stages! {
     on6: on6_xdp, on6_tc;
     encapsulate6: encapsulate6_xdp, encapsulate6_tc;
     refuse6: refuse6_xdp, refuse6_tc;
+    relate: relate_xdp, relate_tc;
+    relate6: relate6_xdp, relate6_tc;
+    convert: convert_xdp, convert_tc;
+    carry: carry_xdp, carry_tc;
+    carry6: carry6_xdp, carry6_tc;
 }
 
 #[classifier]
@@ -122,6 +130,11 @@ fn tail_call(context: *mut c_void, programs: *mut c_void, stage: Stage) {
             Stage::On6 => bpf_tail_call(context, programs, Stage::On6 as u32),
             Stage::Encapsulate6 => bpf_tail_call(context, programs, Stage::Encapsulate6 as u32),
             Stage::Refuse6 => bpf_tail_call(context, programs, Stage::Refuse6 as u32),
+            Stage::Relate => bpf_tail_call(context, programs, Stage::Relate as u32),
+            Stage::Relate6 => bpf_tail_call(context, programs, Stage::Relate6 as u32),
+            Stage::Convert => bpf_tail_call(context, programs, Stage::Convert as u32),
+            Stage::Carry => bpf_tail_call(context, programs, Stage::Carry as u32),
+            Stage::Carry6 => bpf_tail_call(context, programs, Stage::Carry6 as u32),
         }
     };
 }

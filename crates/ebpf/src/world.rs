@@ -7,6 +7,7 @@ use aya_ebpf::bindings::{
 };
 use aya_ebpf::helpers::generated::{
     bpf_fib_lookup as fib_lookup, bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_jiffies64,
+    bpf_ktime_get_ns,
 };
 use core::ffi::c_void;
 use core::mem::{MaybeUninit, size_of};
@@ -164,6 +165,13 @@ impl Env for World {
     #[inline(always)]
     fn now(&self) -> Tick {
         now(self)
+    }
+
+    #[inline(always)]
+    fn milliseconds(&self) -> u32 {
+        // SAFETY: a helper without arguments.
+        let nanoseconds = unsafe { bpf_ktime_get_ns() };
+        (nanoseconds / 1_000_000) as u32
     }
 
     #[inline(always)]

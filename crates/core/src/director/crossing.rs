@@ -41,6 +41,12 @@ const SET: usize = 9;
 /// Words of the scratch: what an entry said of the packet.
 pub(super) const BOUND: usize = 10;
 
+/// Word of the scratch: destination of the connection whose packet is refused.
+const REFUSED: usize = 15;
+
+/// No destination.
+pub(super) const NO_DESTINATION: u32 = u32::MAX;
+
 impl Crossing {
     #[inline(always)]
     pub(super) fn keep<E: Env>(self, env: &E) {
@@ -112,6 +118,23 @@ pub(super) fn keep_gateway<E: Env>(env: &E, gateway: Gateway) -> Result<(), Verd
 pub(super) fn keep_refusal<E: Env>(env: &E, refusal: Refusal, mtu: u32) {
     if let Some(line) = env.scratch() {
         line[REFUSAL].poke(refusal as u64 | u64::from(mtu) << 32);
+    }
+}
+
+/// In whose tally the answer to a refused packet is counted, or [`NO_DESTINATION`]. Not for [`Refusal::PortUnreachable`],
+/// which no connection has.
+#[inline(always)]
+pub(super) fn keep_refused<E: Env>(env: &E, id: u32) {
+    if let Some(line) = env.scratch() {
+        line[REFUSED].poke(id.into());
+    }
+}
+
+#[inline(always)]
+pub(super) fn refused_of<E: Env>(env: &E, refusal: Refusal) -> u32 {
+    match env.scratch() {
+        Some(line) if refusal != Refusal::PortUnreachable => line[REFUSED].peek() as u32,
+        _ => NO_DESTINATION,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::forward::tunnel::Inner;
 use crate::generation::{Concern, RootLine, ServiceKey};
 use crate::packet::Packet;
 use crate::sched::Request;
-use crate::wire::{self, Fragment6, Head4, Head6, Header4, Header6, Ports};
+use crate::wire::{self, Fragment6, Head4, Head6, Header4, Header6, Ports, icmp};
 
 /// An address family.
 pub(super) trait Family: Sized {
@@ -42,10 +42,16 @@ pub(super) trait Family: Sized {
     const SEND: Stage;
     const FOUND: Stage;
     const ON: Stage;
+    const RELATE: Stage;
+    const CARRY: Stage;
+    /// Protocol number of its ICMP.
+    const ICMP: u8;
 
     fn head<P: Packet>(packet: &P) -> Option<Self::Head<'_>>;
     fn kind(head: &Self::Head<'_>) -> u16;
     fn link_destination(head: &Self::Head<'_>) -> u64;
+    /// Protocol number, or that of an IPv6 header's first extension.
+    fn next(head: &Self::Head<'_>) -> u8;
     /// Source and destination.
     fn addresses(head: &Self::Head<'_>) -> (Self::Address, Self::Address);
     /// The whole header, extensions followed. `None`: malformed.
@@ -116,6 +122,9 @@ impl Family for V4 {
     const SEND: Stage = Stage::Send;
     const FOUND: Stage = Stage::Found;
     const ON: Stage = Stage::On;
+    const RELATE: Stage = Stage::Relate;
+    const CARRY: Stage = Stage::Carry;
+    const ICMP: u8 = icmp::ICMP;
 
     #[inline(always)]
     fn head<P: Packet>(packet: &P) -> Option<Head4<'_>> {
@@ -130,6 +139,11 @@ impl Family for V4 {
     #[inline(always)]
     fn link_destination(head: &Head4<'_>) -> u64 {
         head.link_destination()
+    }
+
+    #[inline(always)]
+    fn next(head: &Head4<'_>) -> u8 {
+        head.protocol()
     }
 
     #[inline(always)]
@@ -277,6 +291,9 @@ impl Family for V6 {
     const SEND: Stage = Stage::Send6;
     const FOUND: Stage = Stage::Found6;
     const ON: Stage = Stage::On6;
+    const RELATE: Stage = Stage::Relate6;
+    const CARRY: Stage = Stage::Carry6;
+    const ICMP: u8 = icmp::ICMP6;
 
     #[inline(always)]
     fn head<P: Packet>(packet: &P) -> Option<Head6<'_>> {
@@ -291,6 +308,11 @@ impl Family for V6 {
     #[inline(always)]
     fn link_destination(head: &Head6<'_>) -> u64 {
         head.link_destination()
+    }
+
+    #[inline(always)]
+    fn next(head: &Head6<'_>) -> u8 {
+        head.next()
     }
 
     #[inline(always)]

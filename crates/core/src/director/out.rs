@@ -1,10 +1,15 @@
 //! Sending a packet on: next hop, length, forwarding method, link-layer header.
 
-use super::crossing::{BOUND, Crossing, keep_refusal, keep_tunnel, line, refusal, tunnel};
+use super::crossing::{
+    BOUND, Crossing, NO_DESTINATION, keep_refusal, keep_refused, keep_tunnel, line, refusal,
+    refused_of, tunnel,
+};
 use super::family::{Family, V4};
 use super::hop::{Way, find_hop};
+use super::progress::tally_of;
+use super::related::Quoting;
 use super::verdict::Verdict;
-use super::{Flow, again, reread};
+use super::{Flow, again, header, ports};
 use crate::conn::{Hop, Peer};
 use crate::env::Env;
 use crate::event::Event;
@@ -14,7 +19,7 @@ use crate::forward::refusal::Refusal;
 use crate::forward::tunnel::{Tunnel, Unwrappable, wrap4, wrap6};
 use crate::generation::{Method, RootLine, live};
 use crate::packet::Packet;
-use crate::wire::{FIXED6, OUTER4};
+use crate::wire::{FIXED6, OUTER4, Ports};
 
 /// What a connection says of a packet.
 pub(super) struct Bound<F: Family> {
@@ -29,6 +34,17 @@ pub(super) struct Bound<F: Family> {
 }
 
 impl<F: Family> Bound<F> {
+    /// In whose tally an ICMP error about the packet is counted: the kernel finds the connection of one that it sends by the
+    /// client's and the virtual end, which masqueraded ones are not found by.
+    #[inline(always)]
+    fn counted(&self) -> u32 {
+        if self.method & 7 == Method::Masquerade as u8 {
+            NO_DESTINATION
+        } else {
+            self.id
+        }
+    }
+
     /// The way out: the hop that is kept, if it is known, else the kernel's answer.
     #[inline(always)]
     pub(super) fn way<P: Packet, E: Env>(
@@ -67,6 +83,25 @@ pub(super) fn keep_bound<F: Family, E: Env>(env: &E, bound: &Bound<F>, way: Way)
     }
 }
 
+/// What [`keep_bound`] kept, of a packet from `side`.
+#[inline(always)]
+pub(super) fn bound<F: Family, E: Env>(env: &E, side: Peer) -> Result<(Bound<F>, Way), Verdict> {
+    let scratch = line(env)?;
+    let word = scratch[BOUND].peek();
+    let address = [scratch[BOUND + 1].peek(), scratch[BOUND + 2].peek()];
+    let bound = Bound {
+        id: word as u32,
+        method: (word >> 48) as u8,
+        far: (F::address(address), (word >> 32) as u16),
+        side,
+    };
+    let way = Way {
+        hop: Hop(scratch[BOUND + 3].peek()),
+        interface: scratch[BOUND + 4].peek() as u32,
+    };
+    Ok((bound, way))
+}
+
 /// A packet of a connection, on its way.
 #[inline(always)]
 pub(super) fn on_stage<F: Family, P: Packet, E: Env>(
@@ -74,21 +109,9 @@ pub(super) fn on_stage<F: Family, P: Packet, E: Env>(
     env: &E,
     _family: F,
 ) -> Result<Verdict, Verdict> {
-    let scratch = line(env)?;
     let (flow, crossing) = again::<F, P, E>(packet, env)?;
     let root = crossing.root(env)?;
-    let word = scratch[BOUND].peek();
-    let address = [scratch[BOUND + 1].peek(), scratch[BOUND + 2].peek()];
-    let bound = Bound {
-        id: word as u32,
-        method: (word >> 48) as u8,
-        far: (F::address(address), (word >> 32) as u16),
-        side: crossing.side,
-    };
-    let way = Way {
-        hop: Hop(scratch[BOUND + 3].peek()),
-        interface: scratch[BOUND + 4].peek() as u32,
-    };
+    let (bound, way) = bound(env, crossing.side)?;
     send_on(packet, env, &root, &flow, &bound, way)
 }
 
@@ -106,6 +129,7 @@ pub(super) fn send_on<F: Family, P: Packet, E: Env>(
     if method == Method::Local {
         return Err(Verdict::pass(Event::PassLocal));
     }
+    keep_refused(env, bound.counted());
     if is_expiring(F::ttl(&flow.header)) {
         return Err(refused::<F, E>(env, bound.side, Refusal::TimeExceeded, 0));
     }
@@ -159,16 +183,24 @@ fn check_fit<F: Family, P: Packet, E: Env>(
     if !way.hop.is_known() {
         return Ok(());
     }
-    let port = env
-        .port(way.hop.port())
-        .ok_or(Verdict::drop(Event::DropInconsistent))?;
-    let mtu = (port[live::port::INTERFACE].peek() >> 32) as u32;
-    let most = mtu.wrapping_sub(overhead);
+    let most = mtu(env, way)?.wrapping_sub(overhead);
     match F::fit(&flow.header, most, heeds_df, packet.is_aggregate()) {
         Fit::Fits => Ok(()),
         Fit::TooBig => Err(refused::<F, E>(env, side, Refusal::TooBig, most)),
         Fit::Fragments => Err(Verdict::drop(Event::DropTooBig)),
     }
+}
+
+/// The longest packet that the way takes: no limit where the kernel resolves the next hop.
+#[inline(always)]
+pub(super) fn mtu<E: Env>(env: &E, way: Way) -> Result<u32, Verdict> {
+    if !way.hop.is_known() {
+        return Ok(u32::MAX);
+    }
+    let port = env
+        .port(way.hop.port())
+        .ok_or(Verdict::drop(Event::DropInconsistent))?;
+    Ok((port[live::port::INTERFACE].peek() >> 32) as u32)
 }
 
 /// A packet that ends here; its sender is told if it is the client.
@@ -188,7 +220,11 @@ fn refused<F: Family, E: Env>(env: &E, side: Peer, refusal: Refusal, mtu: u32) -
 
 /// The link-layer header, and out.
 #[inline(always)]
-fn leave<P: Packet, E: Env>(packet: &mut P, env: &E, way: Way) -> Result<Verdict, Verdict> {
+pub(super) fn leave<P: Packet, E: Env>(
+    packet: &mut P,
+    env: &E,
+    way: Way,
+) -> Result<Verdict, Verdict> {
     if !way.hop.is_known() {
         return Ok(Verdict::out_unresolved(way.interface));
     }
@@ -217,7 +253,14 @@ pub(super) fn encapsulate_stage<F: Family, P: Packet, E: Env>(
 ) -> Result<Verdict, Verdict> {
     let root = Crossing::of(env)?.root(env)?;
     let (id, hop) = tunnel(env)?;
-    let (header, ports) = reread::<F, P>(packet)?;
+    let header = header::<F, P>(packet)?;
+    // Only errors come here of ICMP. They have no ports, and are answered by none.
+    let is_error = F::protocol(&header) == F::ICMP;
+    let ports = if is_error {
+        Ports::default()
+    } else {
+        ports::<F, P>(packet, &header)?
+    };
     let inconsistent = Verdict::drop(Event::DropInconsistent);
     let line = env.tunnel(id).ok_or(inconsistent)?;
     let shape = line[live::tunnel::SHAPE].peek();
@@ -246,8 +289,10 @@ pub(super) fn encapsulate_stage<F: Family, P: Packet, E: Env>(
     let heeds_df = root.settings.pmtu_disc;
     match F::fit(&header, most, heeds_df, packet.is_aggregate()) {
         Fit::Fits => {}
-        Fit::TooBig => return Err(refused::<F, E>(env, Peer::Virtual, Refusal::TooBig, most)),
-        Fit::Fragments => return Err(Verdict::drop(Event::DropTooBig)),
+        Fit::TooBig if !is_error => {
+            return Err(refused::<F, E>(env, Peer::Virtual, Refusal::TooBig, most));
+        }
+        _ => return Err(Verdict::drop(Event::DropTooBig)),
     }
     let inner = F::inner(packet, &header, &ports, heeds_df);
     if is_ipv6_outside {
@@ -262,7 +307,7 @@ pub(super) fn encapsulate_stage<F: Family, P: Packet, E: Env>(
 /// Turns a packet into the ICMP error that refuses it, and sends it back where it came from. It was counted as what refused
 /// it.
 #[inline(always)]
-pub(super) fn refuse_stage<F: Family, P: Packet, E: Env>(
+pub(super) fn refuse_stage<F: Quoting, P: Packet, E: Env>(
     packet: &mut P,
     env: &E,
     _family: F,
@@ -273,7 +318,15 @@ pub(super) fn refuse_stage<F: Family, P: Packet, E: Env>(
     let head = F::head(packet).ok_or(unanswered)?;
     let header = F::parse(&head, packet).ok_or(unanswered)?;
     let interface = packet.interface();
+    let root = Crossing::of(env)?.root(env)?;
+    if !F::allows(env, &root, refusal, F::ends(&header).0) {
+        return Err(Verdict::drop(Event::DropAnswerLimited));
+    }
     F::refuse(packet, &header, refusal, mtu).ok_or(unanswered)?;
+    let id = refused_of(env, refusal);
+    if id != NO_DESTINATION && root.is_available(env, id) {
+        tally_of(env, id, Peer::Server, F::answer_length(F::total(&header)));
+    }
     Ok(Verdict::out(interface))
 }
 

@@ -107,17 +107,19 @@ pub(super) fn timeout<F: Family, E: Env>(
 /// Adds the packet to its destination's tally of this CPU, which no other CPU writes.
 #[inline(always)]
 pub(super) fn tally<F: Family, E: Env>(env: &E, flow: &Flow<F>, id: u32) {
+    tally_of(env, id, flow.want.side(), F::total(&flow.header));
+}
+
+/// Adds a packet of `total` bytes to destination `id`'s tally: [`Peer::Virtual`] one from the client's side.
+#[inline(always)]
+pub(super) fn tally_of<E: Env>(env: &E, id: u32, side: Peer, total: u32) {
     let Some(line) = env.tally(id) else { return };
-    let (packets, bytes) = match flow.want.side() {
+    let (packets, bytes) = match side {
         Peer::Virtual => (live::tally::PACKETS_IN, live::tally::BYTES_IN),
         Peer::Server => (live::tally::PACKETS_OUT, live::tally::BYTES_OUT),
     };
     line[packets].poke(line[packets].peek().wrapping_add(1));
-    line[bytes].poke(
-        line[bytes]
-            .peek()
-            .wrapping_add(u64::from(F::total(&flow.header))),
-    );
+    line[bytes].poke(line[bytes].peek().wrapping_add(u64::from(total)));
 }
 
 /// Counts a connection that was opened to a destination.

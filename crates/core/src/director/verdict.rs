@@ -102,6 +102,11 @@ impl Verdict {
             15 => Stage::Found6,
             16 => Stage::On,
             17 => Stage::On6,
+            18 => Stage::Relate,
+            19 => Stage::Relate6,
+            20 => Stage::Convert,
+            21 => Stage::Carry,
+            22 => Stage::Carry6,
             _ => Stage::Fast,
         }
     }
@@ -175,6 +180,16 @@ pub enum Stage {
     On = 16,
     /// [`super::on6`].
     On6 = 17,
+    /// [`super::relate`].
+    Relate = 18,
+    /// [`super::relate6`].
+    Relate6 = 19,
+    /// [`super::convert`].
+    Convert = 20,
+    /// [`super::carry`].
+    Carry = 21,
+    /// [`super::carry6`].
+    Carry6 = 22,
 }
 
 /// Stages a packet may go through before it is given up: what the kernel allows (33 tail calls).

@@ -84,6 +84,20 @@ pub fn is_answerable6(header: &Header6) -> bool {
     header.fragment.offset == 0 && high >> 56 != 0xff && (high != 0 || low > 1)
 }
 
+/// Total length of the error about an IPv4 packet of `total` bytes.
+#[inline(always)]
+#[must_use]
+pub fn answer_length4(total: u32) -> u32 {
+    total.min(QUOTE4) + (OUTER4 + ICMP_HEADER) as u32
+}
+
+/// The same of IPv6, its header included.
+#[inline(always)]
+#[must_use]
+pub fn answer_length6(total: u32) -> u32 {
+    total.min(QUOTE6) + (FIXED6 + ICMP_HEADER) as u32
+}
+
 /// Turns an IPv4 packet into the error that refuses it. `None`: it may not be answered, or the hook cannot: it is to be
 /// dropped.
 #[inline(always)]

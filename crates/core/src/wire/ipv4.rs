@@ -104,6 +104,13 @@ impl<'a> Head4<'a> {
         u64::from(word32(self.0, 0)) | u64::from(word16(self.0, 4)) << 32
     }
 
+    /// Protocol number.
+    #[inline(always)]
+    #[must_use]
+    pub fn protocol(&self) -> u8 {
+        self.0[ETHERNET + 9]
+    }
+
     /// Raw IPv4 source address.
     #[inline(always)]
     #[must_use]

@@ -232,6 +232,13 @@ impl<'a> Head6<'a> {
         u64::from(word32(self.0, 0)) | u64::from(word16(self.0, 4)) << 32
     }
 
+    /// Number of the header behind it: the protocol's or an extension's.
+    #[inline(always)]
+    #[must_use]
+    pub fn next(&self) -> u8 {
+        self.0[ETHERNET + 6]
+    }
+
     /// Source address, two raw words.
     #[inline(always)]
     #[must_use]

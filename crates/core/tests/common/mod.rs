@@ -4,8 +4,9 @@
 use lvsx_core::director::{Verdict, handle};
 use lvsx_core::env::{PORTS, Route, state};
 use lvsx_core::generation::{
-    Concern, DestinationLine, RootLine, SERVICE_SLOTS, SchedulerKind, ServiceKey, ServiceLine,
-    Settings, TIMEOUT_UDP, TIMEOUTS, Table, filter_bucket, filter_word, live, service_bucket,
+    Concern, DestinationLine, Details, IcmpLimits, ROOT_LINES, RootLine, SERVICE_SLOTS,
+    SchedulerKind, ServiceKey, ServiceLine, Settings, TIMEOUT_UDP, TIMEOUTS, Table, filter_bucket,
+    filter_word, live, service_bucket,
 };
 use lvsx_core::host::{Frame, Memory, World, raw4};
 use lvsx_core::sched::wrr;
@@ -92,7 +93,9 @@ pub(crate) fn configure(world: &World, scheduler: SchedulerKind, servers: &[Serv
     let (max_weight, weight_step) = wrr::steps(servers.iter().map(|server| server.weight));
     // Two halves of the arena, by turns.
     let base = if number % 2 == 1 { 8 } else { 128 };
-    let (filter, services, available, block) = (base + 2, base + 3, base + 4, base + 8);
+    let details = base + 2;
+    let filter = base + ROOT_LINES;
+    let (services, available, block) = (filter + 1, filter + 2, filter + 3);
     let head = ServiceLine {
         family: 2,
         protocol: 6,
@@ -190,6 +193,16 @@ pub(crate) fn configure(world: &World, scheduler: SchedulerKind, servers: &[Serv
     timeouts[TIMEOUT_UDP] = RATE.ticks(tcp::UDP_TIMEOUT);
     for (line, words) in root.encode(base, &timeouts).into_iter().enumerate() {
         write(world, base + line as u32, words);
+    }
+    let limits = Details {
+        icmp: IcmpLimits {
+            mask: 0,
+            ..IcmpLimits::default()
+        },
+        ..Details::default()
+    };
+    for (line, words) in (details..).zip(limits.encode()) {
+        write(world, line, words);
     }
     let state_line = &world.memory.state[state::READ as usize];
     state_line[state::EPOCH].store(1);
@@ -334,4 +347,35 @@ impl Build {
 /// Address and port at an offset of a packet: 12 source, 16 destination.
 pub(crate) fn address(frame: &[u8], at: usize) -> [u8; 4] {
     frame[14 + at..18 + at].try_into().unwrap()
+}
+
+/// A frame with an ICMP error about `quoted`, a packet from its IP header on.
+pub(crate) fn icmp_error(
+    from: [u8; 4],
+    to: [u8; 4],
+    kind: u8,
+    code: u8,
+    rest: u32,
+    quoted: &[u8],
+) -> Frame {
+    let mut message = vec![kind, code, 0, 0];
+    message.extend(rest.to_be_bytes());
+    message.extend(quoted);
+    let sum = checksum(&[&message]);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    let carrier = Build {
+        from: (from, 0),
+        to: (to, 0),
+        protocol: 1,
+        ..to_vip(0, 0)
+    };
+    let mut frame = carrier.frame();
+    frame.bytes.truncate(14 + 20);
+    frame.bytes.extend(message);
+    let total = (frame.bytes.len() - 14) as u16;
+    frame.bytes[16..18].copy_from_slice(&total.to_be_bytes());
+    frame.bytes[24..26].fill(0);
+    let sum = checksum(&[&frame.bytes[14..34]]);
+    frame.bytes[24..26].copy_from_slice(&sum.to_be_bytes());
+    frame
 }

@@ -55,7 +55,7 @@ const PINNED: [&str; 15] = [
 const META: usize = 3;
 
 /// The stages with their programs of either hook.
-const STAGES: [(Stage, &str, &str); 17] = [
+const STAGES: [(Stage, &str, &str); 22] = [
     (Stage::Fast, "fast_tc", "fast_xdp"),
     (Stage::Open, "open_tc", "open_xdp"),
     (Stage::Overflow, "overflow_tc", "overflow_xdp"),
@@ -73,6 +73,11 @@ const STAGES: [(Stage, &str, &str); 17] = [
     (Stage::On6, "on6_tc", "on6_xdp"),
     (Stage::Encapsulate6, "encapsulate6_tc", "encapsulate6_xdp"),
     (Stage::Refuse6, "refuse6_tc", "refuse6_xdp"),
+    (Stage::Relate, "relate_tc", "relate_xdp"),
+    (Stage::Relate6, "relate6_tc", "relate6_xdp"),
+    (Stage::Convert, "convert_tc", "convert_xdp"),
+    (Stage::Carry, "carry_tc", "carry_xdp"),
+    (Stage::Carry6, "carry6_tc", "carry6_xdp"),
 ];
 
 /// Which time programs go by.

@@ -123,6 +123,10 @@ impl Env for Tables {
         CLOCK.now()
     }
 
+    fn milliseconds(&self) -> u32 {
+        0
+    }
+
     fn random(&self) -> u32 {
         0x5eed
     }
