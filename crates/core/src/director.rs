@@ -10,7 +10,7 @@
 //! - [`fast`], which every packet meets: connections in their two sets. An established packet looks up no service.
 //!   IPv6 packets go on in [`fast6`].
 //! - [`overflow`]: looks for connections in the overflow area, if there are any of the flow's home; [`found`] goes on with
-//!   one. IPv6 goes this way always, and from there to [`on6`]: its addresses fill the stack.
+//!   one, and [`on`] sends it. IPv6 goes this way always: its addresses fill the stack.
 //! - [`open`]: first packets. Finds the service and picks a destination.
 //! - [`bind`]: opens the connection to that destination.
 //! - [`send`]: sends a connection's first packet on.
@@ -47,7 +47,6 @@ use crate::event::Event;
 use crate::generation::{RootLine, live};
 use crate::packet::Packet;
 use crate::state::{TCP, UDP};
-use crate::tick::Tick;
 use crate::wire::{self, Ports};
 use crossing::{Crossing, keep_set, set};
 use family::{Family, V4, V6};
@@ -87,7 +86,7 @@ stages! {
     overflow, overflow6: overflow_stage;
     /// Packets of connections in the overflow area, and all of IPv6.
     found, found6: found_stage;
-    /// IPv6 packets of these, on their way.
+    /// These packets on their way.
     on, on6: out::on_stage;
     /// First packets: service and destination.
     open, open6: first::open_stage;
@@ -173,13 +172,12 @@ fn fast_stage<F: Family, P: Packet, E: Env>(
         }
         flow => flow?,
     };
-    let now = env.now();
     let next = match conn::find_in_sets(env, &flow.want) {
         Some(hit) if F::IS_WIDE => {
             keep_set(env, hit.index);
             F::FOUND
         }
-        Some(hit) => match established(packet, env, &root, &flow, hit, now) {
+        Some(hit) => match established(packet, env, &root, &flow, hit, Rest::Here) {
             Err(verdict) if verdict.action() == Action::Next => verdict.stage(),
             way => return way,
         },
@@ -227,7 +225,7 @@ fn found_stage<F: Family, P: Packet, E: Env>(
     let (flow, crossing) = again::<F, P, E>(packet, env)?;
     let root = crossing.root(env)?;
     let way = match conn::find_at(env, &flow.want, set(env)?) {
-        Some(hit) => established(packet, env, &root, &flow, hit, env.now()),
+        Some(hit) => established(packet, env, &root, &flow, hit, Rest::Apart),
         None => Err(Verdict::next(F::OPEN)),
     };
     match way {
@@ -376,6 +374,13 @@ fn malformed(side: Peer) -> Verdict {
     }
 }
 
+/// Where a packet is rewritten and sent: where its entry was found, or in a stage of its own.
+#[derive(Clone, Copy)]
+enum Rest {
+    Here,
+    Apart,
+}
+
 /// A packet of a connection that was found: availability, state, timer, tally, rewriting, way out.
 #[inline(always)]
 fn established<F: Family, P: Packet, E: Env>(
@@ -384,8 +389,9 @@ fn established<F: Family, P: Packet, E: Env>(
     root: &RootLine,
     flow: &Flow<F>,
     hit: Hit<'_, F::Entry>,
-    now: Tick,
+    rest: Rest,
 ) -> Result<Verdict, Verdict> {
+    let now = env.now();
     let expired = hit.control.is_expired(now);
     if expired || begins_anew(root, flow) && is_over(root, &hit) {
         if hit.end(env) {
@@ -426,7 +432,7 @@ fn established<F: Family, P: Packet, E: Env>(
     if !kept.is_known() && way.hop.is_known() {
         entry.hops().keep(side, way.hop, epoch, generation);
     }
-    if F::IS_WIDE {
+    if matches!(rest, Rest::Apart) {
         keep_bound(env, &bound, way);
         return Err(Verdict::next(F::ON));
     }

@@ -71,6 +71,7 @@ stages! {
     bind6: bind6_xdp, bind6_tc;
     send6: send6_xdp, send6_tc;
     found6: found6_xdp, found6_tc;
+    on: on_xdp, on_tc;
     on6: on6_xdp, on6_tc;
     encapsulate6: encapsulate6_xdp, encapsulate6_tc;
     refuse6: refuse6_xdp, refuse6_tc;

@@ -55,7 +55,7 @@ const PINNED: [&str; 15] = [
 const META: usize = 3;
 
 /// The stages with their programs of either hook.
-const STAGES: [(Stage, &str, &str); 22] = [
+const STAGES: [(Stage, &str, &str); 23] = [
     (Stage::Fast, "fast_tc", "fast_xdp"),
     (Stage::Open, "open_tc", "open_xdp"),
     (Stage::Overflow, "overflow_tc", "overflow_xdp"),
@@ -70,6 +70,7 @@ const STAGES: [(Stage, &str, &str); 22] = [
     (Stage::Bind6, "bind6_tc", "bind6_xdp"),
     (Stage::Send6, "send6_tc", "send6_xdp"),
     (Stage::Found6, "found6_tc", "found6_xdp"),
+    (Stage::On, "on_tc", "on_xdp"),
     (Stage::On6, "on6_tc", "on6_xdp"),
     (Stage::Encapsulate6, "encapsulate6_tc", "encapsulate6_xdp"),
     (Stage::Refuse6, "refuse6_tc", "refuse6_xdp"),
