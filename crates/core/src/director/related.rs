@@ -11,7 +11,7 @@
 //! They are counted as packets of the connection, but change neither its state nor its timer. Errors about nothing that is
 //! known here pass.
 
-use super::crossing::{Crossing, keep_tunnel};
+use super::crossing::{Crossing, forget_place, keep_tunnel};
 use super::family::{Family, V4, V6};
 use super::hop::{Way, epoch, find_hop};
 use super::limits::{allow4, allow6};
@@ -395,6 +395,7 @@ pub(super) fn convert_stage<P: Packet, E: Env>(
     let message = Icmp::read(packet, header.transport, header.payload()).ok_or(unknown)?;
     let outside = Quote4::of_error(packet, &header).ok_or(unknown)?;
     let inside = outside.inside(packet, &header).ok_or(unknown)?;
+    let inside = Quote4::at(packet, &header, forget_place(env, inside.at)).ok_or(unknown)?;
     let hit = tunnelled(env, &header, &outside, &inside).ok_or(unknown)?;
     let id = hit.entry.id();
     let kept = hit
