@@ -425,13 +425,18 @@ pub(super) fn convert_stage<P: Packet, E: Env>(
     } else {
         find_hop::<V4, P, E>(packet, env, Peer::Server, id, client)?
     };
+    let skipped = inside.at.wrapping_sub(ETHERNET) as u32;
+    let quoted = u32::from(header.total).wrapping_sub(skipped);
+    let is_available = root.is_available(env, id);
+    if is_available {
+        // The kernel counts twice: what was quoted, and what it sends.
+        tally_of(env, id, Peer::Server, quoted);
+    }
     if !allow4(env, &root, message.kind, message.code, client) {
         return Err(Verdict::drop(Event::DropAnswerLimited));
     }
     convert4(packet, &header, &inside, &message).ok_or(Verdict::drop(Event::DropUnanswered))?;
-    if root.is_available(env, id) {
-        let skipped = inside.at.wrapping_sub(ETHERNET) as u32;
-        let quoted = u32::from(header.total).wrapping_sub(skipped);
+    if is_available {
         tally_of(env, id, Peer::Server, answer_length4(quoted));
     }
     leave(packet, env, way)
