@@ -182,8 +182,8 @@ fn an_error_about_our_tunnel_becomes_one_about_the_clients_packet() {
         assert_eq!(bytes[34..36], [kind, code]);
         assert_eq!(bytes[38..42], u32::to_be_bytes(told));
         assert_eq!(bytes[42..], sent[inside..48]);
-        assert_eq!(tally(&world)[2], before[2] + 1);
-        assert_eq!(tally(&world)[3], before[3] + 56);
+        assert_eq!(tally(&world)[2], before[2] + 2);
+        assert_eq!(tally(&world)[3], before[3] + 28 + 56);
     }
 }
 

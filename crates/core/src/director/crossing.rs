@@ -121,6 +121,17 @@ pub(super) fn keep_refusal<E: Env>(env: &E, refusal: Refusal, mtu: u32) {
     }
 }
 
+/// A place in the frame as it comes back from memory, where the verifier knows nothing of it: ways that differ in it alone
+/// are one to the verifier from there on.
+#[inline(always)]
+pub(super) fn forget_place<E: Env>(env: &E, place: usize) -> usize {
+    let Some(line) = env.scratch() else {
+        return place;
+    };
+    line[REFUSED].poke(place as u64);
+    line[REFUSED].peek() as usize & 0x1ff
+}
+
 /// In whose tally the answer to a refused packet is counted, or [`NO_DESTINATION`]. Not for [`Refusal::PortUnreachable`],
 /// which no connection has.
 #[inline(always)]

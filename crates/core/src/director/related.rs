@@ -11,7 +11,7 @@
 //! They are counted as packets of the connection, but change neither its state nor its timer. Errors about nothing that is
 //! known here pass.
 
-use super::crossing::{Crossing, keep_tunnel};
+use super::crossing::{Crossing, forget_place, keep_tunnel};
 use super::family::{Family, V4, V6};
 use super::hop::{Way, epoch, find_hop};
 use super::limits::{allow4, allow6};
@@ -395,6 +395,7 @@ pub(super) fn convert_stage<P: Packet, E: Env>(
     let message = Icmp::read(packet, header.transport, header.payload()).ok_or(unknown)?;
     let outside = Quote4::of_error(packet, &header).ok_or(unknown)?;
     let inside = outside.inside(packet, &header).ok_or(unknown)?;
+    let inside = Quote4::at(packet, &header, forget_place(env, inside.at)).ok_or(unknown)?;
     let hit = tunnelled(env, &header, &outside, &inside).ok_or(unknown)?;
     let id = hit.entry.id();
     let kept = hit
@@ -424,13 +425,18 @@ pub(super) fn convert_stage<P: Packet, E: Env>(
     } else {
         find_hop::<V4, P, E>(packet, env, Peer::Server, id, client)?
     };
+    let skipped = inside.at.wrapping_sub(ETHERNET) as u32;
+    let quoted = u32::from(header.total).wrapping_sub(skipped);
+    let is_available = root.is_available(env, id);
+    if is_available {
+        // The kernel counts twice: what was quoted, and what it sends.
+        tally_of(env, id, Peer::Server, quoted);
+    }
     if !allow4(env, &root, message.kind, message.code, client) {
         return Err(Verdict::drop(Event::DropAnswerLimited));
     }
     convert4(packet, &header, &inside, &message).ok_or(Verdict::drop(Event::DropUnanswered))?;
-    if root.is_available(env, id) {
-        let skipped = inside.at.wrapping_sub(ETHERNET) as u32;
-        let quoted = u32::from(header.total).wrapping_sub(skipped);
+    if is_available {
         tally_of(env, id, Peer::Server, answer_length4(quoted));
     }
     leave(packet, env, way)

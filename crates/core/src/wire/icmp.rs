@@ -121,6 +121,12 @@ impl Quote4 {
         Self::read(packet, header.transport + ICMP_HEADER, end)
     }
 
+    /// The packet at `at` of the frame, which an error with this header quotes; `None` as of [`of_error`](Self::of_error).
+    #[inline(always)]
+    pub fn at<P: Packet>(packet: &P, header: &Header4, at: usize) -> Option<Self> {
+        Self::read(packet, at, ETHERNET + usize::from(header.total))
+    }
+
     /// The packet at `at`, of a quote that ends at `end`.
     #[inline(always)]
     fn read<P: Packet>(packet: &P, at: usize, end: usize) -> Option<Self> {

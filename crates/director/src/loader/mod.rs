@@ -329,6 +329,7 @@ fn load_object(pins: &Pins, capacity: &Capacity, rate: TickRate, time: Time) -> 
     let geometry = capacity.geometry;
     let entries = [
         ("CONFIG", capacity.config),
+        ("STATE", state::LINES),
         ("CONNS4", capacity.sets()),
         ("CONNS6", capacity.sets()),
         ("TUNNELS", capacity.destinations),
