@@ -67,7 +67,8 @@ pub(super) fn lowest(ways: u64) -> usize {
 #[inline(always)]
 fn find_in_set<'a, E: Entry>(set: &'a Set<E>, index: u32, want: &Want<E>) -> Option<Hit<'a, E>> {
     let look = want.look();
-    let way = want.way();
+    // Hidden here and below, so that what is compared is what is used: Linux 6.1 keeps no bound for a copy.
+    let way = hide(want.way() as u64) as usize;
     if way < WAYS
         && let (word, entry) = (&set.control[way], &set.entry[way])
         && let control = Control(word.load())
@@ -83,7 +84,7 @@ fn find_in_set<'a, E: Entry>(set: &'a Set<E>, index: u32, want: &Want<E>) -> Opt
     let mut ways = tagged(set, look);
     let mut tries = 0;
     while ways != 0 && hide(tries) < WAYS as u64 {
-        let way = lowest(ways);
+        let way = hide(lowest(ways) as u64) as usize;
         if way >= WAYS {
             break;
         }

@@ -198,7 +198,7 @@ fn settle<E: Entry, T: Tables>(
     new: &NewEntry<E>,
     now: Tick,
 ) -> Opened {
-    let (index, way) = ((slot >> 8) as u32, slot as usize & 7);
+    let (index, way) = ((slot >> 8) as u32, hide(slot & 7) as usize);
     let Some(set) = E::set(tables, index) else {
         return Opened::Full;
     };

@@ -432,6 +432,11 @@ impl Env for World<'_> {
         self.tables.ports.get(number as usize)
     }
 
+    fn milliseconds(&self) -> u32 {
+        // Ticks as on a kernel of 250 Hz.
+        self.now.0.wrapping_mul(64)
+    }
+
     fn random(&self) -> u32 {
         std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0) as u32
     }
