@@ -125,11 +125,11 @@ pub(super) fn bind_stage<F: Family, P: Packet, E: Env>(
     } else {
         prepare(packet, env, &mut opening);
     }
-    let Opening { want, new, now } = &opening;
+    let Opening { want, new } = &opening;
     if want.is_none() {
         return Err(Verdict::drop(Event::DropInconsistent));
     }
-    Err(match conn::open(env, want, new, *now) {
+    Err(match conn::open(env, want, new, env.now()) {
         Opened::New => Verdict::next(F::SEND),
         Opened::Contended => Verdict::drop(Event::DropContended),
         Opened::Full => Verdict::drop(Event::DropTableFull),
@@ -142,7 +142,6 @@ pub(super) fn bind_stage<F: Family, P: Packet, E: Env>(
 struct Opening<F: Family> {
     want: Want<F::Entry>,
     new: NewEntry<F::Entry>,
-    now: Tick,
 }
 
 impl<F: Family> Opening<F> {
@@ -162,7 +161,6 @@ impl<F: Family> Opening<F> {
                 state: State::NONE,
                 deadline: Tick(0),
             },
-            now: Tick(0),
         }
     }
 }
@@ -207,7 +205,6 @@ fn prepare<F: Family, P: Packet, E: Env>(packet: &P, env: &E, opening: &mut Open
             state,
             deadline: now.after(timeout(env, &root, &flow, state)),
         },
-        now,
     };
 }
 
