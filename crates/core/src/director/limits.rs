@@ -53,7 +53,7 @@ fn is_allowed_to_all<E: Env>(env: &E, a_second: u32, burst: u32) -> bool {
     };
     let word = &line[state::ICMP_CREDIT];
     let now = env.milliseconds();
-    let spent = (u64::from(env.random()) * 3 >> 32) as u32;
+    let spent = ((u64::from(env.random()) * 3) >> 32) as u32;
     let mut tries = 0;
     while hide(tries) < TRIES {
         let old = word.load();
