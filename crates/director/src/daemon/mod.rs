@@ -19,8 +19,8 @@ mod watch;
 
 use crate::control::Control;
 use crate::links::{Change, Links};
-use crate::loader::{Pins, Plane, detach_filters};
-use crate::options::{self, Command, Options};
+use crate::loader::{Hooks, Pins, Plane, Time, detach_filters};
+use crate::options::{self, Command, Mode, Options};
 use crate::stats::Ledger;
 use anyhow::{Context, Result, bail};
 use asked::asked;
@@ -170,7 +170,12 @@ struct Inputs {
 impl Daemon {
     async fn start(options: Options, pins: Pins, folder: Folder) -> Result<(Self, Inputs)> {
         let connections = options.connections.unwrap_or(options::CONNECTIONS);
-        let mut plane = Plane::load(pins, connections, options.connections.is_some())?;
+        let hooks = match options.mode {
+            Mode::Xdp => Hooks::Xdp,
+            Mode::Auto | Mode::Tc => Hooks::Tc,
+        };
+        let is_asked = options.connections.is_some();
+        let mut plane = Plane::load_in(pins, connections, is_asked, Time::Real, hooks)?;
         let generations = plane.generations()?;
         let path = folder.file("ledger");
         let ledger = Ledger::open(&path, &plane.tables.capacity)

@@ -22,7 +22,7 @@ use lvsx_core::tick::{Tick, TickRate};
 use lvsx_director::clock::{Clock, monotonic};
 use lvsx_director::control::Control;
 use lvsx_director::generation::{Generations, Readers, raw_address, raw_words};
-use lvsx_director::loader::{Pins, Plane, Time};
+use lvsx_director::loader::{Hooks, Pins, Plane, Time};
 use lvsx_director::stats::Ledger;
 use lvsx_director::tables::{Capacity, Tables};
 use lvsx_ipvs::{Client, Transport, answer};
@@ -90,7 +90,7 @@ pub fn by_test_runs(scenario: &Scenario) -> Result<Answers> {
         let pins = Pins::of(&folder, lvsx_ipvs::cookie()?);
         pins.prepare(&folder)?;
         pins.make()?;
-        let plane = Plane::load_in(pins, CONNECTIONS, true, Time::Virtual)?;
+        let plane = Plane::load_in(pins, CONNECTIONS, true, Time::Virtual, Hooks::Both)?;
         let (tables, clock) = (plane.tables.clone(), plane.clock);
         let engine = Engine::Program(Box::new(plane), program, answers);
         let mut inside = Inside::new(engine, tables, clock, Readers::Programs, &scenario.site)?;
