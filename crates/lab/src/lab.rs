@@ -23,7 +23,7 @@ use crate::tutorial::{self, VirtualService};
 use crate::{Host, Narrator, interrupt};
 
 /// How long `lvsd` and the web servers may take until they serve.
-const READY: Duration = Duration::from_secs(20);
+const READY: Duration = Duration::from_secs(60);
 
 /// The hook in which the director works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
