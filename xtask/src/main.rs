@@ -115,7 +115,7 @@ fn vm_command(repository: &Repository, args: &mut lexopt::Parser) -> anyhow::Res
     setup::install(&[Part::Vm])?;
     let machine = vm::Machine::prepare(repository, &version)?;
     let script = if command.is_empty() {
-        vm::selftest::script(repository)?
+        vm::selftest::script(repository, vm::selftest::Extent::Whole)?
     } else {
         vm::quoted(&command)?
     };

@@ -237,7 +237,7 @@ fn labs(repository: &Repository) -> anyhow::Result<()> {
 fn old_kernel(repository: &Repository) -> anyhow::Result<()> {
     setup::install(&[Part::Vm])?;
     let machine = vm::Machine::prepare(repository, OLDEST_KERNEL)?;
-    let script = vm::selftest::script(repository)?;
+    let script = vm::selftest::script(repository, vm::selftest::Extent::Part)?;
     match machine.run(&script, vm::LIMIT)? {
         0 => Ok(()),
         code => bail!("the self-test on kernel {OLDEST_KERNEL} exited with {code}"),
