@@ -18,9 +18,9 @@ use crate::{
 /// The test program of `crates/lvsx` that is run on the old kernel, and its tests that must pass there.
 const PROGRAM: &str = "survival";
 const TESTS: [&str; 4] = [
+    "a_killed_director_by_dr_in_tc",
     "a_killed_director_by_nat_in_tc",
     "a_killed_director_by_nat_in_xdp",
-    "a_killed_director_by_dr_in_tc",
     "connections_expire_without_a_director",
 ];
 
