@@ -47,15 +47,8 @@ impl<E: Entry> Want<E> {
         peer: (E::Address, u16),
         side: Peer,
     ) -> Self {
-        let key = E::key(protocol, client);
-        let hash = E::hash(&key, geometry.seed);
-        Self {
-            key,
-            peer: E::peer(peer),
-            from_server: u64::from(side == Peer::Server),
-            hash,
-            home: home(hash, geometry),
-        }
+        let hash = E::hash(&E::key(protocol, client), geometry.seed);
+        Self::again(geometry, protocol, client, peer, side, hash)
     }
 
     /// The same from a [`hash`](Self::hash) kept before.
