@@ -12,6 +12,7 @@
 //! - [`overflow`]: looks for connections in the overflow area, if there are any of the flow's home; [`found`] goes on with
 //!   one, and [`on`] sends it. IPv6 goes this way always: its addresses fill the stack.
 //! - [`open`]: first packets. Finds the service and picks a destination.
+//! - [`template`]: the client's template, for services that are persistent; [`keep`] opens one, [`join`] the connection.
 //! - [`bind`]: opens the connection to that destination.
 //! - [`send`]: sends a connection's first packet on.
 //! - [`encapsulate`]: wraps packets into tunnels but plain IPv4 in IPv4, which the others wrap themselves.
@@ -33,6 +34,7 @@ mod first;
 mod hop;
 mod limits;
 mod out;
+mod persistence;
 mod progress;
 mod related;
 mod verdict;
@@ -92,6 +94,12 @@ stages! {
     open, open6: first::open_stage;
     /// First packets: opens the connection.
     bind, bind6: first::bind_stage;
+    /// First packets of persistent services: the client's template.
+    template, template6: persistence::template_stage;
+    /// First packets of persistent services: opens the client's template.
+    keep, keep6: persistence::keep_stage;
+    /// First packets of persistent services: opens the connection.
+    join, join6: persistence::join_stage;
     /// First packets: on their way.
     send, send6: first::send_stage;
     /// Packets of tunnels other than IPv4 in IPv4.
@@ -138,6 +146,12 @@ pub fn handle<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
             Stage::Convert => convert(packet, env),
             Stage::Carry => carry(packet, env),
             Stage::Carry6 => carry6(packet, env),
+            Stage::Template => template(packet, env),
+            Stage::Template6 => template6(packet, env),
+            Stage::Keep => keep(packet, env),
+            Stage::Keep6 => keep6(packet, env),
+            Stage::Join => join(packet, env),
+            Stage::Join6 => join6(packet, env),
         };
         if verdict.action() != Action::Next {
             return verdict;
@@ -392,14 +406,16 @@ fn established<F: Family, P: Packet, E: Env>(
     rest: Rest,
 ) -> Result<Verdict, Verdict> {
     let now = env.now();
-    let expired = hit.control.is_expired(now);
-    if expired || begins_anew(root, flow) && is_over(root, &hit) {
+    if hit.control.is_expired(now) {
         if hit.end(env) {
-            env.count(if expired {
-                Event::Expired
-            } else {
-                Event::Reused
-            });
+            env.count(Event::Expired);
+        }
+        return Err(Verdict::next(F::OPEN));
+    }
+    if begins_anew(flow) && gives_way(env, root, &hit) {
+        // It ends once another is picked: the kernel's timer runs after the scheduler, which still counts it.
+        if hit.run_out(now) {
+            env.count(Event::Reused);
         }
         return Err(Verdict::next(F::OPEN));
     }
@@ -439,14 +455,19 @@ fn established<F: Family, P: Packet, E: Env>(
     send_on(packet, env, root, flow, &bound, way)
 }
 
-/// Whether the packet is a SYN that may begin a connection anew on the entry of one that is closed: IPVS's
-/// `conn_reuse_mode`.
+/// Whether the packet is a SYN that may begin a connection anew on the entry of another.
 #[inline(always)]
-fn begins_anew<F: Family>(root: &RootLine, flow: &Flow<F>) -> bool {
-    root.settings.conn_reuse_mode != 0
-        && flow.want.side() == Peer::Virtual
-        && F::protocol(&flow.header) == TCP
-        && flow.ports.flags.syn()
+fn begins_anew<F: Family>(flow: &Flow<F>) -> bool {
+    flow.want.side() == Peer::Virtual && F::protocol(&flow.header) == TCP && flow.ports.flags.syn()
+}
+
+/// Whether an entry gives way to a SYN of its flow: by `expire_nodest_conn`, if its destination is quiesced; by
+/// `conn_reuse_mode`, if its connection is over and no template controls it.
+#[inline(always)]
+fn gives_way<T: Entry, E: Env>(env: &E, root: &RootLine, hit: &Hit<'_, T>) -> bool {
+    let settings = &root.settings;
+    settings.expire_nodest_conn && live::is_quiesced(env, hit.entry.id())
+        || settings.conn_reuse_mode != 0 && hit.entry.controller().peek() == 0 && is_over(root, hit)
 }
 
 /// Whether the connection of an entry is over as far as its reuse goes: in TIME_WAIT or CLOSE; with bit 1 of the mode in

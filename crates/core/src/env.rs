@@ -59,7 +59,7 @@ pub trait Env: Tables {
 }
 
 /// What one stage keeps for the next.
-pub type Scratch = [Word; 16];
+pub type Scratch = [Word; 24];
 
 /// How the kernel would send to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,9 @@
 //! shuttle's atomics into the words; `cargo xtask test` does so.
 #![cfg(shuttle)]
 
-use lvsx_core::conn::{self, Control, Entry, Entry4, Hop, NewEntry, Opened, Peer, WAYS, Want};
+use lvsx_core::conn::{
+    self, Control, Controller, Entry, Entry4, Hop, NewEntry, Opened, Peer, WAYS, Want,
+};
 use lvsx_core::env::{Tables, state};
 use lvsx_core::event::Event;
 use lvsx_core::generation::live;
@@ -33,6 +35,8 @@ fn new(id: u32, state: State, deadline: u32) -> NewEntry<Entry4> {
         epoch: 0,
         state,
         deadline: Tick(deadline),
+        controller: Controller::NONE,
+        timeout: 0,
     }
 }
 
@@ -199,7 +203,8 @@ fn fill(memory: &Memory, used: [usize; SETS as usize]) {
                 claim.generation(),
             );
             let tag = want(memory, client).tag();
-            let control = claim.published(tag, false, State::ESTABLISHED, Tick(100));
+            let control =
+                claim.published(Control::wanted(tag), false, State::ESTABLISHED, Tick(100));
             set.control[way].store(control.0);
             memory.destinations[3][live::destination::COUNTS].add(1 << 32);
         }

@@ -35,6 +35,8 @@ fn entry(id: u32, state: State, deadline: Tick) -> NewEntry<Entry4> {
         epoch: 0,
         state,
         deadline,
+        controller: conn::Controller::NONE,
+        timeout: 0,
     }
 }
 
@@ -177,6 +179,8 @@ fn each_family_has_an_overflow_area_of_its_own() {
             epoch: 0,
             state: State::ESTABLISHED,
             deadline: Tick(1000),
+            controller: conn::Controller::NONE,
+            timeout: 0,
         };
         assert_eq!(conn::open(&memory, &flow(port), &new, Tick(1)), Opened::New);
     }

@@ -2,7 +2,7 @@
 
 use crate::generation::address;
 use crate::tables::Tables;
-use lvsx_core::conn::{Control, Entry, Set, WAYS};
+use lvsx_core::conn::{Control, Controls, Entry, Set, WAYS};
 use lvsx_core::generation::live::tunnel;
 use lvsx_core::state::State;
 use lvsx_core::tick::Tick;
@@ -26,15 +26,23 @@ pub struct Connection {
     pub state: State,
     /// Ticks until it ends without packets, at least: time that is left is rounded down, as the kernel's.
     pub left: u32,
+    /// Whether it is a persistence template. One that is retired has ports 65535, as the kernel's.
+    pub is_template: bool,
 }
 
-/// All connections that live at `now`, those of IPv4 first, in the order of the tables. One that comes or goes meanwhile
-/// may be missed.
-pub fn live(tables: &Tables, now: Tick) -> impl Iterator<Item = Connection> {
-    let ipv4 = of_family(&tables.sets, &tables.tunnels, now, |raw| {
+/// All connections and templates that live at `now`, those of IPv4 first, in the order of the tables. One that comes or goes
+/// meanwhile may be missed. `linger`: [`LINGER`](lvsx_core::conn::LINGER) in ticks.
+pub fn live(tables: &Tables, now: Tick, linger: u32) -> impl Iterator<Item = Connection> {
+    let ipv4 = of_family(&tables.sets, &tables.tunnels, now, linger, |raw| {
         address(raw).into()
     });
-    ipv4.chain(of_family(&tables.sets6, &tables.tunnels, now, wide_address))
+    ipv4.chain(of_family(
+        &tables.sets6,
+        &tables.tunnels,
+        now,
+        linger,
+        wide_address,
+    ))
 }
 
 /// How many connections live at `now`.
@@ -53,6 +61,7 @@ fn of_family<E: Entry>(
     sets: &[Set<E>],
     tunnels: &[Line],
     now: Tick,
+    linger: u32,
     address: impl Fn(E::Address) -> IpAddr,
 ) -> impl Iterator<Item = Connection> {
     let entries = sets
@@ -60,10 +69,20 @@ fn of_family<E: Entry>(
         .flat_map(|set| (0..WAYS).map(move |way| (set, way)));
     entries.filter_map(move |(set, way)| {
         let control = Control(set.control[way].load());
-        if !control.is_live() || control.is_expired(now) {
+        let is_template = control.is_template();
+        if !control.is_live() && !is_template {
             return None;
         }
         let entry = &set.entry[way];
+        let mut deadline = control.deadline();
+        if is_template && deadline.is_before(now) && controls(entry) {
+            // The hand will prolong it.
+            deadline = deadline.after(linger);
+        }
+        if deadline.is_before(now) {
+            return None;
+        }
+        let is_retired = is_template && control.is_retired();
         let end =
             |(raw, port): (E::Address, u16)| SocketAddr::new(address(raw), u16::from_be(port));
         let (client, mut dest) = (end(entry.client()), end(entry.dest()));
@@ -76,18 +95,31 @@ fn of_family<E: Entry>(
         let connection = Connection {
             protocol: entry.protocol(),
             client,
-            virt: end(entry.virt()),
-            dest,
+            virt: unless_retired(end(entry.virt()), is_retired),
+            dest: unless_retired(dest, is_retired),
             destination: entry.id(),
             state: control.state(),
             // Both ends of the span were rounded to ticks, so it may be a tick shorter than their difference.
-            left: control.deadline().left(now).saturating_sub(1).max(0) as u32,
+            left: deadline.left(now).saturating_sub(1).max(0) as u32,
+            is_template,
         };
         lvsx_platform::fence();
         Control(set.control[way].load())
             .is_same_life(control)
             .then_some(connection)
     })
+}
+
+/// Whether a template controls connections.
+fn controls<E: Entry>(entry: &E) -> bool {
+    Controls(entry.controller().load()).count() != 0
+}
+
+fn unless_retired(mut end: SocketAddr, is_retired: bool) -> SocketAddr {
+    if is_retired {
+        end.set_port(u16::MAX);
+    }
+    end
 }
 
 /// The server of a destination's tunnel line. `None`: the line was never written.

@@ -2,6 +2,7 @@
 
 use crate::connections::{self, Connection};
 use crate::control::Control;
+use lvsx_core::conn::LINGER;
 use lvsx_core::state::{TCP, UDP};
 use lvsx_ipvs::{
     Destination, Director, ForwardingMethod, Netmask, Service, ServiceFlags, ServiceKey, Stats,
@@ -115,10 +116,12 @@ fn conn(control: &Control, text: &mut String) -> fmt::Result {
         "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName PEData"
     )?;
     let clock = control.clock();
-    connections::live(control.tables(), clock.now()).try_for_each(|connection| {
-        ends(&connection, text)?;
-        writeln!(text, " {:>7}", clock.rate.seconds(connection.left))
-    })
+    connections::live(control.tables(), clock.now(), clock.rate.ticks(LINGER)).try_for_each(
+        |connection| {
+            ends(&connection, text)?;
+            writeln!(text, " {:>7}", clock.rate.seconds(connection.left))
+        },
+    )
 }
 
 fn conn_sync(control: &Control, text: &mut String) -> fmt::Result {
@@ -127,15 +130,17 @@ fn conn_sync(control: &Control, text: &mut String) -> fmt::Result {
         "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Origin Expires"
     )?;
     let clock = control.clock();
-    connections::live(control.tables(), clock.now()).try_for_each(|connection| {
-        ends(&connection, text)?;
-        writeln!(
-            text,
-            " {:<6} {:>7}",
-            "LOCAL",
-            clock.rate.seconds(connection.left)
-        )
-    })
+    connections::live(control.tables(), clock.now(), clock.rate.ticks(LINGER)).try_for_each(
+        |connection| {
+            ends(&connection, text)?;
+            writeln!(
+                text,
+                " {:<6} {:>7}",
+                "LOCAL",
+                clock.rate.seconds(connection.left)
+            )
+        },
+    )
 }
 
 /// A connection up to its state.
@@ -144,7 +149,12 @@ fn ends(connection: &Connection, text: &mut String) -> fmt::Result {
     for end in [connection.client, connection.virt, connection.dest] {
         write!(text, " {}", End(end))?;
     }
-    write!(text, " {:<11}", connection.state.name(connection.protocol))
+    let state = if connection.is_template {
+        connection.state.template_name()
+    } else {
+        connection.state.name(connection.protocol)
+    };
+    write!(text, " {state:<11}")
 }
 
 fn stats(total: &Stats, text: &mut String) -> fmt::Result {

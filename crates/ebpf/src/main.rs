@@ -80,6 +80,12 @@ stages! {
     convert: convert_xdp, convert_tc;
     carry: carry_xdp, carry_tc;
     carry6: carry6_xdp, carry6_tc;
+    template: template_xdp, template_tc;
+    template6: template6_xdp, template6_tc;
+    keep: keep_xdp, keep_tc;
+    keep6: keep6_xdp, keep6_tc;
+    join: join_xdp, join_tc;
+    join6: join6_xdp, join6_tc;
 }
 
 #[classifier]
@@ -136,6 +142,12 @@ fn tail_call(context: *mut c_void, programs: *mut c_void, stage: Stage) {
             Stage::Convert => bpf_tail_call(context, programs, Stage::Convert as u32),
             Stage::Carry => bpf_tail_call(context, programs, Stage::Carry as u32),
             Stage::Carry6 => bpf_tail_call(context, programs, Stage::Carry6 as u32),
+            Stage::Template => bpf_tail_call(context, programs, Stage::Template as u32),
+            Stage::Template6 => bpf_tail_call(context, programs, Stage::Template6 as u32),
+            Stage::Keep => bpf_tail_call(context, programs, Stage::Keep as u32),
+            Stage::Keep6 => bpf_tail_call(context, programs, Stage::Keep6 as u32),
+            Stage::Join => bpf_tail_call(context, programs, Stage::Join as u32),
+            Stage::Join6 => bpf_tail_call(context, programs, Stage::Join6 as u32),
         }
     };
 }

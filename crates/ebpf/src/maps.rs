@@ -62,9 +62,9 @@ pub(crate) struct UnresolvedHop {
 pub(crate) static UNRESOLVED: RingBuf<UnresolvedHop, 65536> = RingBuf::new();
 
 #[btf_map]
-pub(crate) static JUMP_XDP: ProgramArray<32> = ProgramArray::new();
+pub(crate) static JUMP_XDP: ProgramArray<64> = ProgramArray::new();
 #[btf_map]
-pub(crate) static JUMP_TC: ProgramArray<32> = ProgramArray::new();
+pub(crate) static JUMP_TC: ProgramArray<64> = ProgramArray::new();
 
 /// Bytes of a packet while their sum is taken.
 #[btf_map]
@@ -72,7 +72,7 @@ pub(crate) static BUFFER: PerCpuArray<[u64; 64], 1> = PerCpuArray::new();
 
 /// What one stage keeps for the next of the packet in hand.
 #[btf_map]
-pub(crate) static CROSSING: PerCpuArray<[u64; 16], 1> = PerCpuArray::new();
+pub(crate) static CROSSING: PerCpuArray<[u64; 24], 1> = PerCpuArray::new();
 
 /// A map as helpers take it.
 #[inline(always)]

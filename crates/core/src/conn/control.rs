@@ -11,8 +11,10 @@ pub enum Phase {
     Free,
     /// An opener is writing it.
     Claimed,
-    /// In use.
+    /// A connection.
     Live,
+    /// A persistence template.
+    Template,
 }
 
 /// A control word, by value.
@@ -20,6 +22,8 @@ pub enum Phase {
 /// ```text
 /// 63..32 deadline (tick) | 31..16 tag | 15..8 generation | 7..4 state | 3 input-only | 2 active | 1..0 phase
 /// ```
+///
+/// Of a template, the state is 0 or 1 (assured), `input-only` says that it is retired, and it is never active.
 ///
 /// The generation moves at each claim. The tag is 16 bits of the key's hash. `active` says in which half of its
 /// destination's counts the entry stands.
@@ -29,6 +33,7 @@ pub struct Control(pub u64);
 const PHASE: u64 = 3;
 const CLAIMED: u64 = 1;
 const LIVE: u64 = 2;
+const TEMPLATE: u64 = 3;
 const ACTIVE: u64 = 1 << 2;
 const INPUT_ONLY: u64 = 1 << 3;
 const STATE: u64 = 0xf << 4;
@@ -40,7 +45,7 @@ impl Control {
     /// The bits in which a control word must equal [`Control::wanted`] to be worth a look at its entry.
     pub const LOOK: u64 = TAG | PHASE;
 
-    /// Tag and phase of a live entry with this tag.
+    /// Tag and phase of a connection with this tag.
     #[inline(always)]
     #[must_use]
     pub fn wanted(tag: u16) -> u64 {
@@ -53,16 +58,24 @@ impl Control {
     pub fn phase(self) -> Phase {
         match self.0 & PHASE {
             LIVE => Phase::Live,
+            TEMPLATE => Phase::Template,
             CLAIMED => Phase::Claimed,
             _ => Phase::Free,
         }
     }
 
-    /// Whether the entry is in use (its time may be over).
+    /// Whether the entry is a connection (its time may be over).
     #[inline(always)]
     #[must_use]
     pub fn is_live(self) -> bool {
         self.0 & PHASE == LIVE
+    }
+
+    /// Whether the entry is a template (its time may be over).
+    #[inline(always)]
+    #[must_use]
+    pub fn is_template(self) -> bool {
+        self.0 & PHASE == TEMPLATE
     }
 
     /// Whether the entry is nobody's.
@@ -107,16 +120,28 @@ impl Control {
         self.deadline().is_before(now)
     }
 
-    /// 1 if the entry is nobody's. This and the next three without branches, for looks over a whole set.
+    /// 1 if the entry is nobody's. This and the next five without branches, for looks over a whole set.
     #[inline(always)]
     pub(super) fn free_bit(self) -> u64 {
         bits::is_zero(self.0 & PHASE)
     }
 
-    /// 1 if the entry is in use.
+    /// 1 if the entry is a connection.
     #[inline(always)]
     pub(super) fn live_bit(self) -> u64 {
         bits::is_zero(self.0 & PHASE ^ LIVE)
+    }
+
+    /// 1 if it counts as active.
+    #[inline(always)]
+    pub(super) fn active_bit(self) -> u64 {
+        hide(self.0 >> 2) & 1
+    }
+
+    /// 1 if the entry is a template.
+    #[inline(always)]
+    pub(super) fn template_bit(self) -> u64 {
+        bits::is_zero(self.0 & PHASE ^ TEMPLATE)
     }
 
     /// 1 if its time is over.
@@ -160,15 +185,18 @@ impl Control {
         Self(self.0 & GENERATION)
     }
 
-    /// The word of the live entry that this claim becomes.
+    /// The word of the entry that this claim becomes: tag and phase as they are looked for, a connection's or a template's.
     #[inline(always)]
     #[must_use]
-    pub fn published(self, tag: u16, input_only: bool, state: State, deadline: Tick) -> Self {
-        let input_only = if input_only { INPUT_ONLY } else { 0 };
-        Self((self.0 & GENERATION) | u64::from(tag) << 16 | LIVE | input_only).advanced(
-            state,
-            state.is_active(),
-            deadline,
+    pub fn published(self, look: u64, input_only: bool, state: State, deadline: Tick) -> Self {
+        // Free of branches, as openers need it.
+        Self(
+            u64::from(deadline.0) << 32
+                | look & Self::LOOK
+                | self.0 & GENERATION
+                | u64::from(state.0 & 0xf) << 4
+                | hide(u64::from(input_only)) << 3
+                | hide(state.active_bit()) << 2,
         )
     }
 
@@ -183,6 +211,37 @@ impl Control {
                 | u64::from(state.0 & 0xf) << 4
                 | active,
         )
+    }
+
+    /// The word with another deadline.
+    #[inline(always)]
+    #[must_use]
+    pub fn until(self, deadline: Tick) -> Self {
+        Self(self.0 & !DEADLINE | u64::from(deadline.0) << 32)
+    }
+
+    /// Of a template: the word once a server has answered a connection that it controls.
+    #[inline(always)]
+    #[must_use]
+    pub fn assured(self) -> Self {
+        Self(self.0 | 1 << 4)
+    }
+
+    /// Of a template: the word once it shall not be found any more. Its tag is another, so that no look-up knows it.
+    #[inline(always)]
+    #[must_use]
+    pub fn retired(self) -> Self {
+        if self.is_retired() {
+            return self;
+        }
+        Self((self.0 ^ TAG) | INPUT_ONLY)
+    }
+
+    /// Of a template: whether it is never to be found again.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_retired(self) -> bool {
+        self.0 & INPUT_ONLY != 0
     }
 
     /// The word once a packet of the server has been seen.

@@ -2,7 +2,7 @@
 
 use super::hop::LOW48;
 use super::want::mix;
-use super::{Hop, Hops, Set, Want};
+use super::{Controller, Hop, Hops, Set, Want};
 use crate::env::{Geometry, Tables, state};
 use crate::generation::Method;
 use crate::state::State;
@@ -46,6 +46,11 @@ pub trait Entry: Sized {
     fn method(&self) -> u8;
     /// The next hops.
     fn hops(&self) -> &Hops;
+    /// Of a connection the template that controls it ([`Controller`]); of a template what it controls
+    /// ([`Controls`](super::Controls)).
+    fn controller(&self) -> &Word;
+    /// Of a template: the ticks it lives without new connections.
+    fn timeout(&self) -> u32;
     /// Set `index` of the family's table: the main sets, then the overflow area.
     fn set<T: Tables>(tables: &T, index: u32) -> Option<&Set<Self>>;
     /// How the family's table is laid out.
@@ -73,6 +78,10 @@ pub struct NewEntry<E: Entry> {
     pub state: State,
     /// Its first deadline.
     pub deadline: Tick,
+    /// Of a connection the template that controls it.
+    pub controller: Controller,
+    /// Of a template: the ticks it lives without new connections.
+    pub timeout: u32,
 }
 
 /// An IPv4 entry.
@@ -83,8 +92,8 @@ pub struct NewEntry<E: Entry> {
 /// | virt | virtual address, virtual port << 32, destination port << 48 |
 /// | dest | destination address, destination id << 32 (20 bits), method << 52 |
 /// | hops | three words, see [`Hops`] |
-/// | mark | firewall mark by which it was scheduled |
-/// | controller | persistence template it belongs to; 0 for none |
+/// | mark | firewall mark by which it was scheduled; of a template its timeout << 32 |
+/// | controller | the template that controls it, 0 for none; of a template what it controls |
 ///
 /// Addresses and ports are raw.
 #[repr(C)]
@@ -145,8 +154,10 @@ impl Entry for Entry4 {
                 | u64::from(new.method & 0xf) << 52,
         );
         self.hops.begin(new.hop, new.epoch, generation);
-        self.mark.poke(u64::from(new.mark));
-        self.controller.poke(0);
+        self.mark
+            .poke(u64::from(new.mark) | u64::from(new.timeout) << 32);
+        self.controller
+            .poke(new.controller.0 | want.controls(generation).0);
     }
 
     #[inline(always)]
@@ -184,6 +195,16 @@ impl Entry for Entry4 {
     #[inline(always)]
     fn hops(&self) -> &Hops {
         &self.hops
+    }
+
+    #[inline(always)]
+    fn controller(&self) -> &Word {
+        &self.controller
+    }
+
+    #[inline(always)]
+    fn timeout(&self) -> u32 {
+        (self.mark.peek() >> 32) as u32
     }
 
     #[inline(always)]

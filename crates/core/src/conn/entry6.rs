@@ -15,8 +15,8 @@ use lvsx_platform::{Word, bits};
 /// | ports | client port, virtual port << 16, destination port << 32, protocol << 48 |
 /// | binding | destination id (20 bits), method << 20 |
 /// | hops | three words, see [`Hops`] |
-/// | mark | firewall mark by which it was scheduled |
-/// | controller | persistence template it belongs to; 0 for none |
+/// | mark | firewall mark by which it was scheduled; of a template its timeout << 32 |
+/// | controller | the template that controls it, 0 for none; of a template what it controls |
 ///
 /// Addresses and ports are raw. The destination's address is an IPv4 one, in its first four bytes, for a tunnel over IPv4.
 #[repr(C)]
@@ -105,8 +105,10 @@ impl Entry for Entry6 {
         self.binding
             .poke(u64::from(new.id & 0xf_ffff) | u64::from(new.method & 0xf) << 20);
         self.hops.begin(new.hop, new.epoch, generation);
-        self.mark.poke(u64::from(new.mark));
-        self.controller.poke(0);
+        self.mark
+            .poke(u64::from(new.mark) | u64::from(new.timeout) << 32);
+        self.controller
+            .poke(new.controller.0 | want.controls(generation).0);
     }
 
     #[inline(always)]
@@ -145,6 +147,16 @@ impl Entry for Entry6 {
     #[inline(always)]
     fn hops(&self) -> &Hops {
         &self.hops
+    }
+
+    #[inline(always)]
+    fn controller(&self) -> &Word {
+        &self.controller
+    }
+
+    #[inline(always)]
+    fn timeout(&self) -> u32 {
+        (self.mark.peek() >> 32) as u32
     }
 
     #[inline(always)]

@@ -5,10 +5,12 @@ use crate::env::Tables;
 use crate::tick::Tick;
 use lvsx_platform::{Word, bits, hide};
 
-/// A live entry, as it was when it was read.
+/// A connection, or a template, as it was when it was read.
 pub struct Hit<'a, E> {
     /// Number of its set.
     pub index: u32,
+    /// Its way there.
+    pub way: u64,
     /// The entry.
     pub entry: &'a E,
     /// Its control word.
@@ -22,6 +24,13 @@ impl<E: Entry> Hit<'_, E> {
     #[inline(always)]
     pub fn end<T: Tables>(&self, tables: &T) -> bool {
         super::remove(tables, self)
+    }
+
+    /// Lets the entry's time be over at `now`, so that whoever meets it next ends it. `false`: its life has changed meanwhile.
+    #[inline(always)]
+    pub fn run_out(&self, now: Tick) -> bool {
+        let over = self.control.until(Tick(now.0.wrapping_sub(1)));
+        self.word.compare_exchange(self.control.0, over.0).is_ok()
     }
 
     /// Whether this life goes on, by what the control word says now.
@@ -76,6 +85,7 @@ fn find_in_set<'a, E: Entry>(set: &'a Set<E>, index: u32, want: &Want<E>) -> Opt
     {
         return Some(Hit {
             index,
+            way: way as u64,
             entry,
             word,
             control,
@@ -93,6 +103,7 @@ fn find_in_set<'a, E: Entry>(set: &'a Set<E>, index: u32, want: &Want<E>) -> Opt
         if (control.0 ^ look) & Control::LOOK | entry.differs(want) == 0 {
             return Some(Hit {
                 index,
+                way: way as u64,
                 entry,
                 word,
                 control,

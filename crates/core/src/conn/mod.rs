@@ -17,7 +17,8 @@
 //! are serialised by a lock in its head (bounded tries; a packet that cannot get it is dropped and counted); no one else
 //! ever waits. Whoever ends an entry's life by compare-and-swap, and only he, takes it out of its destination's counts. An
 //! entry's words are written only while it is claimed; a reader reads the control word, the entry, and the control word
-//! again ([`Hit::holds`], or the compare-and-swap that advances it), so it never acts on a mixture of two lives.
+//! again ([`Hit::holds`], or the compare-and-swap that advances it), so it never acts on a mixture of two lives. One word
+//! of an entry changes while it lives: the count of the connections that a template controls ([`Controls`]).
 
 mod control;
 mod entry;
@@ -27,6 +28,7 @@ mod hop;
 mod open;
 mod set;
 mod sweep;
+mod template;
 mod want;
 
 pub use control::{Control, Phase};
@@ -40,5 +42,8 @@ pub use find::{Hit, find, find_at, find_in_overflow, find_in_sets, overflow_reac
 pub use hop::{Hop, Hops};
 pub use open::{Opened, open};
 pub use set::{Head, Set, WAYS};
-pub use sweep::{remove, sweep_set};
+pub use sweep::{pass_by, remove, sweep_set};
+pub use template::{
+    Controller, Controls, LINGER, assure, control, find_template, release, renew, retire,
+};
 pub use want::{Peer, Want};

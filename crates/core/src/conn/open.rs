@@ -2,11 +2,10 @@
 
 use super::find::{Hit, NO_SET, find_at, find_in_sets, lowest, overflow_set};
 use super::set::{change, unlock};
-use super::sweep::{home_of, leave, unbind};
+use super::sweep::{bind, home_of, leave, unbind};
 use super::{Control, Entry, Head, NewEntry, Set, WAYS, Want};
 use crate::env::{Tables, state};
 use crate::event::Event;
-use crate::generation::live;
 use crate::tick::Tick;
 use lvsx_platform::{Word, bits, fence, hide};
 
@@ -36,7 +35,7 @@ pub enum Opened {
     Full,
 }
 
-/// Whether the flow has a live entry; ends one whose time is over.
+/// Whether the flow has an entry; ends one whose time is over. A template is left to whoever looks for it.
 #[inline(always)]
 fn is_known<E: Entry, T: Tables>(tables: &T, want: &Want<E>, now: Tick) -> bool {
     if is_known_in_sets(tables, want, now) {
@@ -87,7 +86,7 @@ fn is_known_at<E: Entry, T: Tables>(tables: &T, want: &Want<E>, index: u32, now:
 
 #[inline(always)]
 fn lives_on<E: Entry, T: Tables>(tables: &T, hit: &Hit<'_, E>, now: Tick) -> bool {
-    if !hit.control.is_expired(now) {
+    if !hit.control.is_expired(now) || hit.control.is_template() {
         return true;
     }
     if hit.end(tables) {
@@ -211,6 +210,7 @@ fn settle<E: Entry, T: Tables>(
     let old = Control(word.load());
     let claim = old.claimed(now);
     let (id, former_home) = (entry.id(), home_of(tables, entry));
+    let controller = entry.controller().peek();
     let is_dearer = rank(old, now) > slot >> 4 & 3;
     if is_dearer || word.compare_exchange(old.0, claim.0).is_err() {
         leave::<E, T>(tables, index, want.home);
@@ -222,19 +222,16 @@ fn settle<E: Entry, T: Tables>(
         } else {
             Event::EvictedEmbryonic
         });
-        unbind(tables, id, old);
+        unbind::<E, T>(tables, id, old, controller);
         leave::<E, T>(tables, index, former_home);
     }
     fence();
     entry.write(want, new, claim.generation());
-    let control = claim.published(want.tag(), new.input_only, new.state, new.deadline);
-    if let Some(line) = tables.destination(new.id) {
-        line[live::destination::COUNTS].add(live::weight_of(control.is_active()));
-        live::settle_overload(line, true);
-    }
+    let control = claim.published(want.look(), new.input_only, new.state, new.deadline);
+    bind(tables, new.id, control);
     if word.compare_exchange(claim.0, control.0).is_err() {
         // Only a sweep that took this claim for a broken one can have come between.
-        unbind(tables, new.id, control);
+        unbind::<E, T>(tables, new.id, control, 0);
         leave::<E, T>(tables, index, want.home);
         return Opened::Contended;
     }

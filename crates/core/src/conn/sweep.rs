@@ -1,23 +1,25 @@
 //! Ending entries.
 
 use super::set::{ONE_LESS_ELSEWHERE, change};
+use super::template::{expire_patiently, release};
 use super::want::home;
-use super::{Control, Entry, Hit, Phase, WAYS};
+use super::{Control, Controller, Entry, Hit, Phase, WAYS};
 use crate::env::{Tables, state};
 use crate::event::Event;
 use crate::generation::live;
 use crate::tick::Tick;
+use lvsx_platform::{Line, bits};
 
 /// A claim older than this many ticks is broken: no packet takes two seconds.
 const STALE_CLAIM: i32 = 32;
 
 /// Ends the life of an entry that was found. `true` for the one caller who ended it; he also took it out of its
-/// destination's counts.
+/// destination's counts, and out of its template's.
 #[inline(always)]
 pub fn remove<E: Entry, T: Tables>(tables: &T, hit: &Hit<'_, E>) -> bool {
-    let id = hit.entry.id();
+    let (id, controller) = (hit.entry.id(), hit.entry.controller().peek());
     let home = home_of(tables, hit.entry);
-    if !hit.control.is_live()
+    if !hit.control.is_live() && !hit.control.is_template()
         || hit
             .word
             .compare_exchange(hit.control.0, hit.control.freed().0)
@@ -25,7 +27,7 @@ pub fn remove<E: Entry, T: Tables>(tables: &T, hit: &Hit<'_, E>) -> bool {
     {
         return false;
     }
-    unbind(tables, id, hit.control);
+    unbind::<E, T>(tables, id, hit.control, controller);
     leave::<E, T>(tables, hit.index, home);
     true
 }
@@ -37,11 +39,48 @@ pub(super) fn home_of<E: Entry, T: Tables>(tables: &T, entry: &E) -> u32 {
     home(E::hash(&entry.own_key(), geometry.seed), geometry)
 }
 
-/// Takes an ended life out of its destination's counts.
+/// Counts a new life at its destination.
 #[inline(always)]
-pub(super) fn unbind<T: Tables>(tables: &T, id: u32, control: Control) {
+pub(super) fn bind<T: Tables>(tables: &T, id: u32, control: Control) {
     if let Some(line) = tables.destination(id) {
-        line[live::destination::COUNTS].add(live::weight_of(control.is_active()).wrapping_neg());
+        count(line, control, 1);
+        live::settle_overload(line, true);
+    }
+}
+
+/// Takes an ended life, a connection's or a template's, out of its destination's counts, and a connection out of those of
+/// the template that controlled it. `controller`: that word of the entry.
+#[inline(always)]
+pub(super) fn unbind<E: Entry, T: Tables>(tables: &T, id: u32, control: Control, controller: u64) {
+    if let Some(line) = tables.destination(id) {
+        count(line, control, 1u64.wrapping_neg());
+        live::settle_overload(line, false);
+    }
+    release::<E, T>(tables, Controller(controller));
+}
+
+/// Counts a life `times` in the part of its destination's counts where it stands ([`live::weight_of`]; a template is never
+/// active). Free of branches, as openers need it.
+#[inline(always)]
+fn count(line: &Line, control: Control, times: u64) {
+    let template = control.template_bit();
+    let weight = 1u64 << (control.active_bit() << 5);
+    let word = bits::pick(
+        template,
+        live::destination::TEMPLATES as u64,
+        live::destination::COUNTS as u64,
+    );
+    line[word as usize & 7].add(weight.wrapping_mul(times));
+}
+
+/// A connection of one packet: counted at its destination and taken out again, which may move the overload flag.
+#[inline(always)]
+pub fn pass_by<T: Tables>(tables: &T, id: u32) {
+    if let Some(line) = tables.destination(id) {
+        let weight = live::weight_of(false);
+        line[live::destination::COUNTS].add(weight);
+        live::settle_overload(line, true);
+        line[live::destination::COUNTS].add(weight.wrapping_neg());
         live::settle_overload(line, false);
     }
 }
@@ -78,21 +117,29 @@ pub fn sweep_set<E: Entry, T: Tables>(tables: &T, index: u32, now: Tick) -> u32 
         let (word, entry) = (&set.control[way], &set.entry[way]);
         let control = Control(word.load());
         match control.phase() {
-            Phase::Live if control.is_expired(now) => {
+            Phase::Live | Phase::Template if control.is_expired(now) => {
                 let hit = Hit {
                     index,
+                    way: way as u64,
                     entry,
                     word,
                     control,
                 };
-                if remove(tables, &hit) {
+                let ended = if control.is_template() {
+                    expire_patiently(tables, &hit, now)
+                } else {
+                    remove(tables, &hit)
+                };
+                if ended {
                     tables.count(Event::Expired);
+                } else {
+                    used += 1;
                 }
             }
             Phase::Claimed if control.deadline().left(now) < -STALE_CLAIM => {
                 let _ = word.compare_exchange(control.0, control.freed().0);
             }
-            Phase::Live | Phase::Claimed => used += 1,
+            Phase::Live | Phase::Template | Phase::Claimed => used += 1,
             Phase::Free => {}
         }
         way += 1;

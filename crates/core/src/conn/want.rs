@@ -1,5 +1,6 @@
 //! What a packet looks for in the table.
 
+use super::template::Controls;
 use super::{Control, Entry, WAYS};
 use crate::env::Geometry;
 
@@ -19,7 +20,7 @@ pub struct Want<E: Entry> {
     pub key: E::End,
     /// The other end.
     pub peer: E::End,
-    /// 1 if the packet comes from a server, 0 if from a client.
+    /// 1 if the packet comes from a server, 0 if from a client, [`TEMPLATE`] for a template.
     pub(super) from_server: u64,
     /// Hash of the key.
     hash: u64,
@@ -71,6 +72,27 @@ impl<E: Entry> Want<E> {
         }
     }
 
+    /// What to look for to find a client's template: protocol (0 for services by mark), the client's network, and the virtual
+    /// end.
+    #[inline(always)]
+    #[must_use]
+    pub fn template(
+        geometry: Geometry,
+        protocol: u8,
+        client: E::Address,
+        virt: (E::Address, u16),
+    ) -> Self {
+        let key = E::key(protocol, (client, 0));
+        let hash = E::hash(&key, geometry.seed);
+        Self {
+            key,
+            peer: E::peer(virt),
+            from_server: TEMPLATE,
+            hash,
+            home: home(hash, geometry),
+        }
+    }
+
     /// Looks for nothing yet.
     #[inline(always)]
     #[must_use]
@@ -95,7 +117,7 @@ impl<E: Entry> Want<E> {
     #[inline(always)]
     #[must_use]
     pub fn side(&self) -> Peer {
-        if self.from_server == 0 {
+        if self.from_server & 1 == 0 {
             Peer::Virtual
         } else {
             Peer::Server
@@ -119,7 +141,14 @@ impl<E: Entry> Want<E> {
     /// Tag and phase of the control word looked for.
     #[inline(always)]
     pub(super) fn look(&self) -> u64 {
-        Control::wanted(self.tag())
+        // A template's phase has one bit more.
+        Control::wanted(self.tag()) | self.from_server >> 1
+    }
+
+    /// What the entry opened for it controls at first: nothing if it is a template, else 0.
+    #[inline(always)]
+    pub(super) fn controls(&self, generation: u8) -> Controls {
+        Controls(Controls::none(generation).0 & (self.from_server >> 1).wrapping_neg())
     }
 
     /// The way it takes if that is free, and is looked for in first: its control word and its entry are then fetched at the
@@ -157,6 +186,9 @@ impl<E: Entry> Want<E> {
         geometry.sets.wrapping_add(place)
     }
 }
+
+/// Of `from_server`: a template is looked for, by its virtual end.
+const TEMPLATE: u64 = 2;
 
 /// Home of nothing.
 const NOWHERE: u32 = u32::MAX;

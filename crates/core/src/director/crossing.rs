@@ -1,7 +1,7 @@
 //! What one stage tells the next.
 
 use super::verdict::Verdict;
-use crate::conn::{Hop, Peer};
+use crate::conn::{Controller, Hop, Peer};
 use crate::env::{Env, Scratch};
 use crate::event::Event;
 use crate::forward::refusal::Refusal;
@@ -12,7 +12,7 @@ use crate::generation::RootLine;
 pub(super) struct Crossing {
     /// Line of the root of the generation that the packet met.
     pub(super) root: u32,
-    /// Line of the destination picked for it.
+    /// Line of the destination picked for it; of a persistent service [`BY_TEMPLATE`] or [`WITHOUT_TEMPLATE`].
     pub(super) picked: u32,
     /// Hash of the flow.
     pub(super) hash: u64,
@@ -43,6 +43,44 @@ pub(super) const BOUND: usize = 10;
 
 /// Word of the scratch: destination of the connection whose packet is refused.
 const REFUSED: usize = 15;
+
+/// Word of the scratch: line of the block of the packet's service, if that is persistent.
+const SERVICE: usize = 16;
+
+/// Word of the scratch: the template that controls the packet's new connection.
+const CONTROLLER: usize = 17;
+
+/// In place of a picked destination's line: a template says where the packet goes.
+pub(super) const BY_TEMPLATE: u32 = 0;
+
+/// In place of a picked destination's line: the client has no template that serves.
+pub(super) const WITHOUT_TEMPLATE: u32 = u32::MAX;
+
+/// Keeps which service, a persistent one, the packet is for: the line of its block.
+#[inline(always)]
+pub(super) fn keep_service<E: Env>(env: &E, block: u32) {
+    if let Some(line) = env.scratch() {
+        line[SERVICE].poke(block.into());
+    }
+}
+
+#[inline(always)]
+pub(super) fn service<E: Env>(env: &E) -> Result<u32, Verdict> {
+    Ok(line(env)?[SERVICE].peek() as u32)
+}
+
+/// Keeps which template controls the packet's new connection, which it was counted in.
+#[inline(always)]
+pub(super) fn keep_controller<E: Env>(env: &E, controller: Controller) {
+    if let Some(line) = env.scratch() {
+        line[CONTROLLER].poke(controller.0);
+    }
+}
+
+#[inline(always)]
+pub(super) fn controller<E: Env>(env: &E) -> Result<Controller, Verdict> {
+    Ok(Controller(line(env)?[CONTROLLER].peek()))
+}
 
 /// No destination.
 pub(super) const NO_DESTINATION: u32 = u32::MAX;
@@ -121,15 +159,21 @@ pub(super) fn keep_refusal<E: Env>(env: &E, refusal: Refusal, mtu: u32) {
     }
 }
 
-/// A place in the frame as it comes back from memory, where the verifier knows nothing of it: ways that differ in it alone
-/// are one to the verifier from there on.
+/// A place in the frame as it comes back from memory, see [`forget`].
 #[inline(always)]
 pub(super) fn forget_place<E: Env>(env: &E, place: usize) -> usize {
+    forget(env, place as u64) as usize & 0x1ff
+}
+
+/// A number as it comes back from memory, where the verifier knows nothing of it: ways that differ in it alone are one to the
+/// verifier from there on.
+#[inline(always)]
+pub(super) fn forget<E: Env>(env: &E, number: u64) -> u64 {
     let Some(line) = env.scratch() else {
-        return place;
+        return number;
     };
-    line[REFUSED].poke(place as u64);
-    line[REFUSED].peek() as usize & 0x1ff
+    line[REFUSED].poke(number);
+    line[REFUSED].peek()
 }
 
 /// In whose tally the answer to a refused packet is counted, or [`NO_DESTINATION`]. Not for [`Refusal::PortUnreachable`],

@@ -44,6 +44,9 @@ pub(super) trait Family: Sized {
     const ON: Stage;
     const RELATE: Stage;
     const CARRY: Stage;
+    const TEMPLATE: Stage;
+    const KEEP: Stage;
+    const JOIN: Stage;
     /// Protocol number of its ICMP.
     const ICMP: u8;
 
@@ -80,6 +83,8 @@ pub(super) trait Family: Sized {
     /// An address from two raw words, as lines of the arena hold it, and back.
     fn address(words: [u64; 2]) -> Self::Address;
     fn words(address: Self::Address) -> [u64; 2];
+    /// The network that a client's address belongs to by a service's mask: raw for IPv4, a prefix's length for IPv6.
+    fn network(address: Self::Address, mask: u32) -> Self::Address;
 
     /// Replaces the packet's far end: the destination's if it comes from the client (`side` [`Peer::Virtual`]), else the
     /// source's.
@@ -124,6 +129,9 @@ impl Family for V4 {
     const ON: Stage = Stage::On;
     const RELATE: Stage = Stage::Relate;
     const CARRY: Stage = Stage::Carry;
+    const TEMPLATE: Stage = Stage::Template;
+    const KEEP: Stage = Stage::Keep;
+    const JOIN: Stage = Stage::Join;
     const ICMP: u8 = icmp::ICMP;
 
     #[inline(always)]
@@ -234,6 +242,11 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn network(address: u32, mask: u32) -> u32 {
+        address & mask
+    }
+
+    #[inline(always)]
     fn readdress<P: Packet>(
         packet: &mut P,
         header: &Header4,
@@ -293,6 +306,9 @@ impl Family for V6 {
     const ON: Stage = Stage::On6;
     const RELATE: Stage = Stage::Relate6;
     const CARRY: Stage = Stage::Carry6;
+    const TEMPLATE: Stage = Stage::Template6;
+    const KEEP: Stage = Stage::Keep6;
+    const JOIN: Stage = Stage::Join6;
     const ICMP: u8 = icmp::ICMP6;
 
     #[inline(always)]
@@ -417,6 +433,14 @@ impl Family for V6 {
     }
 
     #[inline(always)]
+    fn network(address: [u64; 2], mask: u32) -> [u64; 2] {
+        [
+            address[0] & prefix_word(mask),
+            address[1] & prefix_word(mask.saturating_sub(64)),
+        ]
+    }
+
+    #[inline(always)]
     fn readdress<P: Packet>(
         packet: &mut P,
         header: &Header6,
@@ -450,6 +474,15 @@ impl Family for V6 {
     ) -> Option<()> {
         refuse6(packet, header, refusal, mtu)
     }
+}
+
+/// The first `length` bits of a raw word: none for 0, all from 64 on.
+#[inline(always)]
+fn prefix_word(length: u32) -> u64 {
+    if length >= 64 {
+        return u64::MAX;
+    }
+    (!(u64::MAX >> length)).to_be()
 }
 
 /// What lies behind an IPv6 header's extensions, in one word: protocol, offset << 8, fragment's presence << 17, more << 18,

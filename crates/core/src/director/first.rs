@@ -1,13 +1,16 @@
 //! First packets: which service they are for, which destination serves them, and their connection's entry.
 
-use super::crossing::{Crossing, keep_refusal};
+use super::crossing::{
+    BY_TEMPLATE, Crossing, WITHOUT_TEMPLATE, forget, keep_refusal, keep_service, service,
+};
 use super::family::Family;
 use super::hop::{epoch, published};
-use super::out::{Bound, send_on};
+use super::out::{Bound, bound, send_on};
+use super::persistence::{PERSISTENT, is_one_packet};
 use super::progress::{count_connection, tally, timeout, view};
 use super::verdict::Verdict;
 use super::{Flow, again, reread};
-use crate::conn::{self, Hop, NewEntry, Opened, Peer, Want};
+use crate::conn::{self, Controller, Hop, NewEntry, Opened, Peer, Want};
 use crate::env::Env;
 use crate::event::Event;
 use crate::forward::refusal::Refusal;
@@ -20,7 +23,8 @@ use crate::tick::Tick;
 use crate::wire::Ports;
 use lvsx_platform::Line;
 
-/// Finds the service and picks a destination for a client's packet of no connection.
+/// Finds the service and picks a destination for a client's packet of no connection. Of a persistent service, the client's
+/// template is looked for in between.
 #[inline(always)]
 pub(super) fn open_stage<F: Family, P: Packet, E: Env>(
     packet: &mut P,
@@ -34,19 +38,29 @@ pub(super) fn open_stage<F: Family, P: Packet, E: Env>(
     if F::protocol(&header) == TCP && (flags.rst() || !flags.syn() && !root.settings.sloppy_tcp) {
         return Err(Verdict::pass(Event::PassNotOpening));
     }
-    let block = serving::<F, P, E>(packet, env, &root, &header, &ports)
-        .ok_or(Verdict::pass(Event::PassNoService))?;
+    let is_new = crossing.picked != WITHOUT_TEMPLATE;
+    let block = if is_new {
+        serving::<F, P, E>(packet, env, &root, &header, &ports)
+            .ok_or(Verdict::pass(Event::PassNoService))?
+    } else {
+        service(env)?
+    };
     let head = ServiceLine::decode(
         env.config(block)
             .ok_or(Verdict::drop(Event::DropInconsistent))?,
     );
-    if Defences::in_force(env).drops(env) {
+    if is_new && Defences::in_force(env).drops(env) {
         return Err(Verdict::drop(Event::DropDefence));
     }
     if ports.source == FTP_DATA {
         return Err(Verdict::pass(Event::PassFtpData));
     }
-    let is_elsewhere = head.mark == 0 && head.port != ports.destination;
+    let is_persistent = head.flags & PERSISTENT != 0;
+    if is_persistent && is_new {
+        keep_service(env, block);
+        return Err(Verdict::next(F::TEMPLATE));
+    }
+    let is_elsewhere = !is_persistent && head.mark == 0 && head.port != ports.destination;
     let picked = if is_elsewhere {
         sched::NO_PLACE
     } else {
@@ -64,6 +78,15 @@ pub(super) fn open_stage<F: Family, P: Packet, E: Env>(
     }
     let picked = block.wrapping_add(1).wrapping_add(picked);
     Crossing { picked, ..crossing }.keep(env);
+    if is_persistent {
+        return Err(Verdict::next(F::KEEP));
+    }
+    if is_one_packet(&head, F::protocol(&header)) {
+        if let Some(line) = env.config(picked) {
+            conn::pass_by(env, DestinationLine::decode(line).id);
+        }
+        return Err(Verdict::next(F::SEND));
+    }
     Err(Verdict::next(F::BIND))
 }
 
@@ -138,15 +161,15 @@ pub(super) fn bind_stage<F: Family, P: Packet, E: Env>(
     })
 }
 
-/// A connection about to be opened.
-struct Opening<F: Family> {
-    want: Want<F::Entry>,
-    new: NewEntry<F::Entry>,
+/// An entry about to be opened.
+pub(super) struct Opening<F: Family> {
+    pub(super) want: Want<F::Entry>,
+    pub(super) new: NewEntry<F::Entry>,
 }
 
 impl<F: Family> Opening<F> {
     #[inline(always)]
-    fn none() -> Self {
+    pub(super) fn none() -> Self {
         let nowhere = (F::address([0; 2]), 0);
         Self {
             want: Want::none(nowhere),
@@ -160,6 +183,51 @@ impl<F: Family> Opening<F> {
                 epoch: 0,
                 state: State::NONE,
                 deadline: Tick(0),
+                controller: Controller::NONE,
+                timeout: 0,
+            },
+        }
+    }
+}
+
+impl<F: Family> Opening<F> {
+    /// A first packet's connection to the destination of `bound`, which no template controls.
+    #[inline(always)]
+    pub(super) fn connection<E: Env>(
+        env: &E,
+        root: &RootLine,
+        flow: &Flow<F>,
+        bound: &Bound<F>,
+    ) -> Self {
+        let now = env.now();
+        // The epoch first: the director publishes hops before it moves the epoch.
+        let epoch = epoch(env);
+        let input_only = bound.method & 7 != Method::Masquerade as u8;
+        let protocol = F::protocol(&flow.header);
+        let state = if protocol == TCP {
+            let secure = root.settings.secure_tcp != 0 && Defences::in_force(env).secure_tcp;
+            let view = view(Peer::Virtual, input_only);
+            tcp::next_by(secure, view, flow.ports.flags, State::NONE)
+        } else {
+            State::NONE
+        };
+        let deadline = now.after(timeout(env, root, protocol, state));
+        let known = forget(env, u64::from(state.0) | u64::from(input_only) << 8);
+        let (state, input_only) = (State(known as u8), known >> 8 & 1 != 0);
+        Self {
+            want: flow.want,
+            new: NewEntry {
+                dest: bound.far,
+                id: bound.id,
+                method: bound.method,
+                mark: 0,
+                input_only,
+                hop: published(env, bound.id),
+                epoch,
+                state,
+                deadline,
+                controller: Controller::NONE,
+                timeout: 0,
             },
         }
     }
@@ -180,32 +248,8 @@ fn prepare<F: Family, P: Packet, E: Env>(packet: &P, env: &E, opening: &mut Open
     let (Ok(root), Some(line)) = (crossing.root(env), env.config(crossing.picked)) else {
         return;
     };
-    let now = env.now();
-    // The epoch first: the director publishes hops before it moves the epoch.
-    let epoch = epoch(env);
     let bound = Bound::picked(&flow, line);
-    let input_only = bound.method & 7 != Method::Masquerade as u8;
-    let state = if F::protocol(&flow.header) == TCP {
-        let secure = root.settings.secure_tcp != 0 && Defences::in_force(env).secure_tcp;
-        let view = view(Peer::Virtual, input_only);
-        tcp::next_by(secure, view, flow.ports.flags, State::NONE)
-    } else {
-        State::NONE
-    };
-    *opening = Opening {
-        want: flow.want,
-        new: NewEntry {
-            dest: bound.far,
-            id: bound.id,
-            method: bound.method,
-            mark: 0,
-            input_only,
-            hop: published(env, bound.id),
-            epoch,
-            state,
-            deadline: now.after(timeout(env, &root, &flow, state)),
-        },
-    };
+    *opening = Opening::connection(env, &root, &flow, &bound);
 }
 
 /// Counts the connection that was opened and sends its first packet on.
@@ -217,10 +261,12 @@ pub(super) fn send_stage<F: Family, P: Packet, E: Env>(
 ) -> Result<Verdict, Verdict> {
     let (flow, crossing) = again::<F, P, E>(packet, env)?;
     let root = crossing.root(env)?;
-    let line = env
-        .config(crossing.picked)
-        .ok_or(Verdict::drop(Event::DropInconsistent))?;
-    let bound = Bound::picked(&flow, line);
+    let bound = if crossing.picked == BY_TEMPLATE {
+        bound(env, crossing.side)?.0
+    } else {
+        let line = env.config(crossing.picked);
+        Bound::picked(&flow, line.ok_or(Verdict::drop(Event::DropInconsistent))?)
+    };
     count_connection(env, bound.id);
     tally(env, &flow, bound.id);
     let way = bound.way(packet, env, &flow, published(env, bound.id))?;

@@ -71,6 +71,16 @@ impl<F: Family> Bound<F> {
 /// Keeps what an entry said, and the way out, for [`on_stage`].
 #[inline(always)]
 pub(super) fn keep_bound<F: Family, E: Env>(env: &E, bound: &Bound<F>, way: Way) {
+    keep_destination(env, bound);
+    if let Ok(scratch) = line(env) {
+        scratch[BOUND + 3].poke(way.hop.0);
+        scratch[BOUND + 4].poke(way.interface.into());
+    }
+}
+
+/// Keeps where a packet goes whose way out is not known yet.
+#[inline(always)]
+pub(super) fn keep_destination<F: Family, E: Env>(env: &E, bound: &Bound<F>) {
     if let Ok(scratch) = line(env) {
         let [first, second] = F::words(bound.far.0);
         scratch[BOUND].poke(
@@ -78,8 +88,6 @@ pub(super) fn keep_bound<F: Family, E: Env>(env: &E, bound: &Bound<F>, way: Way)
         );
         scratch[BOUND + 1].poke(first);
         scratch[BOUND + 2].poke(second);
-        scratch[BOUND + 3].poke(way.hop.0);
-        scratch[BOUND + 4].poke(way.interface.into());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Flow;
 use super::family::Family;
-use crate::conn::{self, Hit, Peer};
+use crate::conn::{self, Controller, Entry, Hit, Peer};
 use crate::env::Env;
 use crate::generation::defence::Defences;
 use crate::generation::{RootLine, TIMEOUT_UDP, live};
@@ -13,7 +13,8 @@ use lvsx_platform::hide;
 /// Tries to move an entry's state when other packets of the flow move it too.
 const ADVANCE_TRIES: u64 = 4;
 
-/// The packet's effect on state, activity and timer. Writes nothing when nothing changes, which within one tick is the
+/// The packet's effect on state, activity and timer, and on the template that controls its connection: that is assured once a
+/// TCP connection is established or a UDP server answers. Writes nothing when nothing changes, which within one tick is the
 /// rule. `None`: the entry's life ended meanwhile.
 #[inline(always)]
 pub(super) fn advance<F: Family, E: Env>(
@@ -48,7 +49,7 @@ pub(super) fn advance<F: Family, E: Env>(
         } else {
             (control.state(), control.is_active())
         };
-        let deadline = now.after(timeout(env, root, flow, state));
+        let deadline = now.after(timeout(env, root, F::protocol(&flow.header), state));
         let mut wanted = control.advanced(state, active, deadline);
         if side == Peer::Server {
             wanted = wanted.with_output();
@@ -64,6 +65,15 @@ pub(super) fn advance<F: Family, E: Env>(
                     let change =
                         live::weight_of(active).wrapping_sub(live::weight_of(control.is_active()));
                     line[live::destination::COUNTS].add(change);
+                }
+                let is_answered = if F::protocol(&flow.header) == TCP {
+                    state == State::ESTABLISHED && control.state() != State::ESTABLISHED
+                } else {
+                    side == Peer::Server
+                };
+                if is_answered {
+                    let controller = Controller(hit.entry.controller().peek());
+                    conn::assure::<F::Entry, E>(env, controller);
                 }
                 return Some(());
             }
@@ -90,13 +100,8 @@ pub(super) fn view(side: Peer, input_only: bool) -> tcp::View {
 }
 
 #[inline(always)]
-pub(super) fn timeout<F: Family, E: Env>(
-    env: &E,
-    root: &RootLine,
-    flow: &Flow<F>,
-    state: State,
-) -> u32 {
-    let index = if F::protocol(&flow.header) == TCP {
+pub(super) fn timeout<E: Env>(env: &E, root: &RootLine, protocol: u8, state: State) -> u32 {
+    let index = if protocol == TCP {
         u32::from(state.0)
     } else {
         TIMEOUT_UDP as u32

@@ -107,6 +107,12 @@ impl Verdict {
             20 => Stage::Convert,
             21 => Stage::Carry,
             22 => Stage::Carry6,
+            23 => Stage::Template,
+            24 => Stage::Template6,
+            25 => Stage::Keep,
+            26 => Stage::Keep6,
+            27 => Stage::Join,
+            28 => Stage::Join6,
             _ => Stage::Fast,
         }
     }
@@ -190,6 +196,18 @@ pub enum Stage {
     Carry = 21,
     /// [`super::carry6`].
     Carry6 = 22,
+    /// [`super::template`].
+    Template = 23,
+    /// [`super::template6`].
+    Template6 = 24,
+    /// [`super::keep`].
+    Keep = 25,
+    /// [`super::keep6`].
+    Keep6 = 26,
+    /// [`super::join`].
+    Join = 27,
+    /// [`super::join6`].
+    Join6 = 28,
 }
 
 /// Stages a packet may go through before it is given up: what the kernel allows (33 tail calls).

@@ -2,12 +2,13 @@
 //!
 //! | line | words |
 //! |---|---|
-//! | destination | 0 active << 32 + inactive; 1 persistence templates; 2 upper threshold + lower << 32; 3 flags (bit 0 overloaded); 4 place in its service's list; 5 spare; 6 the next hop to it, as the director knows it |
+//! | destination | 0 active << 32 + inactive; 1 persistence templates; 2 upper threshold + lower << 32; 3 flags (bit 0 overloaded); 4 place in its service's list; 5 weight; 6 the next hop to it, as the director knows it |
 //! | tunnel of a destination | 0 shape: type, flags << 8, raw port << 16, family outside << 32; 1, 2 server; 3, 4 the director's own address |
 //! | service | 0 scheduler's cursor; 1 age of its locality cache |
 //! | tally (a CPU and a destination) | 0 connections, 1 packets in, 2 bytes in, 3 packets out, 4 bytes out |
 //! | port (a network interface) | 0 interface index + MTU << 32; 1 link-layer address (48 bits, raw); 2 flags |
 
+use crate::env::Tables;
 use lvsx_platform::{Line, bits, hide};
 
 /// Bit of a destination's flag word: over its upper threshold.
@@ -25,6 +26,8 @@ pub mod destination {
     pub const FLAGS: usize = 3;
     /// Place in its service's list; a hint, checked by the reader.
     pub const PLACE: usize = 4;
+    /// Its weight, for whoever knows its id alone; low 32 bits.
+    pub const WEIGHT: usize = 5;
     /// The next hop to it as the director knows it (`conn::Hop`), 0 while unknown: for first packets, and for hosts that do
     /// not forward, where programs get no answer about routes. Written before the route epoch moves.
     pub const HOP: usize = 6;
@@ -84,6 +87,15 @@ pub mod tally {
 #[must_use]
 pub fn weight_of(active: bool) -> u64 {
     if active { 1 << 32 } else { 1 }
+}
+
+/// Whether destination `id` is quiesced: its weight is 0. `false` if there is none.
+#[inline(always)]
+pub fn is_quiesced<T: Tables>(tables: &T, id: u32) -> bool {
+    match tables.destination(id) {
+        Some(line) => line[destination::WEIGHT].peek() as u32 == 0,
+        None => false,
+    }
 }
 
 /// Recomputes the overload flag from the counts, as the kernel does after a connection is bound (`bound`) or unbound.

@@ -32,7 +32,8 @@ pub use filter6::{FILTER6_SLOTS, filter6_bucket, filter6_line};
 pub use marks::{Ends, MARK_RULE_LINES, MOST_MARK_RULES, MarkRule};
 pub(crate) use root::timeout;
 pub use root::{
-    Kinds, ROOT_LINES, RootLine, TIMEOUT_LBLC, TIMEOUT_LBLCR, TIMEOUT_UDP, TIMEOUTS, Table,
+    Kinds, ROOT_LINES, RootLine, TIMEOUT_LBLC, TIMEOUT_LBLCR, TIMEOUT_SCALE, TIMEOUT_UDP, TIMEOUTS,
+    Table,
 };
 pub use service::{
     SERVICE_PROBES, SERVICE_SLOTS, SLOTS, SchedulerKind, ServiceKey, ServiceLine, encode_slots,

@@ -20,6 +20,9 @@ pub const TIMEOUT_LBLC: usize = 12;
 /// Index of `lblcr_expiration`: the same for lblcr's sets, and how long they stay unchanged before one server leaves.
 pub const TIMEOUT_LBLCR: usize = 13;
 
+/// Index of the clock's scale: the ticks in 65,536 seconds, by which packets turn seconds into ticks.
+pub const TIMEOUT_SCALE: usize = 14;
+
 /// A hash table of lines: the first line and the number of lines less one (a power of two less one).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Table {
@@ -190,6 +193,18 @@ impl RootLine {
         match tables.config(self.available.wrapping_add(index)) {
             Some(line) => line[(id / 64 % 8) as usize].peek() >> (id % 64) & 1 != 0,
             None => false,
+        }
+    }
+
+    /// The ticks that `seconds` last, rounded up, at most 2^31 - 1.
+    #[inline(always)]
+    pub fn ticks<T: Tables>(&self, tables: &T, seconds: u32) -> u32 {
+        let scale = u64::from(self.timeout(tables, TIMEOUT_SCALE as u32));
+        let ticks = (u64::from(seconds).wrapping_mul(scale)).wrapping_add(0xffff) >> 16;
+        if ticks > 0x7fff_ffff {
+            0x7fff_ffff
+        } else {
+            ticks as u32
         }
     }
 

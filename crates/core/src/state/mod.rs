@@ -43,7 +43,13 @@ impl State {
     #[inline(always)]
     #[must_use]
     pub fn is_active(self) -> bool {
-        0b100_0000_1110u32 >> self.0 & 1 != 0
+        self.active_bit() != 0
+    }
+
+    /// 1 if a connection in this state counts as active, without branches.
+    #[inline(always)]
+    pub(crate) fn active_bit(self) -> u64 {
+        0b100_0000_1110u64 >> (self.0 & 0xf) & 1
     }
 
     /// Whether the connection is over: TIME_WAIT or CLOSE.
@@ -51,6 +57,16 @@ impl State {
     #[must_use]
     pub fn is_closed(self) -> bool {
         0b110_0000u32 >> self.0 & 1 != 0
+    }
+
+    /// The name that the same listings print for a persistence template in this state.
+    #[must_use]
+    pub fn template_name(self) -> &'static str {
+        match self.0 {
+            0 => "NONE",
+            1 => "ASSURED",
+            _ => "ERR!",
+        }
     }
 
     /// The name that `/proc/net/ip_vs_conn` and `ipvsadm -Lc` print for a connection of `protocol`.

@@ -54,7 +54,7 @@ impl Control {
             self.ledger.leave(&self.tables, id, destination.id);
             return Err(full);
         }
-        self.write_thresholds(destination.id, settings);
+        self.write_limits(destination.id, settings);
         self.list_changed(id, &next);
         self.idle.remove(&destination.id);
         Ok(())
@@ -83,7 +83,7 @@ impl Control {
         Arc::make_mut(&mut next).destinations[place] = destination;
         config.services.insert(id, next.clone());
         self.put_in_force(config)?;
-        self.write_thresholds(destination.id, settings);
+        self.write_limits(destination.id, settings);
         self.reset_wrr(id, &next);
         Ok(())
     }

@@ -26,9 +26,11 @@ use crate::status::Serving;
 use crate::tables::Tables;
 use localities::Localities;
 use lvsx_core::conn;
-use lvsx_core::generation::live::destination::{COUNTS, FLAGS, HOP, PLACE, TEMPLATES, THRESHOLDS};
+use lvsx_core::generation::live::destination::{
+    COUNTS, FLAGS, HOP, PLACE, TEMPLATES, THRESHOLDS, WEIGHT,
+};
 use lvsx_core::generation::live::tunnel;
-use lvsx_core::generation::{SchedulerKind, TIMEOUT_UDP, live};
+use lvsx_core::generation::{SchedulerKind, TIMEOUT_SCALE, TIMEOUT_UDP, live};
 use lvsx_core::sched::wrr;
 use lvsx_core::state::tcp;
 use lvsx_ipvs::{Errno, ServiceKey};
@@ -103,6 +105,7 @@ impl Control {
                 *ticks = clock.rate.ticks(seconds);
             }
             config.timeouts[TIMEOUT_UDP] = clock.rate.ticks(tcp::UDP_TIMEOUT);
+            config.timeouts[TIMEOUT_SCALE] = clock.rate.ticks(1 << 16);
             for (number, setting) in settings::EXPIRATIONS {
                 let seconds = config.values.of(setting).max(0) as u32;
                 config.timeouts[number] = clock.rate.ticks(seconds);
@@ -290,7 +293,7 @@ impl Control {
         for service in self.config().services.values() {
             self.write_places(service);
             for destination in &service.destinations {
-                self.write_thresholds(destination.id, &destination.settings);
+                self.write_limits(destination.id, &destination.settings);
             }
         }
         for removed in self.config().trash.iter() {
@@ -366,10 +369,11 @@ impl Control {
         }
     }
 
-    /// Tells a destination's live line its thresholds, and settles whether it is overloaded by them (Linux 6.1.187: no
+    /// Tells a destination's live line its weight and its thresholds, and settles whether it is overloaded by them (Linux 6.1.187: no
     /// upper threshold clears the flag, connections at it or above set it, else the rule of an ending connection holds).
-    fn write_thresholds(&self, id: u32, settings: &lvsx_ipvs::DestinationSettings) {
+    fn write_limits(&self, id: u32, settings: &lvsx_ipvs::DestinationSettings) {
         let line = self.live(id);
+        line[WEIGHT].store(settings.weight.into());
         let upper = u64::from(settings.upper_threshold);
         line[THRESHOLDS].store(upper | u64::from(settings.lower_threshold) << 32);
         let counts = line[COUNTS].load();

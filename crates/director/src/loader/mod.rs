@@ -55,7 +55,7 @@ const PINNED: [&str; 15] = [
 const META: usize = 3;
 
 /// The stages with their programs of either hook.
-const STAGES: [(Stage, &str, &str); 23] = [
+const STAGES: [(Stage, &str, &str); 29] = [
     (Stage::Fast, "fast_tc", "fast_xdp"),
     (Stage::Open, "open_tc", "open_xdp"),
     (Stage::Overflow, "overflow_tc", "overflow_xdp"),
@@ -79,6 +79,12 @@ const STAGES: [(Stage, &str, &str); 23] = [
     (Stage::Convert, "convert_tc", "convert_xdp"),
     (Stage::Carry, "carry_tc", "carry_xdp"),
     (Stage::Carry6, "carry6_tc", "carry6_xdp"),
+    (Stage::Template, "template_tc", "template_xdp"),
+    (Stage::Template6, "template6_tc", "template6_xdp"),
+    (Stage::Keep, "keep_tc", "keep_xdp"),
+    (Stage::Keep6, "keep6_tc", "keep6_xdp"),
+    (Stage::Join, "join_tc", "join_xdp"),
+    (Stage::Join6, "join6_tc", "join6_xdp"),
 ];
 
 /// Which time programs go by.

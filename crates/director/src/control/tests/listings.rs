@@ -64,6 +64,8 @@ fn a_connection_is_listed_as_a_kernel_writes_it() {
         epoch: 0,
         state: State::NONE,
         deadline: now.after(CLOCK.rate.ticks(300)),
+        controller: conn::Controller::NONE,
+        timeout: 0,
     };
     assert_eq!(open(&*tables, &want, &new, now), Opened::New);
     let text =
