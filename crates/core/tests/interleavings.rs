@@ -4,11 +4,11 @@
 #![cfg(shuttle)]
 
 use lvsx_core::conn::{
-    self, Control, Controller, Entry, Entry4, Hop, NewEntry, Opened, Peer, WAYS, Want,
+    self, Control, Controller, Controls, Entry, Entry4, Hop, NewEntry, Opened, Peer, WAYS, Want,
 };
 use lvsx_core::env::{Tables, state};
 use lvsx_core::event::Event;
-use lvsx_core::generation::live;
+use lvsx_core::generation::{RootLine, TIMEOUT_SCALE, TIMEOUTS, live};
 use lvsx_core::host::Memory;
 use lvsx_core::state::State;
 use lvsx_core::tick::Tick;
@@ -29,7 +29,6 @@ fn new(id: u32, state: State, deadline: u32) -> NewEntry<Entry4> {
         dest: (100 + id, 80),
         id,
         method: 0,
-        mark: 0,
         input_only: false,
         hop: Hop(0),
         epoch: 0,
@@ -70,12 +69,24 @@ fn advance(memory: &Memory, client: u32) {
 fn check(memory: &Memory) {
     let mut counts = [(0, 0); 4];
     let mut clients = Vec::new();
+    let mut templates = 0;
     let mut heads = [(0, 0, 0); SETS as usize];
     for (index, set) in (0..).zip(&memory.sets) {
         for way in 0..WAYS {
             let control = Control(set.control[way].load());
+            if control.is_template() {
+                templates += 1;
+                let life = Controller::at(index, way as u64, control);
+                let controlled = Controls(set.entry[way].controller().load()).count();
+                assert_eq!(controlled, controlled_by(memory, life), "controlled");
+            }
             if control.is_live() {
                 let entry = &set.entry[way];
+                let controller = Controller(entry.controller().load());
+                assert!(
+                    !controller.is_some() || controller.find::<Entry4, _>(memory).is_some(),
+                    "a template ended before a connection that it controls"
+                );
                 let count = &mut counts[entry.id() as usize];
                 if control.is_active() {
                     count.0 += 1
@@ -97,6 +108,11 @@ fn check(memory: &Memory) {
             }
         }
     }
+    let lines = memory.destinations.iter();
+    let counted: u64 = lines
+        .map(|line| line[live::destination::TEMPLATES].load())
+        .sum();
+    assert_eq!(counted, templates, "templates");
     for (set, head) in memory.sets.iter().zip(heads) {
         let word = set.head.load();
         assert_eq!(word >> 63, 0, "a lock is left");
@@ -111,13 +127,25 @@ fn check(memory: &Memory) {
     }
 }
 
+/// Connections that a template controls.
+fn controlled_by(memory: &Memory, template: Controller) -> u32 {
+    let sets = memory.sets.iter();
+    let ways = sets.flat_map(|set| (0..WAYS).map(move |way| (set, way)));
+    ways.filter(|(set, way)| {
+        Control(set.control[*way].load()).is_live()
+            && set.entry[*way].controller().load() == template.0
+    })
+    .count() as u32
+}
+
 fn explore(
     iterations: usize,
     scenario: impl Fn(Arc<Memory>) -> Vec<thread::JoinHandle<()>> + Send + Sync + 'static,
 ) {
     shuttle::check_random(
         move || {
-            let memory = Arc::new(Memory::new(1, SETS, 1, 4));
+            let memory = Arc::new(Memory::new(4, SETS, 1, 4));
+            configure(&memory);
             for handle in scenario(memory.clone()) {
                 handle.join().unwrap();
             }
@@ -266,5 +294,75 @@ fn a_clock_read_a_moment_ago_breaks_no_lock() {
                 })
             })
             .into()
+    });
+}
+
+/// A generation that knows how long [`conn::LINGER`] is: 7 ticks.
+fn configure(memory: &Memory) {
+    let mut timeouts = [0; TIMEOUTS];
+    timeouts[TIMEOUT_SCALE] = 7 * (1 << 16) / conn::LINGER;
+    let root = RootLine {
+        timeouts: 1,
+        ..RootLine::default()
+    };
+    for (line, words) in root.encode(0, &timeouts).into_iter().enumerate() {
+        for (word, value) in memory.config[line].iter().zip(words) {
+            word.store(value);
+        }
+    }
+    memory.state[state::READ as usize][state::ROOT].store(1 << 32);
+}
+
+/// What is looked for to find the template of all clients.
+fn network(memory: &Memory) -> Want<Entry4> {
+    Want::template(memory.geometry, 6, 0, VIRT)
+}
+
+/// Opens the template to destination `id`.
+fn keep(memory: &Memory, id: u32, deadline: u32) {
+    let new = NewEntry {
+        timeout: 3,
+        ..new(id, State::NONE, deadline)
+    };
+    conn::open(memory, &network(memory), &new, Tick(1));
+}
+
+/// A new connection of the template, if that is found.
+fn join(memory: &Memory, client: u32, now: u32) {
+    let template = conn::find_template(memory, &network(memory), Tick(now));
+    if !template.is_some() || !conn::control::<Entry4, _>(memory, template, Tick(now)) {
+        return;
+    }
+    let new = NewEntry {
+        controller: template,
+        ..new(3, State::SYN_RECV, now + 1)
+    };
+    if conn::open(memory, &want(memory, client), &new, Tick(now)) != Opened::New {
+        conn::release::<Entry4, _>(memory, template);
+    }
+}
+
+#[test]
+fn a_template_lives_as_long_as_its_connections_and_counts_each_once() {
+    explore(20_000, |memory| {
+        keep(&memory, 2, 4);
+        let (a, b, c) = (memory.clone(), memory.clone(), memory);
+        vec![
+            thread::spawn(move || {
+                join(&a, 7, 4);
+                join(&a, 8, 6);
+            }),
+            thread::spawn(move || {
+                join(&b, 7, 5);
+                keep(&b, 1, 9);
+            }),
+            thread::spawn(move || {
+                for now in [5, 7, 9] {
+                    for set in 0..=SETS {
+                        conn::sweep_set::<Entry4, _>(&*c, set, Tick(now));
+                    }
+                }
+            }),
+        ]
     });
 }

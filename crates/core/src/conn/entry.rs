@@ -66,8 +66,6 @@ pub struct NewEntry<E: Entry> {
     pub id: u32,
     /// Forwarding method, by its IPVS number.
     pub method: u8,
-    /// Firewall mark.
-    pub mark: u32,
     /// Whether only the client's packets are expected here (`NOOUTPUT`): all methods but masquerade.
     pub input_only: bool,
     /// The next hop towards the server, if it is known.
@@ -92,7 +90,7 @@ pub struct NewEntry<E: Entry> {
 /// | virt | virtual address, virtual port << 32, destination port << 48 |
 /// | dest | destination address, destination id << 32 (20 bits), method << 52 |
 /// | hops | three words, see [`Hops`] |
-/// | mark | firewall mark by which it was scheduled; of a template its timeout << 32 |
+/// | timeout | of a template the ticks it lives without new connections |
 /// | controller | the template that controls it, 0 for none; of a template what it controls |
 ///
 /// Addresses and ports are raw.
@@ -102,7 +100,7 @@ pub struct Entry4 {
     virt: Word,
     dest: Word,
     hops: Hops,
-    mark: Word,
+    timeout: Word,
     controller: Word,
 }
 
@@ -139,7 +137,11 @@ impl Entry for Entry4 {
         let by_server = (dest & 0xffff_ffff) | virt >> 48 << 32;
         // Servers that answer past the director are known by the virtual end (Linux 6.1).
         let masquerades = bits::is_zero(method_bits(dest) ^ Method::Masquerade as u64);
-        let peer = bits::pick(masquerades & want.from_server, by_server, by_virtual);
+        let peer = bits::pick(
+            masquerades & u64::from(want.from_server),
+            by_server,
+            by_virtual,
+        );
         (key ^ want.key) | (peer ^ want.peer)
     }
 
@@ -154,8 +156,7 @@ impl Entry for Entry4 {
                 | u64::from(new.method & 0xf) << 52,
         );
         self.hops.begin(new.hop, new.epoch, generation);
-        self.mark
-            .poke(u64::from(new.mark) | u64::from(new.timeout) << 32);
+        self.timeout.poke(new.timeout.into());
         self.controller
             .poke(new.controller.0 | want.controls(generation).0);
     }
@@ -204,7 +205,7 @@ impl Entry for Entry4 {
 
     #[inline(always)]
     fn timeout(&self) -> u32 {
-        (self.mark.peek() >> 32) as u32
+        self.timeout.peek() as u32
     }
 
     #[inline(always)]
@@ -236,7 +237,7 @@ pub fn no_entry4() -> Set<Entry4> {
             virt: word(),
             dest: word(),
             hops: Hops::none(),
-            mark: word(),
+            timeout: word(),
             controller: word(),
         }),
     }

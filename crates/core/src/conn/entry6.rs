@@ -15,7 +15,7 @@ use lvsx_platform::{Word, bits};
 /// | ports | client port, virtual port << 16, destination port << 32, protocol << 48 |
 /// | binding | destination id (20 bits), method << 20 |
 /// | hops | three words, see [`Hops`] |
-/// | mark | firewall mark by which it was scheduled; of a template its timeout << 32 |
+/// | timeout | of a template the ticks it lives without new connections |
 /// | controller | the template that controls it, 0 for none; of a template what it controls |
 ///
 /// Addresses and ports are raw. The destination's address is an IPv4 one, in its first four bytes, for a tunnel over IPv4.
@@ -27,7 +27,7 @@ pub struct Entry6 {
     ports: Word,
     binding: Word,
     hops: Hops,
-    mark: Word,
+    timeout: Word,
     controller: Word,
     spare: [Word; 3],
 }
@@ -86,8 +86,8 @@ impl Entry for Entry6 {
         let by_server = (self.dest[0].peek() ^ first)
             | (self.dest[1].peek() ^ second)
             | (ports >> 32 & 0xffff ^ port);
-        let masquerades =
-            bits::is_zero(u64::from(self.method()) ^ Method::Masquerade as u64) & want.from_server;
+        let masquerades = bits::is_zero(u64::from(self.method()) ^ Method::Masquerade as u64)
+            & u64::from(want.from_server);
         client | bits::pick(masquerades, by_server, by_virtual)
     }
 
@@ -105,8 +105,7 @@ impl Entry for Entry6 {
         self.binding
             .poke(u64::from(new.id & 0xf_ffff) | u64::from(new.method & 0xf) << 20);
         self.hops.begin(new.hop, new.epoch, generation);
-        self.mark
-            .poke(u64::from(new.mark) | u64::from(new.timeout) << 32);
+        self.timeout.poke(new.timeout.into());
         self.controller
             .poke(new.controller.0 | want.controls(generation).0);
     }
@@ -156,7 +155,7 @@ impl Entry for Entry6 {
 
     #[inline(always)]
     fn timeout(&self) -> u32 {
-        (self.mark.peek() >> 32) as u32
+        self.timeout.peek() as u32
     }
 
     #[inline(always)]
@@ -187,7 +186,7 @@ pub fn no_entry6() -> Set<Entry6> {
             ports: Word::new(0),
             binding: Word::new(0),
             hops: Hops::none(),
-            mark: Word::new(0),
+            timeout: Word::new(0),
             controller: Word::new(0),
             spare: words(),
         }),

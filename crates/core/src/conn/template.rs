@@ -49,8 +49,15 @@ impl Controller {
     #[inline(always)]
     #[must_use]
     pub fn of<E>(hit: &Hit<'_, E>) -> Self {
-        let generation = u64::from(hit.control.generation());
-        Self(PRESENT | generation << 40 | (hit.way & 7) << 32 | u64::from(hit.index))
+        Self::at(hit.index, hit.way, hit.control)
+    }
+
+    /// The life of the template in this place that `control` is a word of.
+    #[inline(always)]
+    #[must_use]
+    pub fn at(index: u32, way: u64, control: Control) -> Self {
+        let generation = u64::from(control.generation());
+        Self(PRESENT | generation << 40 | (way & 7) << 32 | u64::from(index))
     }
 
     /// Whether there is one.

@@ -21,7 +21,7 @@ pub struct Want<E: Entry> {
     /// The other end.
     pub peer: E::End,
     /// 1 if the packet comes from a server, 0 if from a client, [`TEMPLATE`] for a template.
-    pub(super) from_server: u64,
+    pub(super) from_server: u32,
     /// Hash of the key.
     hash: u64,
     /// The set where the flow is at home.
@@ -66,7 +66,7 @@ impl<E: Entry> Want<E> {
         Self {
             key: E::key(protocol, client),
             peer: E::peer(peer),
-            from_server: u64::from(side == Peer::Server),
+            from_server: u32::from(side == Peer::Server),
             hash,
             home: home(hash, geometry),
         }
@@ -142,13 +142,13 @@ impl<E: Entry> Want<E> {
     #[inline(always)]
     pub(super) fn look(&self) -> u64 {
         // A template's phase has one bit more.
-        Control::wanted(self.tag()) | self.from_server >> 1
+        Control::wanted(self.tag()) | u64::from(self.from_server >> 1)
     }
 
     /// What the entry opened for it controls at first: nothing if it is a template, else 0.
     #[inline(always)]
     pub(super) fn controls(&self, generation: u8) -> Controls {
-        Controls(Controls::none(generation).0 & (self.from_server >> 1).wrapping_neg())
+        Controls(Controls::none(generation).0 & u64::from(self.from_server >> 1).wrapping_neg())
     }
 
     /// The way it takes if that is free, and is looked for in first: its control word and its entry are then fetched at the
@@ -188,7 +188,7 @@ impl<E: Entry> Want<E> {
 }
 
 /// Of `from_server`: a template is looked for, by its virtual end.
-const TEMPLATE: u64 = 2;
+const TEMPLATE: u32 = 2;
 
 /// Home of nothing.
 const NOWHERE: u32 = u32::MAX;

@@ -264,7 +264,6 @@ fn begin<F: Family, P: Packet, E: Env>(packet: &P, env: &E, opening: &mut Openin
     new.dest = (F::address(picked.address), port);
     new.id = picked.id;
     new.method = picked.method;
-    new.mark = service.mark;
     new.timeout = root.ticks(env, service.timeout);
     new.deadline = env.now().after(new.timeout);
     opening.want = wanted(env, &flow, &service);

@@ -5,8 +5,8 @@ use lvsx_core::director::{Verdict, handle};
 use lvsx_core::env::{PORTS, Route, state};
 use lvsx_core::generation::{
     Concern, DestinationLine, Details, IcmpLimits, ROOT_LINES, RootLine, SERVICE_SLOTS,
-    SchedulerKind, ServiceKey, ServiceLine, Settings, TIMEOUT_UDP, TIMEOUTS, Table, filter_bucket,
-    filter_word, live, service_bucket,
+    SchedulerKind, ServiceKey, ServiceLine, Settings, TIMEOUT_SCALE, TIMEOUT_UDP, TIMEOUTS, Table,
+    filter_bucket, filter_word, live, service_bucket,
 };
 use lvsx_core::host::{Frame, Memory, World, raw4};
 use lvsx_core::sched::wrr;
@@ -191,6 +191,7 @@ pub(crate) fn configure(world: &World, scheduler: SchedulerKind, servers: &[Serv
         *ticks = RATE.ticks(seconds);
     }
     timeouts[TIMEOUT_UDP] = RATE.ticks(tcp::UDP_TIMEOUT);
+    timeouts[TIMEOUT_SCALE] = RATE.ticks(1 << 16);
     for (line, words) in root.encode(base, &timeouts).into_iter().enumerate() {
         write(world, base + line as u32, words);
     }
@@ -207,6 +208,15 @@ pub(crate) fn configure(world: &World, scheduler: SchedulerKind, servers: &[Serv
     let state_line = &world.memory.state[state::READ as usize];
     state_line[state::EPOCH].store(1);
     state_line[state::ROOT].store(number << 32 | u64::from(base));
+}
+
+/// Changes the service of generation `number` where it lies.
+pub(crate) fn reshape(world: &World, number: u64, change: impl FnOnce(&mut ServiceLine)) {
+    let base = if number % 2 == 1 { 8 } else { 128 };
+    let block = base + ROOT_LINES + 3;
+    let mut service = ServiceLine::decode(&world.memory.config[block as usize]);
+    change(&mut service);
+    write(world, block, service.encode());
 }
 
 /// A packet to build.

@@ -58,7 +58,6 @@ fn a_connection_is_listed_as_a_kernel_writes_it() {
         dest: raw([10, 2, 0, 1], 53),
         id: 3,
         method: 0,
-        mark: 0,
         input_only: false,
         hop: Hop::default(),
         epoch: 0,
