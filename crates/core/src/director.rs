@@ -256,7 +256,28 @@ fn again<F: Family, P: Packet, E: Env>(
     packet: &P,
     env: &E,
 ) -> Result<(Flow<F>, Crossing), Verdict> {
-    let crossing = Crossing::of(env)?;
+    read_again(packet, env, Crossing::of(env)?)
+}
+
+/// [`again`] for a client's packet: all that open connections.
+#[inline(always)]
+fn clients_again<F: Family, P: Packet, E: Env>(
+    packet: &P,
+    env: &E,
+) -> Result<(Flow<F>, Crossing), Verdict> {
+    let crossing = Crossing {
+        side: Peer::Virtual,
+        ..Crossing::of(env)?
+    };
+    read_again(packet, env, crossing)
+}
+
+#[inline(always)]
+fn read_again<F: Family, P: Packet, E: Env>(
+    packet: &P,
+    env: &E,
+    crossing: Crossing,
+) -> Result<(Flow<F>, Crossing), Verdict> {
     let (header, ports) = reread::<F, P>(packet)?;
     let (source, destination) = F::ends(&header);
     let ends = ((source, ports.source), (destination, ports.destination));

@@ -9,7 +9,7 @@ use super::out::{Bound, bound, send_on};
 use super::persistence::{PERSISTENT, is_one_packet};
 use super::progress::{count_connection, tally, timeout, view};
 use super::verdict::Verdict;
-use super::{Flow, again, reread};
+use super::{Flow, clients_again, reread};
 use crate::conn::{self, Controller, Hop, NewEntry, Opened, Peer, Want};
 use crate::env::Env;
 use crate::event::Event;
@@ -240,7 +240,7 @@ fn prepare_apart<F: Family, P: Packet, E: Env>(packet: &P, env: &E, opening: &mu
 /// What is looked for and written to open a first packet's connection.
 #[inline(always)]
 fn prepare<F: Family, P: Packet, E: Env>(packet: &P, env: &E, opening: &mut Opening<F>) {
-    let Ok((flow, crossing)) = again::<F, P, E>(packet, env) else {
+    let Ok((flow, crossing)) = clients_again::<F, P, E>(packet, env) else {
         return;
     };
     let (Ok(root), Some(line)) = (crossing.root(env), env.config(crossing.picked)) else {
@@ -257,7 +257,7 @@ pub(super) fn send_stage<F: Family, P: Packet, E: Env>(
     env: &E,
     _family: F,
 ) -> Result<Verdict, Verdict> {
-    let (flow, crossing) = again::<F, P, E>(packet, env)?;
+    let (flow, crossing) = clients_again::<F, P, E>(packet, env)?;
     let root = crossing.root(env)?;
     let bound = if crossing.picked == BY_TEMPLATE {
         bound(env, crossing.side)?.0

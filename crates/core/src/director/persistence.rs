@@ -11,7 +11,7 @@ use super::family::Family;
 use super::first::Opening;
 use super::out::{Bound, bound as kept, keep_destination};
 use super::verdict::Verdict;
-use super::{Flow, again};
+use super::{Flow, clients_again};
 use crate::conn::{self, Controller, Entry, Opened, Peer, Want};
 use crate::env::Env;
 use crate::event::Event;
@@ -74,7 +74,7 @@ const ALONE: u64 = 2;
 /// What is looked for to find the client's template.
 #[inline(never)]
 fn seek<F: Family, P: Packet, E: Env>(packet: &P, env: &E, want: &mut Want<F::Entry>) {
-    if let Ok((flow, _)) = again::<F, P, E>(packet, env)
+    if let Ok((flow, _)) = clients_again::<F, P, E>(packet, env)
         && let Ok(block) = service(env)
         && let Some(head) = env.config(block)
     {
@@ -135,7 +135,7 @@ fn serves<F: Family, E: Env>(env: &E, root: &RootLine, template: Controller) -> 
 #[inline(never)]
 fn follow<F: Family, P: Packet, E: Env>(packet: &P, env: &E, template: u64) -> u64 {
     let template = Controller(template);
-    let Ok((flow, _)) = again::<F, P, E>(packet, env) else {
+    let Ok((flow, _)) = clients_again::<F, P, E>(packet, env) else {
         return LOST;
     };
     let Ok(block) = service(env) else {
@@ -238,7 +238,7 @@ pub(super) fn keep_stage<F: Family, P: Packet, E: Env>(
 /// What is written to open the client's template.
 #[inline(never)]
 fn begin<F: Family, P: Packet, E: Env>(packet: &P, env: &E, opening: &mut Opening<F>) {
-    let Ok((flow, crossing)) = again::<F, P, E>(packet, env) else {
+    let Ok((flow, crossing)) = clients_again::<F, P, E>(packet, env) else {
         return;
     };
     let Ok(block) = service(env) else {
@@ -283,12 +283,11 @@ pub(super) fn join_stage<F: Family, P: Packet, E: Env>(
     if want.is_none() {
         return Err(Verdict::drop(Event::DropInconsistent));
     }
-    if new.state == State::ESTABLISHED {
-        conn::assure::<F::Entry, E>(env, new.controller);
-    }
     let opened = conn::open(env, want, new, env.now());
     if opened != Opened::New {
         conn::release::<F::Entry, E>(env, new.controller);
+    } else if new.state == State::ESTABLISHED {
+        conn::assure::<F::Entry, E>(env, new.controller);
     }
     Err(match opened {
         Opened::New => Verdict::next(F::SEND),
@@ -302,7 +301,7 @@ pub(super) fn join_stage<F: Family, P: Packet, E: Env>(
 /// What is written to open the connection that a template controls.
 #[inline(never)]
 fn follow_up<F: Family, P: Packet, E: Env>(packet: &P, env: &E, opening: &mut Opening<F>) {
-    let Ok((flow, crossing)) = again::<F, P, E>(packet, env) else {
+    let Ok((flow, crossing)) = clients_again::<F, P, E>(packet, env) else {
         return;
     };
     let Ok(root) = crossing.root(env) else {
