@@ -146,14 +146,6 @@ fn configured(
         netmask: settings.netmask,
         destinations,
     };
-    for (flag, what) in [
-        (ServiceFlags::PERSISTENT, "persistence"),
-        (ServiceFlags::ONE_PACKET, "one-packet scheduling"),
-    ] {
-        if service.flags.contains(flag) && !old.contains(flag) {
-            tracing::warn!("{key:?}: {what} is kept and listed, but packets do not follow it yet");
-        }
-    }
     refusal::of_service(&service)?;
     Ok(service)
 }
