@@ -355,6 +355,8 @@ fn classify<F: Family, P: Packet, E: Env>(
         Peer::Virtual
     } else if F::concern(root, env, source).is_server {
         Peer::Server
+    } else if F::is_in_prefix(root, env, destination) {
+        Peer::Virtual
     } else if F::next(&head) == F::ICMP {
         // An error may come from any router, and go to a client.
         return Err(Verdict::next(F::RELATE));

@@ -1,9 +1,9 @@
-//! Which addresses concern the director: what goes into the address filters.
+//! Which addresses concern the director: what goes into the address filters, and which prefixes are virtual as a whole.
 
 use crate::addresses::{AddressKind, LocalTable};
 use crate::config::{Config, Marked};
 use crate::generation::{raw_address, raw_address6};
-use lvsx_core::generation::Concern;
+use lvsx_core::generation::{Concern, MOST_PREFIXES};
 use lvsx_ipvs::{Family, MarkRule, Prefix, ServiceKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -15,9 +15,17 @@ pub struct Concerns {
     pub v4: BTreeMap<u32, Concern>,
     /// IPv6.
     pub v6: BTreeMap<[u64; 2], Concern>,
+    /// Prefixes that are virtual as a whole, [`MOST_PREFIXES`] a family at most.
+    pub prefixes: BTreeSet<Prefix>,
 }
 
 impl Concerns {
+    /// Whether anything of IPv6 concerns the director.
+    #[must_use]
+    pub fn has_v6(&self) -> bool {
+        !self.v6.is_empty() || self.prefixes.iter().any(|it| it.family() == Family::V6)
+    }
+
     fn at(&mut self, addr: IpAddr) -> &mut Concern {
         match addr {
             IpAddr::V4(addr) => self.v4.entry(raw_address(addr)).or_default(),
@@ -26,7 +34,7 @@ impl Concerns {
     }
 }
 
-/// Addresses that the filter takes of one prefix which is routed as local: more are too many to be listed.
+/// Addresses that the filter takes of one prefix which is routed as local: of a larger one the prefix is kept.
 const LISTED: u32 = 16_384;
 
 /// What is ours.
@@ -53,10 +61,11 @@ impl Ours<'_> {
         self.any || self.locals.is_local(addr)
     }
 
-    /// The parts of `prefix` that are ours: those that the kernel routes as local, and with `any` the whole if it is small.
+    /// The parts of `prefix` that are ours: those that the kernel routes as local, and with `any` the whole, unless it is
+    /// everything.
     fn within(&self, prefix: Prefix) -> Vec<Prefix> {
         let mut parts = Vec::new();
-        if self.any && size(prefix) <= LISTED {
+        if self.any && prefix.length() > 0 {
             parts.push(prefix);
         }
         for route in &self.locals.0 {
@@ -86,9 +95,9 @@ fn size(prefix: Prefix) -> u32 {
     1u32.checked_shl(bits).unwrap_or(u32::MAX)
 }
 
-/// The addresses of a prefix, the first ones if it is not small.
+/// The addresses of a small prefix.
 fn addresses(prefix: Prefix) -> impl Iterator<Item = IpAddr> {
-    (0..size(prefix).min(LISTED)).map(move |number| match prefix.addr() {
+    (0..size(prefix)).map(move |number| match prefix.addr() {
         IpAddr::V4(first) => IpAddr::V4(Ipv4Addr::from_bits(first.to_bits() | number)),
         IpAddr::V6(first) => IpAddr::V6(Ipv6Addr::from_bits(first.to_bits() | u128::from(number))),
     })
@@ -106,44 +115,75 @@ pub fn of(config: &Config, ours: Ours<'_>) -> Concerns {
     for addr in config.virtual_addresses().filter(|addr| ours.has(*addr)) {
         concerns.at(addr).is_virtual = true;
     }
-    for addr in marked(config, ours) {
+    let reach = reach(config, ours);
+    for addr in reach.listed {
         concerns.at(addr).is_virtual = true;
     }
+    concerns.prefixes = reach.whole;
     for addr in config.masqueraded() {
         concerns.at(addr).is_server = true;
     }
     if !keys().any(|key| key.family() == Family::V4) {
         concerns.v4.clear();
+        concerns.prefixes.retain(|it| it.family() != Family::V4);
     }
     if !keys().any(|key| key.family() == Family::V6) {
         concerns.v6.clear();
+        concerns.prefixes.retain(|it| it.family() != Family::V6);
     }
     concerns
 }
 
+/// The addresses of ours that mark rules lead to services.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// One by one.
+    pub listed: BTreeSet<IpAddr>,
+    /// As prefixes, because they are many.
+    pub whole: BTreeSet<Prefix>,
+}
+
 /// The addresses of ours that mark rules give a mark, in families that have a service by mark.
 #[must_use]
-pub fn marked(config: &Config, ours: Ours<'_>) -> BTreeSet<IpAddr> {
+pub fn reach(config: &Config, ours: Ours<'_>) -> Reach {
     let has_service = |family: &Family| {
         let by_mark = |key| matches!(key, ServiceKey::Mark { family: of, .. } if of == *family);
         config.services.values().any(|service| by_mark(service.key))
     };
-    FAMILIES
-        .into_iter()
-        .filter(has_service)
-        .flat_map(|family| parts(&config.marks, family, ours))
-        .flat_map(addresses)
-        .filter(|addr| ours.has(*addr))
-        .collect()
+    let mut reach = Reach::default();
+    for family in FAMILIES.into_iter().filter(has_service) {
+        let small = parts(&config.marks, family, ours).filter(is_small);
+        let listed = small.flat_map(addresses).filter(|addr| ours.has(*addr));
+        reach.listed.extend(listed);
+        let whole = whole(&config.marks, family, ours);
+        reach.whole.extend(whole.into_iter().take(MOST_PREFIXES));
+    }
+    reach
 }
 
-/// A prefix that a mark rule concerns and that is routed as local, but too large for the filter.
+/// The first prefix beyond those that there is place for: prefixes that a mark rule concerns and that are routed as local,
+/// too large to be listed.
 #[must_use]
-pub fn too_large(marks: &[Marked], ours: Ours<'_>) -> Option<Prefix> {
+pub fn beyond(marks: &[Marked], ours: Ours<'_>) -> Option<Prefix> {
     FAMILIES
         .into_iter()
-        .flat_map(|family| parts(marks, family, ours))
-        .find(|prefix| size(*prefix) > LISTED)
+        .find_map(|family| whole(marks, family, ours).into_iter().nth(MOST_PREFIXES))
+}
+
+/// The large parts that rules concern, without those that lie in another.
+fn whole(marks: &[Marked], family: Family, ours: Ours<'_>) -> BTreeSet<Prefix> {
+    let large: BTreeSet<Prefix> = parts(marks, family, ours)
+        .filter(|part| !is_small(part))
+        .collect();
+    let is_within = |inner: &Prefix, outer: &Prefix| {
+        inner != outer && outer.contains(inner.addr()) && outer.length() <= inner.length()
+    };
+    let is_outermost = |part: &&Prefix| !large.iter().any(|other| is_within(part, other));
+    large.iter().filter(is_outermost).copied().collect()
+}
+
+fn is_small(prefix: &Prefix) -> bool {
+    size(*prefix) <= LISTED
 }
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
@@ -181,8 +221,10 @@ mod tests {
             any,
         };
         let parts = ours.within(prefix.parse().expect("a prefix"));
-        let found: BTreeSet<IpAddr> = parts.into_iter().flat_map(addresses).collect();
-        found.iter().map(ToString::to_string).collect()
+        let (small, large): (Vec<_>, Vec<_>) = parts.into_iter().partition(is_small);
+        let found: BTreeSet<IpAddr> = small.into_iter().flat_map(addresses).collect();
+        let found = found.iter().map(ToString::to_string);
+        found.chain(large.iter().map(ToString::to_string)).collect()
     }
 
     #[test]
@@ -205,6 +247,19 @@ mod tests {
         assert_eq!(within(&locals, false, "0.0.0.0/0").len(), 6);
         assert_eq!(within(&locals, false, "::/0"), ["2001:db8::1"]);
         assert_eq!(within(&locals, true, "203.0.113.7"), ["203.0.113.7"]);
-        assert_eq!(within(&[], true, "10.0.0.0/8"), Vec::<String>::new());
+        assert_eq!(within(&[], true, "10.0.0.0/8"), ["10.0.0.0/8"]);
+        assert_eq!(within(&[], true, "0.0.0.0/0"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn many_addresses_are_one_prefix() {
+        let locals = [("10.0.0.0", 8), ("2001:db8::", 64)];
+        assert_eq!(within(&locals, false, "10.9.0.0/16"), ["10.9.0.0/16"]);
+        assert_eq!(within(&locals, false, "0.0.0.0/0"), ["10.0.0.0/8"]);
+        assert_eq!(within(&locals, false, "::/0"), ["2001:db8::/64"]);
+        assert_eq!(
+            within(&locals, false, "10.9.8.6/31"),
+            ["10.9.8.6", "10.9.8.7"]
+        );
     }
 }

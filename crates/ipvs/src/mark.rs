@@ -67,6 +67,15 @@ impl Prefix {
         self.length
     }
 
+    /// Its address family.
+    #[must_use]
+    pub const fn family(&self) -> Family {
+        match self.addr {
+            IpAddr::V4(_) => Family::V4,
+            IpAddr::V6(_) => Family::V6,
+        }
+    }
+
     /// Whether `addr` lies in it.
     #[must_use]
     pub fn contains(&self, addr: IpAddr) -> bool {

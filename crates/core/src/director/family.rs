@@ -70,6 +70,11 @@ pub(super) trait Family: Sized {
     fn fit(header: &Self::Header, limit: u32, heeds_df: bool, is_aggregate: bool) -> Fit;
 
     fn concern<E: Env>(root: &RootLine, env: &E, address: Self::Address) -> Concern;
+    /// Whether the address is virtual because its whole prefix is.
+    #[inline(always)]
+    fn is_in_prefix<E: Env>(root: &RootLine, env: &E, address: Self::Address) -> bool {
+        root.is_in_prefix(env, Self::IS_WIDE, Self::words(address))
+    }
     fn service<E: Env>(
         root: &RootLine,
         env: &E,

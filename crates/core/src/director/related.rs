@@ -293,7 +293,8 @@ fn error<F: Quoting, P: Packet, E: Env>(
         return Err(Verdict::pass(Event::PassForeignMac));
     }
     let header = F::parse(&head, packet).ok_or(not_ours)?;
-    let aside = if F::concern(root, env, F::ends(&header).1).is_virtual {
+    let to = F::ends(&header).1;
+    let aside = if F::concern(root, env, to).is_virtual || F::is_in_prefix(root, env, to) {
         Verdict::pass(Event::PassProtocol)
     } else {
         not_ours
@@ -331,10 +332,15 @@ fn connection<F: Quoting, P: Packet, E: Env>(
         (Peer::Virtual, destination, source)
     } else {
         let concern = F::concern(root, env, destination.0);
-        if !concern.is_server && !concern.is_virtual {
+        if concern.is_server || concern.is_virtual {
+            (Peer::Server, source, destination)
+        } else if F::is_in_prefix(root, env, source.0) {
+            (Peer::Virtual, destination, source)
+        } else if F::is_in_prefix(root, env, destination.0) {
+            (Peer::Server, source, destination)
+        } else {
             return Err(missed);
         }
-        (Peer::Server, source, destination)
     };
     let want = Want::<F::Entry>::new(F::Entry::geometry(env), protocol, client, peer, side);
     let unknown = if missed.stage() == Stage::Convert {

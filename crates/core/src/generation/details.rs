@@ -63,6 +63,8 @@ pub struct Details {
     pub marks: Run,
     /// Limits of ICMP errors.
     pub icmp: IcmpLimits,
+    /// First of the lines of the prefixes that are virtual as a whole; 0 for none.
+    pub prefixes: u32,
     /// Every setting as it was given; for the director.
     pub values: Values,
 }
@@ -77,7 +79,7 @@ impl Details {
             self.marks.encode(),
             pair(self.icmp.interval, self.icmp.mask),
             pair(self.icmp.a_second, self.icmp.burst),
-            0,
+            u64::from(self.prefixes),
             0,
             0,
             0,
@@ -96,6 +98,7 @@ impl Details {
         Some(Self {
             marks: Run::decode(first[MARKS].peek()),
             icmp: icmp(first),
+            prefixes: first[PREFIXES].peek() as u32,
             values: Values::decode(values),
         })
     }
@@ -103,6 +106,7 @@ impl Details {
 
 const MARKS: usize = 0;
 const ICMP: usize = 1;
+const PREFIXES: usize = 3;
 
 #[inline(always)]
 fn icmp(line: &Line) -> IcmpLimits {
@@ -127,6 +131,15 @@ impl RootLine {
         match self.details(tables) {
             Some(line) if self.kinds.mark_rules => Run::decode(line[MARKS].peek()),
             _ => Run::default(),
+        }
+    }
+
+    /// First line of the prefixes. 0 where the root's [`super::Kinds`] says that there are none.
+    #[inline(always)]
+    pub(super) fn prefixes<T: Tables>(&self, tables: &T) -> u32 {
+        match self.details(tables) {
+            Some(line) if self.kinds.prefixes => line[PREFIXES].peek() as u32,
+            _ => 0,
         }
     }
 

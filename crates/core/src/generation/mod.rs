@@ -4,7 +4,7 @@
 //! root word (number << 32 | line) -> root: filters, services, availability, settings, timeouts, details
 //!                                     |       |         `-> one bit a destination id
 //!                                     |       `-> buckets of (key, block) -> block: head line, one line a destination, a hash table's
-//!                                     `-> buckets of addresses that concern the director
+//!                                     `-> buckets of addresses that concern the director; details: prefixes that do, mark rules
 //! ```
 //!
 //! A packet reads the root word once and everything else through it. A change writes new lines beside the old ones and
@@ -21,6 +21,7 @@ mod filter;
 mod filter6;
 pub mod live;
 mod marks;
+mod prefixes;
 mod root;
 mod service;
 mod settings;
@@ -30,6 +31,7 @@ pub use details::{DETAIL_LINES, Details, IcmpLimits, Run};
 pub use filter::{Concern, FILTER_PROBES, filter_bucket, filter_word};
 pub use filter6::{FILTER6_SLOTS, filter6_bucket, filter6_line};
 pub use marks::{Ends, MARK_RULE_LINES, MOST_MARK_RULES, MarkRule};
+pub use prefixes::{MOST_PREFIXES, PREFIX_LINES, PrefixWords, prefix_lines};
 pub(crate) use root::timeout;
 pub use root::{
     Kinds, ROOT_LINES, RootLine, TIMEOUT_LBLC, TIMEOUT_LBLCR, TIMEOUT_SCALE, TIMEOUT_UDP, TIMEOUTS,

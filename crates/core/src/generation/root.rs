@@ -61,6 +61,8 @@ pub struct Kinds {
     pub one_packet: bool,
     /// There are mark rules.
     pub mark_rules: bool,
+    /// There are prefixes that are virtual as a whole.
+    pub prefixes: bool,
 }
 
 impl Kinds {
@@ -72,6 +74,7 @@ impl Kinds {
             self.persistent,
             self.one_packet,
             self.mark_rules,
+            self.prefixes,
         ];
         (0..)
             .zip(bits)
@@ -87,6 +90,7 @@ impl Kinds {
             persistent: bits >> 3 & 1 != 0,
             one_packet: bits >> 4 & 1 != 0,
             mark_rules: bits >> 5 & 1 != 0,
+            prefixes: bits >> 6 & 1 != 0,
         }
     }
 }

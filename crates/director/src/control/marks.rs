@@ -3,7 +3,7 @@
 use super::Control;
 use crate::concerns;
 use crate::config::Marked;
-use lvsx_core::generation::MOST_MARK_RULES;
+use lvsx_core::generation::{MOST_MARK_RULES, MOST_PREFIXES};
 use lvsx_ipvs::{Errno, MarkEdit, MarkRule, Refused};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,9 +36,10 @@ impl Control {
             );
             return Err(Refused::new(Errno::ENOMEM, why));
         }
-        if let Some(prefix) = concerns::too_large(&marks, self.ours()) {
+        if let Some(prefix) = concerns::beyond(&marks, self.ours()) {
             let why = format!(
-                "{prefix} is routed as local here and has too many addresses to look for; say `to` with a longer prefix"
+                "{prefix} is the {}th large prefix that is routed as local and that rules concern; there is place for {MOST_PREFIXES}: say `to` with one that spans several, or with longer ones",
+                MOST_PREFIXES + 1
             );
             return Err(Refused::new(Errno::EINVAL, why));
         }

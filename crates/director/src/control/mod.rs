@@ -33,7 +33,7 @@ use lvsx_core::generation::live::tunnel;
 use lvsx_core::generation::{SchedulerKind, TIMEOUT_SCALE, TIMEOUT_UDP, live};
 use lvsx_core::sched::wrr;
 use lvsx_core::state::tcp;
-use lvsx_ipvs::{Errno, ServiceKey};
+use lvsx_ipvs::{Errno, Prefix, ServiceKey};
 use lvsx_platform::{Line, Word};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -160,9 +160,10 @@ impl Control {
             return Ok(());
         }
         self.locals = locals;
-        if let Some(prefix) = concerns::too_large(&self.config().marks, self.ours()) {
+        if let Some(prefix) = concerns::beyond(&self.config().marks, self.ours()) {
             tracing::warn!(
-                "{prefix} is routed as local: only the first of its addresses are served by mark"
+                "{prefix} is routed as local, but not served by mark: there is place for {} large prefixes",
+                lvsx_core::generation::MOST_PREFIXES
             );
         }
         let config = self.config().clone();
@@ -172,13 +173,16 @@ impl Control {
         self.put_in_force(config)
     }
 
-    /// The addresses that clients reach services by: those of services, and those that mark rules lead to services.
+    /// The addresses that clients reach services by: those of services, and those that mark rules lead to services; of large
+    /// prefixes the first.
     #[must_use]
     pub fn virtual_addresses(&self) -> BTreeSet<IpAddr> {
         let config = self.config();
+        let reach = concerns::reach(config, self.ours());
         config
             .virtual_addresses()
-            .chain(concerns::marked(config, self.ours()))
+            .chain(reach.listed)
+            .chain(reach.whole.iter().map(Prefix::addr))
             .collect()
     }
 

@@ -2,7 +2,7 @@
 
 use super::slots::slot_line_count;
 use crate::config::{DestinationConfig, Marked, Removed, ServiceConfig};
-use lvsx_core::generation::{self, DestinationLine, ServiceLine};
+use lvsx_core::generation::{self, DestinationLine, PrefixWords, ServiceLine};
 use lvsx_ipvs::{
     DestinationKey, DestinationSettings, Family, ForwardingMethod, MarkChange, MarkRule, Netmask,
     PortRange, Prefix, ServiceFlags, ServiceKey, Tunnel, TunnelType,
@@ -244,14 +244,12 @@ pub(super) fn removed(line: &DestinationLine, service: &ServiceLine) -> Option<R
 /// A mark rule as packets read it.
 pub(super) fn mark_line(marked: &Marked) -> generation::MarkRule {
     let rule = &marked.rule;
-    let prefix = |prefix: Option<Prefix>| {
-        let Some(prefix) = prefix else {
-            return ([0; 2], [0; 2]);
-        };
-        (family_and_words(prefix.addr()).1, mask_words(prefix))
+    let everything = PrefixWords {
+        address: [0; 2],
+        mask: [0; 2],
     };
-    let ((destination, destination_mask), (source, source_mask)) =
-        (prefix(rule.to), prefix(rule.from));
+    let [destination, source] =
+        [rule.to, rule.from].map(|prefix| prefix.map_or(everything, prefix_words));
     let mut name = [0; 16];
     for (byte, letter) in name
         .iter_mut()
@@ -269,10 +267,10 @@ pub(super) fn mark_line(marked: &Marked) -> generation::MarkRule {
         },
         value: rule.change.value,
         mask: rule.change.mask,
-        destination,
-        destination_mask,
-        source,
-        source_mask,
+        destination: destination.address,
+        destination_mask: destination.mask,
+        source: source.address,
+        source_mask: source.mask,
         destination_ports: ports(rule.ports),
         source_ports: ports(rule.from_ports),
         interface_name: words(name),
@@ -287,14 +285,11 @@ pub(super) fn marked(line: &generation::MarkRule) -> Option<Marked> {
         IPV6 => Some(Family::V6),
         _ => return None,
     };
-    let prefix = |address: [u64; 2], mask: [u64; 2]| {
-        let length = mask[0].count_ones() + mask[1].count_ones();
-        if length == 0 && address == [0; 2] {
+    let part = |address: [u64; 2], mask: [u64; 2]| {
+        if (address, mask) == ([0; 2], [0; 2]) {
             return Some(None);
         }
-        let addr = address_of(line.family, address)?;
-        let prefix = Prefix::new(addr, u8::try_from(length).ok()?)?;
-        (mask_words(prefix) == mask).then_some(Some(prefix))
+        prefix(family?, PrefixWords { address, mask }).map(Some)
     };
     let [low, high] = line.interface_name.map(u64::to_ne_bytes);
     let name: Vec<u8> = low
@@ -311,9 +306,9 @@ pub(super) fn marked(line: &generation::MarkRule) -> Option<Marked> {
         },
         family,
         protocol: Some(line.protocol).filter(|protocol| *protocol != 0),
-        to: prefix(line.destination, line.destination_mask)?,
+        to: part(line.destination, line.destination_mask)?,
         ports: ports(line.destination_ports),
-        from: prefix(line.source, line.source_mask)?,
+        from: part(line.source, line.source_mask)?,
         from_ports: ports(line.source_ports),
         interface: Some(name).filter(|name| !name.is_empty()),
     };
@@ -325,6 +320,22 @@ pub(super) fn marked(line: &generation::MarkRule) -> Option<Marked> {
             .filter(|index| *index != NO_INTERFACE),
         rule: rule.checked().ok()?,
     })
+}
+
+/// A prefix as packets read it.
+pub(super) fn prefix_words(prefix: Prefix) -> PrefixWords {
+    PrefixWords {
+        address: raw_words(prefix.addr()),
+        mask: mask_words(prefix),
+    }
+}
+
+/// The prefix that words say. `None`: its mask is none of a prefix.
+pub(super) fn prefix(family: Family, words: PrefixWords) -> Option<Prefix> {
+    let length = words.mask[0].count_ones() + words.mask[1].count_ones();
+    let addr = address_of(family_number(family), words.address)?;
+    let prefix = Prefix::new(addr, u8::try_from(length).ok()?)?;
+    (prefix_words(prefix) == words).then_some(prefix)
 }
 
 /// Index that no interface has.

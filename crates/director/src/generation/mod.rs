@@ -61,6 +61,7 @@ struct Generation {
     blocks: BTreeMap<u32, Extent>,
     trash: Extent,
     marks: Extent,
+    prefixes: Extent,
 }
 
 impl Generation {
@@ -98,6 +99,7 @@ impl Generation {
             self.available(),
             self.trash,
             self.marks,
+            self.prefixes,
         ]
         .into_iter()
         .chain(self.blocks.values().copied())

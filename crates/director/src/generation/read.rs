@@ -1,7 +1,7 @@
 //! Finding the generation in force again: what a director that starts beside living programs reads back.
 
 use super::arena::{Arena, Extent};
-use super::lines::{destination_config, marked, removed, service_config};
+use super::lines::{destination_config, marked, prefix, removed, service_config};
 use super::slots::slot_line_count;
 use super::{Generation, Generations, NOTHING, Readers, extent};
 use crate::concerns::Concerns;
@@ -10,8 +10,9 @@ use crate::tables::Tables;
 use lvsx_core::env::state;
 use lvsx_core::generation::{
     Concern, DestinationLine, Details, MARK_RULE_LINES, MOST_MARK_RULES, MarkRule, NO_GENERATION,
-    ROOT_LINES, RootLine, Run, SERVICE_SLOTS, ServiceLine, TIMEOUTS, filter_word,
+    PREFIX_LINES, ROOT_LINES, RootLine, Run, SERVICE_SLOTS, ServiceLine, TIMEOUTS, filter_word,
 };
+use lvsx_ipvs::{Family, Prefix};
 use lvsx_platform::Line;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -95,6 +96,7 @@ impl<'a> Reader<'a> {
         let (removed, trash) = self.trash(root.trash)?;
         let details = Details::decode(&lines[2..]).ok_or(Damaged("it has no details"))?;
         let (rules, marks) = self.marks(details.marks)?;
+        let (whole, prefixes) = self.prefixes(details.prefixes)?;
         let config = Config {
             services,
             trash: Arc::new(removed),
@@ -123,10 +125,12 @@ impl<'a> Reader<'a> {
             concerns: Concerns {
                 v4: concerns(filter),
                 v6: filter6.iter().flat_map(RootLine::in_filter6).collect(),
+                prefixes: whole,
             },
             blocks,
             trash,
             marks,
+            prefixes,
         })
     }
 
@@ -227,6 +231,27 @@ impl<'a> Reader<'a> {
                 lines: block.lines + head.destinations,
             },
         ))
+    }
+
+    fn prefixes(&mut self, first: u32) -> Result<(BTreeSet<Prefix>, Extent), Damaged> {
+        if first == 0 {
+            return Ok((BTreeSet::new(), NOTHING));
+        }
+        let extent = Extent {
+            first,
+            lines: PREFIX_LINES,
+        };
+        let lines = self.claim(
+            extent,
+            "its prefixes lie outside the arena, or on other lines",
+        )?;
+        let (v4, v6) = lines.split_at(lines.len() / 2);
+        let of = |family, lines: &'a [Line]| {
+            let words = lines.iter().flat_map(RootLine::in_prefix_line);
+            words.map(move |words| prefix(family, words).ok_or(Damaged("a prefix that is none")))
+        };
+        let prefixes = of(Family::V4, v4).chain(of(Family::V6, v6));
+        Ok((prefixes.collect::<Result<_, _>>()?, extent))
     }
 
     fn marks(&mut self, run: Run) -> Result<(Vec<Marked>, Extent), Damaged> {

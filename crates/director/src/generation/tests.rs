@@ -3,7 +3,9 @@
 use super::*;
 use crate::config::{DestinationConfig, Marked, Removed};
 use crate::tables::Capacity;
-use lvsx_core::generation::{Concern, DestinationLine, Ends, SchedulerKind, ServiceLine, Setting};
+use lvsx_core::generation::{
+    Concern, DestinationLine, Ends, Kinds, SchedulerKind, ServiceLine, Setting,
+};
 use lvsx_ipvs::{
     DestinationKey, DestinationSettings, Family, ForwardingMethod, MarkRule, Netmask, ServiceFlags,
     ServiceKey, Tunnel,
@@ -109,6 +111,7 @@ fn mark_rule(number: u16) -> Marked {
         "protocol tcp to 192.0.2.0/24",
         "protocol udp to 2001:db8::/32 from 2001:db8:1::/48",
         "protocol tcp interface eth0",
+        "protocol tcp to 198.18.0.0/15",
     ];
     let rule = format!(
         "mark {number} {} ports {}-{}",
@@ -223,7 +226,34 @@ fn assert_in_force(tables: &Tables, config: &Config, absent: impl Iterator<Item 
         let address = raw_address6(Ipv6Addr::new(0x2001, 0xdb8, 7, 0, 0, 0, 0, number));
         assert_eq!(root.concern6(tables, address), Concern::default());
     }
-    assert_eq!(root.kinds, config.kinds());
+    let kinds = Kinds {
+        prefixes: !expected.prefixes.is_empty(),
+        ..config.kinds()
+    };
+    assert_eq!(root.kinds, kinds);
+    let is_in_prefix = |addr: IpAddr| {
+        let is_wide = addr.is_ipv6();
+        root.is_in_prefix(tables, is_wide, raw_words(addr))
+    };
+    let bounds = expected.prefixes.iter().flat_map(|prefix| {
+        let around: [IpAddr; 3] = match prefix.addr() {
+            IpAddr::V4(first) => {
+                let last = first.to_bits() | u32::MAX >> prefix.length();
+                let around = [first.to_bits(), last, last.wrapping_add(1)];
+                around.map(|bits| Ipv4Addr::from_bits(bits).into())
+            }
+            IpAddr::V6(first) => {
+                let last = first.to_bits() | u128::MAX >> prefix.length();
+                let around = [first.to_bits(), last, last.wrapping_add(1)];
+                around.map(|bits| Ipv6Addr::from_bits(bits).into())
+            }
+        };
+        around
+    });
+    for addr in bounds.chain(["0.0.0.0", "::", "198.18.0.1"].map(|it| it.parse().expect("one"))) {
+        let expected = expected.prefixes.iter().any(|prefix| prefix.contains(addr));
+        assert_eq!(is_in_prefix(addr), expected, "{addr}");
+    }
     for ends in packets() {
         assert_eq!(
             root.mark_of(tables, &ends),

@@ -2,16 +2,20 @@
 
 use super::arena::Extent;
 use super::buckets::{buckets_for, lay_out};
-use super::lines::{destination_line, identity_line, mark_line, service_line, table_key};
+use super::lines::{
+    destination_line, identity_line, mark_line, prefix_words, service_line, table_key,
+};
 use super::slots::slot_lines;
 use super::{Generation, Generations, NOTHING};
 use crate::concerns::Concerns;
 use crate::config::{Config, Removed, ServiceConfig};
 use crate::tables::Tables;
 use lvsx_core::generation::{
-    Concern, Details, FILTER_PROBES, FILTER6_SLOTS, ROOT_LINES, RootLine, Run, SERVICE_PROBES,
-    SERVICE_SLOTS, Table, filter_bucket, filter_word, filter6_bucket, filter6_line, service_bucket,
+    Concern, Details, FILTER_PROBES, FILTER6_SLOTS, Kinds, PREFIX_LINES, ROOT_LINES, RootLine, Run,
+    SERVICE_PROBES, SERVICE_SLOTS, Table, filter_bucket, filter_word, filter6_bucket, filter6_line,
+    prefix_lines, service_bucket,
 };
+use lvsx_ipvs::{Family, Prefix};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -115,7 +119,8 @@ fn next(
             };
             let filter6 = match kept(keep_filter6) {
                 Some(root) => root.filter6,
-                None if concerns.v6.is_empty() => Table::default(),
+                // Not none where there are prefixes: it is what says that IPv6 is served.
+                None if !concerns.has_v6() => Table::default(),
                 None => draft.put_table(&tables.filter6)?,
             };
             let services = match kept(keep_services) {
@@ -149,6 +154,12 @@ fn next(
         }
     };
 
+    let prefixes = match present {
+        Some(present) if present.concerns.prefixes == concerns.prefixes => present.prefixes,
+        _ if concerns.prefixes.is_empty() => NOTHING,
+        _ => draft.put(&prefix_block(&concerns.prefixes))?,
+    };
+
     let line = draft.put(&[[0; WORDS]; ROOT_LINES as usize])?;
     let root = RootLine {
         filter,
@@ -161,7 +172,10 @@ fn next(
         timeouts: line.first + 1,
         trash: trash.first,
         services_count: config.services.len() as u32,
-        kinds: config.kinds(),
+        kinds: Kinds {
+            prefixes: !concerns.prefixes.is_empty(),
+            ..config.kinds()
+        },
     };
     let details = Details {
         marks: Run {
@@ -169,6 +183,7 @@ fn next(
             count: config.marks.len() as u32,
         },
         icmp: config.icmp,
+        prefixes: prefixes.first,
         values: config.values,
     };
     let first = root.encode(line.first, &config.timeouts);
@@ -190,7 +205,17 @@ fn next(
         blocks,
         trash,
         marks,
+        prefixes,
     })
+}
+
+/// The lines of prefixes that are virtual as a whole.
+fn prefix_block(prefixes: &BTreeSet<Prefix>) -> [[u64; WORDS]; PREFIX_LINES as usize] {
+    let of = |family| {
+        let are = prefixes.iter().filter(move |it| it.family() == family);
+        are.map(|it| prefix_words(*it)).collect::<Vec<_>>()
+    };
+    prefix_lines(&of(Family::V4), &of(Family::V6))
 }
 
 /// A service's block: head, then destinations, newest first, then its hash table.

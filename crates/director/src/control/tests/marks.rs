@@ -94,10 +94,7 @@ fn an_interface_is_found_by_name_when_it_is_there() {
 
 #[test]
 fn rules_concern_local_addresses_once_there_is_a_service_by_mark() {
-    let tables = Arc::new(Tables::plain(capacity()));
-    let generations = Generations::none(&tables, Readers::Nobody);
-    let ledger = Ledger::plain(&tables.capacity);
-    let mut control = Control::new(tables, generations, ledger, CLOCK, false).expect("it fits");
+    let mut control = heeding_locals();
     let local = |prefix: [u8; 4], length| LocalRoute {
         prefix: IpAddr::from(prefix),
         length,
@@ -125,10 +122,52 @@ fn rules_concern_local_addresses_once_there_is_a_service_by_mark() {
     assert_eq!(root.marked(&*control.tables, 2, 2), None);
     assert_eq!(root.marked(&*control.tables, 10, 1), None);
     assert_eq!(root.marked(&*control.tables, 2, 0), None);
+}
 
-    let wide = LocalTable(vec![local([10, 0, 0, 0], 8)]);
-    control.set_locals(wide).expect("it fits");
-    let edit = MarkEdit::Add(rule("mark 2 to 10.0.0.0/8"));
-    let refused = control.edit_marks(&[edit]).expect_err("too many addresses");
-    assert!(refused.why.contains("10.0.0.0/8"), "{refused}");
+/// A director to which only what is routed as local is its own.
+fn heeding_locals() -> Control {
+    let tables = Arc::new(Tables::plain(capacity()));
+    let generations = Generations::none(&tables, Readers::Nobody);
+    let ledger = Ledger::plain(&tables.capacity);
+    Control::new(tables, generations, ledger, CLOCK, false).expect("it fits")
+}
+
+#[test]
+fn large_local_prefixes_are_served_whole_and_there_is_place_for_some() {
+    let mut control = heeding_locals();
+    let local = |second: u8| LocalRoute {
+        prefix: IpAddr::from([10, second, 0, 0]),
+        length: 16,
+        kind: AddressKind::Local,
+        interface: 2,
+    };
+    control
+        .set_locals(LocalTable((0..9).map(local).collect()))
+        .expect("it fits");
+    control
+        .new_service(&by_mark(7), &settings("dh"))
+        .expect("a new service");
+    let to = |prefix: &str| MarkEdit::Add(rule(&format!("mark 7 protocol tcp to {prefix}")));
+    let is_ours = |control: &Control, address: [u8; 4]| {
+        let root = RootLine::current(&*control.tables).expect("in force");
+        let words = raw_words(IpAddr::from(address));
+        root.is_in_prefix(&*control.tables, false, words)
+    };
+    assert!(!is_ours(&control, [10, 3, 200, 1]));
+    control.edit_marks(&[to("10.3.0.0/16")]).expect("one");
+    assert!(is_ours(&control, [10, 3, 200, 1]));
+    assert!(!is_ours(&control, [10, 4, 200, 1]));
+    let ends = control.virtual_addresses();
+    assert!(ends.contains(&IpAddr::from([10, 3, 0, 0])), "{ends:?}");
+    let refused = control.edit_marks(&[to("10.0.0.0/8")]).expect_err("nine");
+    assert!(refused.why.contains("10.8.0.0/16"), "{refused}");
+    control
+        .set_locals(LocalTable((0..4).map(local).collect()))
+        .expect("it fits");
+    control.edit_marks(&[to("10.0.0.0/8")]).expect("four");
+    assert!(is_ours(&control, [10, 0, 0, 1]));
+    let mut control = restarted(control);
+    assert!(is_ours(&control, [10, 3, 255, 255]));
+    control.flush().expect("services go");
+    assert!(!is_ours(&control, [10, 0, 0, 1]));
 }
