@@ -39,7 +39,7 @@ mod progress;
 mod related;
 mod verdict;
 
-pub use crossing::{Gateway, gateway};
+pub use crossing::gateway;
 pub use hop::port_of;
 pub use verdict::{Action, MOST_STAGES, Stage, Verdict};
 

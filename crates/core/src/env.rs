@@ -53,9 +53,9 @@ pub trait Env: Tables {
     /// Words of this CPU's own for the packet in hand: what one stage keeps for the next.
     fn scratch(&self) -> Option<&Scratch>;
     /// The next hop towards raw IPv4 address `to`, for a packet that came in by interface `ingress`.
-    fn route4(&self, ingress: u32, to: u32) -> Route<u32>;
+    fn route4(&self, ingress: u32, to: u32) -> Route;
     /// The same towards a raw IPv6 address.
-    fn route6(&self, ingress: u32, to: [u64; 2]) -> Route<[u64; 2]>;
+    fn route6(&self, ingress: u32, to: [u64; 2]) -> Route;
 }
 
 /// What one stage keeps for the next.
@@ -63,7 +63,7 @@ pub type Scratch = [Word; 24];
 
 /// How the kernel would send to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route<A> {
+pub enum Route {
     /// By this interface to this link-layer address (48 bits, raw).
     To {
         /// Interface index.
@@ -75,13 +75,22 @@ pub enum Route<A> {
     Unresolved {
         /// Interface index.
         interface: u32,
-        /// Raw address of the next hop.
-        gateway: A,
+        /// The next hop.
+        gateway: Gateway,
     },
     /// Forwarding is switched off on the interface the packet came in by.
     ForwardingOff,
     /// There is no route.
     None,
+}
+
+/// A next hop that the kernel has to resolve. An IPv4 route may lead by an IPv6 one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// Address family as in `AF_INET` (2) or `AF_INET6` (10).
+    pub family: u8,
+    /// Raw address in two words; an IPv4 address in the first four bytes.
+    pub address: [u64; 2],
 }
 
 /// Layout of a connection table.

@@ -22,6 +22,8 @@ pub struct Frame {
 }
 
 impl Packet for Frame {
+    const RESOLVES: bool = true;
+
     fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
         self.bytes.get(offset..)?.first_chunk()
     }
@@ -249,9 +251,9 @@ pub struct World {
     /// The present moment.
     pub now: Tick,
     /// Next hops by raw destination address.
-    pub routes: Vec<(u32, Route<u32>)>,
+    pub routes: Vec<(u32, Route)>,
     /// The same of IPv6.
-    pub routes6: Vec<([u64; 2], Route<[u64; 2]>)>,
+    pub routes6: Vec<([u64; 2], Route)>,
     /// What one stage keeps for the next.
     pub scratch: Scratch,
 }
@@ -328,14 +330,14 @@ impl Env for World {
         Some(&self.scratch)
     }
 
-    fn route4(&self, _ingress: u32, to: u32) -> Route<u32> {
+    fn route4(&self, _ingress: u32, to: u32) -> Route {
         self.routes
             .iter()
             .find(|(address, _)| *address == to)
             .map_or(Route::None, |(_, route)| *route)
     }
 
-    fn route6(&self, _ingress: u32, to: [u64; 2]) -> Route<[u64; 2]> {
+    fn route6(&self, _ingress: u32, to: [u64; 2]) -> Route {
         self.routes6
             .iter()
             .find(|(address, _)| *address == to)

@@ -2,6 +2,9 @@
 
 /// A packet: its headers byte by byte, room in front, checksums the way its hook keeps them.
 pub trait Packet {
+    /// Whether the hook can send to a next hop whose link-layer address is not known: the kernel resolves it meanwhile.
+    const RESOLVES: bool;
+
     /// `N` bytes from `offset` of the frame, or `None` beyond its end (or beyond what the hook can show).
     fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]>;
 

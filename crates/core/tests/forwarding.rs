@@ -301,10 +301,12 @@ fn a_packet_out_of_time_is_counted_and_its_sender_told() {
 
 #[test]
 fn an_unresolved_neighbour_is_left_to_the_hook_and_an_unknown_route_is_a_drop() {
-    use lvsx_core::env::Route;
-    use lvsx_core::host::raw4;
+    use lvsx_core::env::{Gateway, Route};
     let mut world = world(RoundRobin, &by(3));
-    let gateway = raw4([192, 168, 1, 1]);
+    let gateway = Gateway {
+        family: 2,
+        address: [raw4([192, 168, 1, 1]).into(), 0],
+    };
     world
         .routes
         .retain(|(to, _)| *to != raw4([192, 168, 1, 46]) && *to != raw4([192, 168, 1, 47]));
@@ -322,14 +324,7 @@ fn an_unresolved_neighbour_is_left_to_the_hook_and_an_unknown_route_is_a_drop() 
             verdict.interface(),
             lvsx_core::director::gateway(&world)
         ),
-        (
-            Action::OutUnresolved,
-            9,
-            lvsx_core::director::Gateway {
-                family: 2,
-                address: [gateway.into(), 0]
-            }
-        )
+        (Action::OutUnresolved, 9, gateway)
     );
     let (verdict, _) = to_vip(2, SYN).run(&world);
     assert_eq!(verdict.event(), Event::DropNoRoute);
@@ -474,6 +469,12 @@ fn a_connection_by_a_tunnel_of_the_other_family_outlives_its_route_epoch() {
     }
     let unknown = to_vip(1, SYN).run(&world).0;
     assert_eq!(unknown.event(), Event::DropNoNeighbour);
+    let tunnel = &world.memory.tunnels[0];
+    tunnel[live::tunnel::WAY].store(u64::from(INTERFACE) | 10 << 32);
+    let (unresolved, bytes) = to_vip(1, ACK).run(&world);
+    assert_eq!(unresolved.action(), Action::OutUnresolved);
+    assert_eq!(unresolved.interface(), INTERFACE);
+    assert_eq!(bytes[12..15], [0x86, 0xdd, 0x60], "wrapped all the same");
     let publish = |last| {
         let hop = Hop::new(raw_mac(mac(last)), INTERFACE);
         world.memory.destinations[0][live::destination::HOP].store(hop.0);
@@ -542,6 +543,18 @@ fn where_the_kernel_does_not_forward_the_directors_own_knowledge_of_servers_serv
         to_vip(1, SYN).run(&world).0.event(),
         Event::DropForwardingOff
     );
+    // The way is known, the link-layer address is not.
+    let tunnel = &world.memory.tunnels[0];
+    let gateway = [u64::from(raw4([192, 168, 1, 46])), 0];
+    tunnel[live::tunnel::GATEWAY].store(gateway[0]);
+    tunnel[live::tunnel::WAY].store(u64::from(INTERFACE) | 2 << 32);
+    let (verdict, _) = to_vip(1, SYN).run(&world);
+    assert_eq!(verdict.action(), Action::OutUnresolved);
+    assert_eq!(verdict.interface(), INTERFACE);
+    assert_eq!(verdict.event(), Event::ForwardedUnresolved);
+    let asked = lvsx_core::director::gateway(&world);
+    assert_eq!((asked.family, asked.address), (2, gateway));
+    // So are both.
     let hop = Hop::new(raw_mac(mac(46)), INTERFACE);
     world.memory.destinations[0][live::destination::HOP].store(hop.0);
     let (verdict, bytes) = to_vip(1, SYN).run(&world);

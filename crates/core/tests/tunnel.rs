@@ -197,6 +197,8 @@ fn normalise(packet: &mut [u8]) {
 struct Aggregate(Frame);
 
 impl Packet for Aggregate {
+    const RESOLVES: bool = true;
+
     fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
         self.0.bytes(offset)
     }

@@ -5,7 +5,7 @@ mod support;
 use lvsx_ipvs::Request;
 use serde_json::Value;
 use std::time::{Duration, Instant};
-use support::scene::{Ending, Pings, configure, echo, hosts, service};
+use support::scene::{Ending, Pings, SERVER, configure, echo, hosts, service};
 use support::{Space, in_namespace, ip};
 
 fn status(space: &Space) -> Value {
@@ -144,38 +144,96 @@ fn a_route_by_another_gateway_is_taken() {
 }
 
 #[test]
-fn servers_are_managed_neighbours_and_addresses_set_by_hand_stay() {
+fn a_route_to_nowhere_is_followed_and_its_end_too() {
+    in_namespace(|space| {
+        let (client, server) = hosts();
+        let _lvsd = space.lvsd(&["--mode", "tc", "--connections", "1000"]);
+        configure(&mut space.client());
+        let ending = Ending::new();
+        echo(&server, &ending);
+        let pings = Pings::begin(&client, &ending);
+        pings.wait_for(50);
+        ip(&format!("route add blackhole {SERVER}/32"));
+        wait_until("packets have no route", || {
+            status(space)["events"]["drop-no-route"] != 0
+        });
+        ip(&format!("route del blackhole {SERVER}/32"));
+        pings.wait_for(50);
+        ip(&format!("rule add to {SERVER}/32 blackhole"));
+        let before = status(space)["events"]["drop-no-route"].clone();
+        wait_until("the rule is followed", || {
+            status(space)["events"]["drop-no-route"] != before
+        });
+    });
+}
+
+#[test]
+fn a_server_behind_a_gateway_of_the_other_family_is_reached() {
+    in_namespace(|space| {
+        let (client, server) = hosts();
+        server.run(|| ip("-6 addr add fd00::46/64 dev eth0 nodad"));
+        ip("-6 addr add fd00::49/64 dev eth0 nodad");
+        ip(&format!(
+            "route add {SERVER}/32 via inet6 fd00::46 dev eth0"
+        ));
+        let _lvsd = space.lvsd(&["--mode", "tc", "--connections", "1000"]);
+        configure(&mut space.client());
+        let ending = Ending::new();
+        echo(&server, &ending);
+        let pings = Pings::begin(&client, &ending);
+        pings.wait_for(50);
+        wait_until("the gateway is managed", || {
+            neighbour("fd00::46").contains("managed")
+        });
+    });
+}
+
+/// What the kernel says of a neighbour behind eth0; nothing if it knows none.
+fn neighbour(address: &str) -> String {
+    let output = std::process::Command::new("ip")
+        .args(["neigh", "show", address, "dev", "eth0"])
+        .output();
+    let output = String::from_utf8_lossy(&output.expect("ip runs").stdout).into_owned();
+    output.trim().to_owned()
+}
+
+#[test]
+fn in_tc_a_server_is_resolved_by_its_first_packet_and_managed_from_then_on() {
+    in_namespace(|space| {
+        let (client, server) = hosts();
+        let _lvsd = space.lvsd(&["--mode", "tc", "--connections", "1000"]);
+        configure(&mut space.client());
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(neighbour("192.168.1.46"), "");
+        let ending = Ending::new();
+        echo(&server, &ending);
+        Pings::begin(&client, &ending).wait_for(1);
+        wait_until("the server is managed", || {
+            neighbour("192.168.1.46").contains("managed")
+        });
+        let events = status(space)["events"].clone();
+        assert_eq!(events["drop-no-neighbour"], 0, "{events}");
+        assert_ne!(events["forwarded-unresolved"], 0, "{events}");
+    });
+}
+
+#[test]
+fn in_xdp_servers_are_managed_ahead_and_addresses_set_by_hand_stay() {
     in_namespace(|space| {
         let _hosts = hosts();
         ip("neigh add 192.168.1.200 lladdr 02:00:00:00:00:05 dev eth0 nud permanent");
         ip("route add default via 192.168.1.200");
-        let _lvsd = space.lvsd(&["--connections", "1000"]);
+        let _lvsd = space.lvsd(&["--mode", "xdp", "--connections", "1000"]);
         configure(&mut space.client());
-        let neighbours = || {
-            let output = std::process::Command::new("ip")
-                .args(["neigh", "show", "dev", "eth0"])
-                .output();
-            String::from_utf8_lossy(&output.expect("ip runs").stdout).into_owned()
-        };
-        let line_of = |address: &str| {
-            neighbours()
-                .lines()
-                .find(|line| line.starts_with(&format!("{address} ")))
-                .unwrap_or_default()
-                .to_owned()
-        };
         wait_until("the server is managed", || {
-            let line = line_of("192.168.1.46");
+            let line = neighbour("192.168.1.46");
             line.contains("managed") && line.contains("REACHABLE")
         });
-        assert!(
-            line_of("192.168.1.200").contains("PERMANENT"),
-            "{}",
-            neighbours()
-        );
+        let by_hand = neighbour("192.168.1.200");
+        assert!(by_hand.contains("PERMANENT"), "{by_hand}");
         ip("neigh flush dev eth0");
         wait_until("the server is managed again", || {
-            line_of("192.168.1.46").contains("managed")
+            neighbour("192.168.1.46").contains("managed")
         });
     });
 }

@@ -14,8 +14,8 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::TcContext;
 use core::mem::size_of;
-use lvsx_core::director::{Action, Gateway, Verdict, gateway};
-use lvsx_core::env::Tables;
+use lvsx_core::director::{Action, Verdict, gateway};
+use lvsx_core::env::{Gateway, Tables};
 use lvsx_core::event::Event;
 use lvsx_core::packet::{Packet, Room};
 use lvsx_platform::{load16, store16, store32, store64};
@@ -150,6 +150,8 @@ impl Buffer {
 }
 
 impl Packet for Buffer {
+    const RESOLVES: bool = true;
+
     #[inline(always)]
     fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
         // SAFETY: `at` saw that the bytes lie in the packet; helpers that move it take `&mut self`.

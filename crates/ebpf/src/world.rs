@@ -12,7 +12,7 @@ use aya_ebpf::helpers::generated::{
 use core::ffi::c_void;
 use core::mem::{MaybeUninit, size_of};
 use lvsx_core::conn::{Entry4, Entry6, Set};
-use lvsx_core::env::{Env, Geometry, Route, Scratch, Tables, state};
+use lvsx_core::env::{Env, Gateway, Geometry, Route, Scratch, Tables, state};
 use lvsx_core::event::EVENT_LINES;
 use lvsx_core::tick::Tick;
 use lvsx_platform::{Line, hide};
@@ -191,21 +191,21 @@ impl Env for World {
     }
 
     #[inline(always)]
-    fn route4(&self, ingress: u32, to: u32) -> Route<u32> {
+    fn route4(&self, ingress: u32, to: u32) -> Route {
         let mut lookup = FibLookup::towards4(ingress, to);
-        self.route(&mut lookup, FibLookup::gateway4)
+        self.route(&mut lookup)
     }
 
     #[inline(always)]
-    fn route6(&self, ingress: u32, to: [u64; 2]) -> Route<[u64; 2]> {
+    fn route6(&self, ingress: u32, to: [u64; 2]) -> Route {
         let mut lookup = FibLookup::towards6(ingress, to);
-        self.route(&mut lookup, FibLookup::gateway6)
+        self.route(&mut lookup)
     }
 }
 
 impl World {
     #[inline(always)]
-    fn route<A>(&self, lookup: &mut FibLookup, gateway: impl Fn(&FibLookup) -> A) -> Route<A> {
+    fn route(&self, lookup: &mut FibLookup) -> Route {
         let size = size_of::<bpf_fib_lookup>() as i32;
         // SAFETY: the context is the program's own; the parameters are as large as said and initialised.
         let answer = unsafe { fib_lookup(self.context, lookup.pointer(), size, 0) };
@@ -216,7 +216,7 @@ impl World {
             },
             BPF_FIB_LKUP_RET_NO_NEIGH => Route::Unresolved {
                 interface: lookup.interface(),
-                gateway: gateway(lookup),
+                gateway: lookup.gateway(),
             },
             BPF_FIB_LKUP_RET_FWD_DISABLED => Route::ForwardingOff,
             _ => Route::None,
@@ -285,14 +285,19 @@ impl FibLookup {
         self.read(1) as u32
     }
 
+    /// The next hop, whose family the kernel writes too: an IPv4 route may lead by an IPv6 gateway.
     #[inline(always)]
-    fn gateway4(&self) -> u32 {
-        self.read(4) as u32
-    }
-
-    #[inline(always)]
-    fn gateway6(&self) -> [u64; 2] {
-        [self.read(4), self.read(5)]
+    fn gateway(&self) -> Gateway {
+        let family = self.read(0) as u8;
+        // Behind an IPv4 address may lie what the lookup wrote or did not write.
+        let is_wide = u64::from(family == AF_INET6 as u8).wrapping_neg();
+        Gateway {
+            family,
+            address: [
+                self.read(4) & (is_wide | 0xffff_ffff),
+                self.read(5) & is_wide,
+            ],
+        }
     }
 
     /// Bytes 58 to 63: the next hop's link-layer address.

@@ -56,7 +56,6 @@ pub(crate) fn carry_out(frame: &Frame, world: &World, verdict: Verdict) -> u32 {
         }
         Action::Out => redirect(verdict.interface()) as u32,
         Action::OutUnresolved => {
-            world.count(Event::DropNoNeighbour);
             let gateway = gateway(world);
             let hop = maps::UnresolvedHop {
                 interface: verdict.interface(),
@@ -127,6 +126,8 @@ impl Frame {
 }
 
 impl Packet for Frame {
+    const RESOLVES: bool = false;
+
     #[inline(always)]
     fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
         // SAFETY: `at` saw that the bytes lie in the packet; helpers that move it take `&mut self`.

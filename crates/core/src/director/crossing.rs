@@ -1,8 +1,9 @@
 //! What one stage tells the next.
 
+use super::hop::Way;
 use super::verdict::Verdict;
 use crate::conn::{Controller, Hop, Peer};
-use crate::env::{Env, Scratch};
+use crate::env::{Env, Gateway, Scratch};
 use crate::event::Event;
 use crate::forward::refusal::Refusal;
 use crate::generation::RootLine;
@@ -28,7 +29,8 @@ const HASH: usize = 1;
 const GATEWAY: usize = 2;
 /// Word of the scratch: why the packet is refused, and the MTU that its sender is told << 32.
 const REFUSAL: usize = 4;
-/// Word of the scratch: destination of a packet to be wrapped.
+/// Word of the scratch: destination of a packet to be wrapped, and the interface it leaves by << 32 where the kernel has to
+/// resolve the next hop.
 const DESTINATION: usize = 5;
 /// Word of the scratch: its next hop.
 const HOP: usize = 6;
@@ -122,15 +124,6 @@ pub(super) fn line<E: Env>(env: &E) -> Result<&Scratch, Verdict> {
     env.scratch().ok_or(Verdict::drop(Event::DropInconsistent))
 }
 
-/// A next hop that the kernel has to resolve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gateway {
-    /// Address family as in `AF_INET` (2) or `AF_INET6` (10).
-    pub family: u8,
-    /// Raw address in two words; an IPv4 address in the first four bytes.
-    pub address: [u64; 2],
-}
-
 /// The next hop of a packet that ended in [`super::Action::OutUnresolved`].
 #[inline(always)]
 pub fn gateway<E: Env>(env: &E) -> Gateway {
@@ -206,17 +199,22 @@ pub(super) fn refusal<E: Env>(env: &E) -> Result<(Refusal, u32), Verdict> {
 
 /// Whose tunnel a packet goes into and where it leaves by, for the stage that wraps it.
 #[inline(always)]
-pub(super) fn keep_tunnel<E: Env>(env: &E, id: u32, hop: Hop) {
+pub(super) fn keep_tunnel<E: Env>(env: &E, id: u32, way: Way) {
     if let Some(line) = env.scratch() {
-        line[DESTINATION].poke(id.into());
-        line[HOP].poke(hop.0);
+        line[DESTINATION].poke(u64::from(id) | u64::from(way.interface) << 32);
+        line[HOP].poke(way.hop.0);
     }
 }
 
 #[inline(always)]
-pub(super) fn tunnel<E: Env>(env: &E) -> Result<(u32, Hop), Verdict> {
+pub(super) fn tunnel<E: Env>(env: &E) -> Result<(u32, Way), Verdict> {
     let line = line(env)?;
-    Ok((line[DESTINATION].peek() as u32, Hop(line[HOP].peek())))
+    let word = line[DESTINATION].peek();
+    let way = Way {
+        hop: Hop(line[HOP].peek()),
+        interface: (word >> 32) as u32,
+    };
+    Ok((word as u32, way))
 }
 
 /// The set of the overflow area where the flow's entry was found.

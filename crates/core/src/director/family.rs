@@ -82,7 +82,7 @@ pub(super) trait Family: Sized {
         address: Self::Address,
         port: u16,
     ) -> Option<u32>;
-    fn route<E: Env>(env: &E, ingress: u32, to: Self::Address) -> Route<Self::Address>;
+    fn route<E: Env>(env: &E, ingress: u32, to: Self::Address) -> Route;
     /// What a scheduler may know of a client's packet.
     fn request(header: &Self::Header, port: u16) -> Request;
     /// An address from two raw words, as lines of the arena hold it, and back.
@@ -227,7 +227,7 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn route<E: Env>(env: &E, ingress: u32, to: u32) -> Route<u32> {
+    fn route<E: Env>(env: &E, ingress: u32, to: u32) -> Route {
         env.route4(ingress, to)
     }
 
@@ -418,7 +418,7 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn route<E: Env>(env: &E, ingress: u32, to: [u64; 2]) -> Route<[u64; 2]> {
+    fn route<E: Env>(env: &E, ingress: u32, to: [u64; 2]) -> Route {
         env.route6(ingress, to)
     }
 

@@ -1,12 +1,13 @@
 //! Next hops: where a packet leaves by.
 
-use super::crossing::{Gateway, keep_gateway};
+use super::crossing::keep_gateway;
 use super::family::Family;
 use super::verdict::Verdict;
 use crate::conn::{Hop, Peer};
-use crate::env::{Env, PORT_PROBES, PORTS, Route, state as shared};
+use crate::env::{Env, Gateway, PORT_PROBES, PORTS, Route, state as shared};
 use crate::event::Event;
 use crate::generation::live;
+use crate::generation::live::tunnel;
 use crate::packet::Packet;
 use lvsx_platform::{Line, hide};
 
@@ -23,8 +24,9 @@ pub(super) struct Way {
     pub(super) interface: u32,
 }
 
-/// The next hop towards `to`: to a destination what the director publishes (IPVS needs no forwarding for direct routing and
-/// tunnels, and a kernel that does not forward does not answer programs), else what the kernel says.
+/// The next hop towards `to`: to a destination what the director publishes, else what the kernel says. One that does not
+/// forward does not answer programs, though IPVS needs no forwarding towards destinations: then the way that the director
+/// publishes is the kernel's to resolve.
 #[inline(always)]
 pub(super) fn find_hop<F: Family, P: Packet, E: Env>(
     packet: &P,
@@ -44,34 +46,58 @@ pub(super) fn find_hop<F: Family, P: Packet, E: Env>(
             interface: 0,
         });
     }
-    if side == Peer::Virtual && leads_to_other_family::<F, E>(env, id) {
-        return Err(Verdict::drop(Event::DropNoNeighbour));
-    }
-    match F::route(env, packet.interface(), to) {
-        Route::To { interface, address } => {
-            let (number, _) =
-                port_of(env, interface).ok_or(Verdict::drop(Event::DropUnknownPort))?;
-            Ok(Way {
-                hop: Hop::new(address, number),
-                interface: 0,
-            })
+    let refusal = if side == Peer::Virtual && leads_to_other_family::<F, E>(env, id) {
+        Event::DropNoNeighbour
+    } else {
+        match F::route(env, packet.interface(), to) {
+            Route::To { interface, address } => {
+                let (number, _) =
+                    port_of(env, interface).ok_or(Verdict::drop(Event::DropUnknownPort))?;
+                return Ok(Way {
+                    hop: Hop::new(address, number),
+                    interface: 0,
+                });
+            }
+            Route::Unresolved { interface, gateway } => {
+                keep_gateway(env, gateway)?;
+                return Ok(Way {
+                    hop: Hop(0),
+                    interface,
+                });
+            }
+            Route::ForwardingOff => Event::DropForwardingOff,
+            Route::None => Event::DropNoRoute,
         }
-        Route::Unresolved { interface, gateway } => {
-            keep_gateway(
-                env,
-                Gateway {
-                    family: F::NUMBER,
-                    address: F::words(gateway),
-                },
-            )?;
-            Ok(Way {
-                hop: Hop(0),
-                interface,
-            })
-        }
-        Route::ForwardingOff => Err(Verdict::drop(Event::DropForwardingOff)),
-        Route::None => Err(Verdict::drop(Event::DropNoRoute)),
+    };
+    let refused = Verdict::drop(refusal);
+    if side == Peer::Virtual {
+        return published_way(env, id).ok_or(refused);
     }
+    Err(refused)
+}
+
+/// The way to a destination that the director publishes, for the kernel to resolve. `None`: it knows none, or is just
+/// changing it.
+#[inline(always)]
+fn published_way<E: Env>(env: &E, id: u32) -> Option<Way> {
+    let line = env.tunnel(id)?;
+    let word = line[tunnel::WAY].load();
+    let gateway = Gateway {
+        family: (word >> 32) as u8,
+        address: [
+            line[tunnel::GATEWAY].load(),
+            line[tunnel::GATEWAY + 1].load(),
+        ],
+    };
+    let interface = word as u32;
+    if interface == 0 || line[tunnel::WAY].load() != word {
+        return None;
+    }
+    keep_gateway(env, gateway).ok()?;
+    Some(Way {
+        hop: Hop(0),
+        interface,
+    })
 }
 
 /// The next hop to a destination that the director publishes; perhaps not known. To be read after the route epoch: the

@@ -5,7 +5,7 @@ use super::crossing::{
     refused_of, tunnel,
 };
 use super::family::{Family, V4};
-use super::hop::{Way, find_hop};
+use super::hop::{Way, find_hop, port_of};
 use super::progress::tally_of;
 use super::related::Quoting;
 use super::verdict::Verdict;
@@ -148,7 +148,7 @@ pub(super) fn send_on<F: Family, P: Packet, E: Env>(
             .tunnel(bound.id)
             .ok_or(Verdict::drop(Event::DropInconsistent))?;
         if F::NUMBER != V4::NUMBER || line[live::tunnel::SHAPE].peek() != live::tunnel::PLAIN {
-            keep_tunnel(env, bound.id, way.hop);
+            keep_tunnel(env, bound.id, way);
             return Err(Verdict::next(F::ENCAPSULATE));
         }
         own = line[live::tunnel::SOURCE].peek() as u32;
@@ -234,7 +234,7 @@ pub(super) fn leave<P: Packet, E: Env>(
     way: Way,
 ) -> Result<Verdict, Verdict> {
     if !way.hop.is_known() {
-        return Ok(Verdict::out_unresolved(way.interface));
+        return Ok(Verdict::out_unresolved(way.interface, P::RESOLVES));
     }
     let port = env
         .port(way.hop.port())
@@ -260,7 +260,7 @@ pub(super) fn encapsulate_stage<F: Family, P: Packet, E: Env>(
     _family: F,
 ) -> Result<Verdict, Verdict> {
     let root = Crossing::of(env)?.root(env)?;
-    let (id, hop) = tunnel(env)?;
+    let (id, way) = tunnel(env)?;
     let header = header::<F, P>(packet)?;
     // Only errors come here of ICMP. They have no ports, and are answered by none.
     let is_error = F::protocol(&header) == F::ICMP;
@@ -286,10 +286,12 @@ pub(super) fn encapsulate_stage<F: Family, P: Packet, E: Env>(
     if source | source_low == 0 {
         return Err(Verdict::drop(Event::DropNoRoute));
     }
-    if !hop.is_known() {
-        return Err(Verdict::drop(Event::DropNoNeighbour));
-    }
-    let port = env.port(hop.port()).ok_or(inconsistent)?;
+    let port = if way.hop.is_known() {
+        env.port(way.hop.port())
+    } else {
+        port_of(env, way.interface).map(|(_, port)| port)
+    };
+    let port = port.ok_or(inconsistent)?;
     let mtu = (port[live::port::INTERFACE].peek() >> 32) as u32;
     let outer = if is_ipv6_outside { FIXED6 } else { OUTER4 } as u32;
     let overhead = outer + tunnel.length(packet.is_aggregate());
@@ -309,7 +311,7 @@ pub(super) fn encapsulate_stage<F: Family, P: Packet, E: Env>(
     } else {
         wrap4(packet, &inner, &tunnel, source as u32, server as u32).map_err(unwrappable)?;
     }
-    leave(packet, env, Way { hop, interface: 0 })
+    leave(packet, env, way)
 }
 
 /// Turns a packet into the ICMP error that refuses it, and sends it back where it came from. It was counted as what refused

@@ -262,7 +262,7 @@ pub(super) fn carry_stage<F: Quoting, P: Packet, E: Env>(
     }
     match method {
         Method::Tunnel => {
-            keep_tunnel(env, bound.id, way.hop);
+            keep_tunnel(env, bound.id, way);
             return Err(Verdict::next(F::ENCAPSULATE));
         }
         Method::Masquerade | Method::DirectRouting => {}

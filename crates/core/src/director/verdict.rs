@@ -37,14 +37,15 @@ impl Verdict {
     }
 
     /// It leaves by interface number `interface` towards the next hop in [`super::gateway`], once the kernel knows that one's
-    /// link-layer address.
+    /// link-layer address; where the hook cannot wait for that (`resolves`), it is dropped and counted so.
     #[inline(always)]
-    pub(super) const fn out_unresolved(interface: u32) -> Self {
-        Self(
-            Action::OutUnresolved as u64
-                | (Event::ForwardedUnresolved as u64) << 8
-                | (interface as u64) << 32,
-        )
+    pub(super) const fn out_unresolved(interface: u32, resolves: bool) -> Self {
+        let event = if resolves {
+            Event::ForwardedUnresolved
+        } else {
+            Event::DropNoNeighbour
+        };
+        Self(Action::OutUnresolved as u64 | (event as u64) << 8 | (interface as u64) << 32)
     }
 
     /// What to do.

@@ -43,6 +43,11 @@ pub mod tunnel {
     pub const SERVER: usize = 1;
     /// The director's own address towards it: two words, 0 while unknown.
     pub const SOURCE: usize = 3;
+    /// The next hop's address: two words.
+    pub const GATEWAY: usize = 5;
+    /// Index of the interface that leads to the next hop, 0 for no route, + address family of the next hop << 32. Written as
+    /// 0 before the next hop changes.
+    pub const WAY: usize = 7;
 }
 
 /// Words of a service's live line.

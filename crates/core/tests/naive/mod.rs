@@ -310,6 +310,8 @@ impl Begun {
 }
 
 impl Packet for Begun {
+    const RESOLVES: bool = true;
+
     fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
         self.frame.bytes(offset)
     }

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::concerns::{self, Concerns, Ours};
 use crate::config::{Config, ServiceConfig};
 use crate::generation::{Generations, raw_words};
+use crate::links::facts::Hop;
 use crate::stats::{Counters, Ledger, Rate};
 use crate::status::Serving;
 use crate::tables::Tables;
@@ -203,6 +204,32 @@ impl Control {
             line[tunnel::SERVER].store(far[0]);
             line[tunnel::SERVER + 1].store(far[1]);
             line[tunnel::SHAPE].store(shape(server, &destination.settings.tunnel));
+        }
+    }
+
+    /// Tells the data plane the way to each destination: its next hop, whether or not that one's link-layer address is known.
+    pub fn set_ways(&self, way: impl Fn(IpAddr) -> Option<Hop>) {
+        let destinations = self
+            .config()
+            .services
+            .values()
+            .flat_map(|service| &service.destinations);
+        for destination in destinations {
+            let line = &self.tables.tunnels[destination.id as usize];
+            let (word, gateway) = way(destination.key.addr).map_or((0, [0; 2]), |hop| {
+                let family = family_of(hop.address);
+                let word = u64::from(hop.interface) | family << 32;
+                (word, raw_words(hop.address))
+            });
+            let now = [tunnel::GATEWAY, tunnel::GATEWAY + 1].map(|at| line[at].peek());
+            if line[tunnel::WAY].peek() == word && now == gateway {
+                continue;
+            }
+            // A packet that reads meanwhile sees that it is not to use it.
+            line[tunnel::WAY].store(0);
+            line[tunnel::GATEWAY].store(gateway[0]);
+            line[tunnel::GATEWAY + 1].store(gateway[1]);
+            line[tunnel::WAY].store(word);
         }
     }
 
@@ -420,9 +447,13 @@ impl Control {
 
 /// A tunnel to `server` as the data plane reads it.
 fn shape(server: IpAddr, tunnel: &lvsx_ipvs::Tunnel) -> u64 {
-    let family: u64 = if server.is_ipv4() { 2 } else { 10 };
     u64::from(tunnel.kind.number())
         | (u64::from(tunnel.flags) & 0xff) << 8
         | u64::from(tunnel.port.to_be()) << 16
-        | family << 32
+        | family_of(server) << 32
+}
+
+/// The address family as the data plane says it.
+fn family_of(address: IpAddr) -> u64 {
+    if address.is_ipv4() { 2 } else { 10 }
 }

@@ -240,7 +240,8 @@ impl Daemon {
                 _ = inputs.interrupt.recv() => return Ok(()),
                 Some(request) = inputs.requests.recv() => self.answer(request).await,
                 change = inputs.changes.next() => match change {
-                    Some(Change::Network) => {
+                    Some(change @ (Change::Network | Change::Rules)) => {
+                        self.topology.is_in_doubt |= matches!(change, Change::Rules);
                         look_at.get_or_insert_with(|| tokio::time::Instant::now() + BURST);
                     }
                     Some(change) => self.topology.neighbour_changed(&change, &self.plane.tables, &self.control).await,

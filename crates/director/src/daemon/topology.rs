@@ -3,7 +3,7 @@
 
 use crate::control::Control;
 use crate::links::facts::{Facts, Hop, Way};
-use crate::links::neighbours::Neighbours;
+use crate::links::neighbours::{Begin, Neighbours};
 use crate::links::{Change, Links, ports, served};
 use crate::loader::{AttachError, Attachments, Hook, Plane, detach_filters};
 use crate::options::{Mode, Options};
@@ -29,6 +29,8 @@ pub(super) struct Topology {
     neighbours: Neighbours,
     /// Ways to destinations, as far as they were looked up.
     ways: BTreeMap<IpAddr, Option<Way>>,
+    /// Whether these may be others though no fact changed.
+    pub(super) is_in_doubt: bool,
     /// Services when the network was last looked at.
     services: BTreeSet<ServiceKey>,
     /// Next hops that packets asked for, and when.
@@ -58,6 +60,7 @@ impl Topology {
             facts: Facts::default(),
             neighbours,
             ways: BTreeMap::new(),
+            is_in_doubt: false,
             services: BTreeSet::new(),
             asked: BTreeMap::new(),
             attachments: Attachments::default(),
@@ -122,7 +125,7 @@ impl Topology {
     /// Looks at the whole network again.
     pub(super) async fn look_again(&mut self, plane: &mut Plane, control: &mut Control) {
         match self.links.facts().await {
-            Ok(facts) if facts == self.facts => {}
+            Ok(facts) if facts == self.facts && !self.is_in_doubt => {}
             Ok(facts) => {
                 self.facts = facts;
                 self.network_changed(plane, control).await;
@@ -133,6 +136,7 @@ impl Topology {
 
     async fn network_changed(&mut self, plane: &mut Plane, control: &mut Control) {
         self.ways.clear();
+        self.is_in_doubt = false;
         ports::update(&plane.tables, &self.facts);
         let interfaces = &self.facts.interfaces;
         let by_name = interfaces
@@ -182,6 +186,7 @@ impl Topology {
             }
         }
         control.set_sources(|server| self.ways.get(&server).copied().flatten()?.source);
+        control.set_ways(|server| Some(self.ways.get(&server).copied().flatten()?.hop));
         self.publish_hops(control, &plane.tables);
         let to_servers: BTreeSet<Hop> = self.ways.values().flatten().map(|way| way.hop).collect();
         let managed = if is_serving {
@@ -193,7 +198,11 @@ impl Topology {
             .into_iter()
             .filter(|hop| self.has_neighbours(*hop))
             .collect();
-        for hop in self.neighbours.manage(&managed, Instant::now()) {
+        let begin = match self.options.mode {
+            Mode::Xdp => Begin::Ahead,
+            Mode::Auto | Mode::Tc => Begin::OnceUsed,
+        };
+        for hop in self.neighbours.manage(&managed, begin, Instant::now()) {
             self.links.keep_resolved(hop).await;
         }
 
@@ -260,7 +269,7 @@ impl Topology {
         let (message, is_gone) = match change {
             Change::Neighbour(message) => (message, false),
             Change::NeighbourGone(message) => (message, true),
-            Change::Network => return,
+            Change::Network | Change::Rules => return,
         };
         let consequence = self.neighbours.heard(message, is_gone, Instant::now());
         // Before the epoch moves: whoever sees the new epoch sees the new hops.

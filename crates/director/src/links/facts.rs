@@ -9,6 +9,7 @@ use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A network interface.
@@ -47,7 +48,7 @@ pub enum InterfaceKind {
 }
 
 /// A next hop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hop {
     /// Index of the interface it is reached by.
     pub interface: u32,
@@ -75,6 +76,8 @@ pub struct Facts {
     pub gateways: BTreeSet<Hop>,
     /// Indices of the interfaces that default routes leave by.
     pub default_interfaces: BTreeSet<u32>,
+    /// A digest of all routes to elsewhere: another one means that ways may be others.
+    pub routes: u64,
 }
 
 impl Facts {
@@ -102,7 +105,15 @@ impl Facts {
             RouteType::Local => AddressKind::Local,
             RouteType::Broadcast => AddressKind::Broadcast,
             RouteType::Anycast => AddressKind::Local,
+            RouteType::BlackHole
+            | RouteType::Unreachable
+            | RouteType::Prohibit
+            | RouteType::Throw => {
+                self.routes = self.routes.wrapping_add(digest(route));
+                return;
+            }
             RouteType::Unicast => {
+                self.routes = self.routes.wrapping_add(digest(route));
                 let hops = hops(&route.attributes);
                 if length == 0 {
                     self.default_interfaces
@@ -132,6 +143,27 @@ impl Facts {
             interface,
         });
     }
+}
+
+/// A digest of what decides the ways by a route; how long it lasts, which each router advertisement changes, is not of it.
+fn digest(route: &RouteMessage) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let header = &route.header;
+    u8::from(header.address_family).hash(&mut hasher);
+    u8::from(header.kind).hash(&mut hasher);
+    (header.table, header.destination_prefix_length, header.tos).hash(&mut hasher);
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => (1, ip(address)).hash(&mut hasher),
+            RouteAttribute::PrefSource(address) => (2, ip(address)).hash(&mut hasher),
+            RouteAttribute::Priority(priority) => (3, priority).hash(&mut hasher),
+            RouteAttribute::Table(table) => (4, table).hash(&mut hasher),
+            _ => {}
+        }
+    }
+    interfaces(&route.attributes).for_each(|interface| interface.hash(&mut hasher));
+    hops(&route.attributes).for_each(|hop| hop.hash(&mut hasher));
+    hasher.finish()
 }
 
 /// The interfaces that a route leaves by.

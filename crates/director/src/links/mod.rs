@@ -36,6 +36,8 @@ const GROUPS: [MulticastGroup; 8] = [
 pub enum Change {
     /// Interfaces, addresses, routes or rules: look at all of it again.
     Network,
+    /// The rules that choose among routing tables: ways may be others, though no fact is.
+    Rules,
     /// A neighbour appeared or changed.
     Neighbour(NeighbourMessage),
     /// A neighbour is gone.
@@ -153,6 +155,9 @@ fn change(message: NetlinkMessage<RouteNetlinkMessage>) -> Option<Change> {
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelNeighbour(neighbour)) => {
             Some(Change::NeighbourGone(neighbour))
         }
+        NetlinkPayload::InnerMessage(
+            RouteNetlinkMessage::NewRule(_) | RouteNetlinkMessage::DelRule(_),
+        ) => Some(Change::Rules),
         // Also an overrun: events were lost, so everything is looked at again.
         _ => Some(Change::Network),
     }

@@ -3,6 +3,9 @@
 //! Next hops to servers and gateways are managed neighbours (`NTF_EXT_MANAGED`, Linux 5.16): the kernel resolves them at
 //! once and keeps them fresh. Flushing the table takes the mark away, so it is set again when that is heard of. Clients in
 //! the same network are resolved when a packet to them asks for it.
+//!
+//! Where the hook leaves an unknown next hop to the kernel (tc), the first packet to it resolves it, as in kernel IPVS, and
+//! it is managed from then on: as soon as it appears in the kernel's table.
 
 use super::Links;
 use super::facts::Hop;
@@ -21,12 +24,23 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// What is known of neighbours.
 #[derive(Default)]
 pub struct Neighbours {
-    /// Link-layer addresses.
-    known: BTreeMap<Hop, Vec<u8>>,
+    /// What the kernel's table holds, with link-layer addresses as far as they are known.
+    entries: BTreeMap<Hop, Option<Vec<u8>>>,
     /// Those that somebody set by hand, which are never touched.
     permanent: BTreeSet<Hop>,
+    /// Those to keep resolved once they are in use.
+    awaited: BTreeSet<Hop>,
     /// Those to keep resolved, and when that was last asked for.
     managed: BTreeMap<Hop, Instant>,
+}
+
+/// From when on next hops are kept resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// From now on: the hook loses packets to others.
+    Ahead,
+    /// Once the kernel's table holds them.
+    OnceUsed,
 }
 
 /// What follows from news of a neighbour.
@@ -64,10 +78,19 @@ impl Neighbours {
                 NeighbourState::Failed | NeighbourState::Incomplete | NeighbourState::None
             );
         let address = link_address(message).filter(|_| is_valid);
-        let before = match &address {
-            Some(address) => self.known.insert(hop, address.clone()),
-            None => self.known.remove(&hop),
+        let before = match is_gone {
+            true => self.entries.remove(&hop),
+            false => self.entries.insert(hop, address.clone()),
         };
+        let before = before.flatten();
+        let is_used = !is_gone && !self.permanent.contains(&hop);
+        if is_used && self.awaited.remove(&hop) {
+            self.managed.insert(hop, now);
+            return Consequence {
+                is_elsewhere: false,
+                resolve: Some(hop),
+            };
+        }
         let is_unmarked = is_gone || !is_managed(message);
         let is_due = |last: &&mut Instant| is_unmarked && now - **last >= AGAIN_AFTER;
         let resolve = self.managed.get_mut(&hop).filter(is_due).map(|last| {
@@ -81,22 +104,26 @@ impl Neighbours {
         }
     }
 
-    /// Makes `wanted` the neighbours to keep resolved; those that are new.
-    pub fn manage(&mut self, wanted: &BTreeSet<Hop>, now: Instant) -> Vec<Hop> {
+    /// Makes `wanted` the neighbours to keep resolved; those for which that begins now.
+    pub fn manage(&mut self, wanted: &BTreeSet<Hop>, begin: Begin, now: Instant) -> Vec<Hop> {
         self.managed.retain(|hop, _| wanted.contains(hop));
         let is_new = |hop: &Hop| !self.managed.contains_key(hop) && !self.permanent.contains(hop);
-        let new: Vec<Hop> = wanted.iter().copied().filter(is_new).collect();
+        let begins = |hop: &Hop| begin == Begin::Ahead || self.entries.contains_key(hop);
+        let all = wanted.iter().copied().filter(is_new);
+        let (new, awaited): (Vec<Hop>, Vec<Hop>) = all.partition(begins);
+        self.awaited = awaited.into_iter().collect();
         self.managed.extend(new.iter().map(|hop| (*hop, now)));
         new
     }
 
     /// Managed neighbours without a link-layer address that were last asked for a while ago.
     pub fn unresolved(&mut self, now: Instant) -> Vec<Hop> {
-        let known = &self.known;
+        let entries = &self.entries;
+        let is_unknown = |hop: &Hop| entries.get(hop).is_none_or(Option::is_none);
         let due = self
             .managed
             .iter_mut()
-            .filter(|(hop, last)| !known.contains_key(hop) && now - **last >= AGAIN_AFTER);
+            .filter(|(hop, last)| is_unknown(hop) && now - **last >= AGAIN_AFTER);
         due.map(|(hop, last)| {
             *last = now;
             *hop
@@ -107,7 +134,8 @@ impl Neighbours {
     /// The Ethernet address of `hop`, raw, if it is known.
     #[must_use]
     pub fn address(&self, hop: Hop) -> Option<u64> {
-        let bytes: &[u8; 6] = self.known.get(&hop)?.as_slice().try_into().ok()?;
+        let bytes = self.entries.get(&hop)?.as_ref()?;
+        let bytes: &[u8; 6] = bytes.as_slice().try_into().ok()?;
         let mut word = [0; 8];
         word[..6].copy_from_slice(bytes);
         Some(u64::from_ne_bytes(word))
@@ -232,8 +260,14 @@ mod tests {
     #[test]
     fn a_managed_neighbour_that_was_flushed_is_resolved_again_but_not_endlessly() {
         let (mut neighbours, now) = (Neighbours::default(), Instant::now());
-        assert_eq!(neighbours.manage(&BTreeSet::from([HOP]), now), [HOP]);
-        assert_eq!(neighbours.manage(&BTreeSet::from([HOP]), now), []);
+        assert_eq!(
+            neighbours.manage(&BTreeSet::from([HOP]), Begin::Ahead, now),
+            [HOP]
+        );
+        assert_eq!(
+            neighbours.manage(&BTreeSet::from([HOP]), Begin::Ahead, now),
+            []
+        );
         let later = now + AGAIN_AFTER;
         assert_eq!(
             neighbours
@@ -258,8 +292,27 @@ mod tests {
             false,
             now,
         );
-        assert_eq!(neighbours.manage(&BTreeSet::from([HOP]), now), []);
+        assert_eq!(
+            neighbours.manage(&BTreeSet::from([HOP]), Begin::Ahead, now),
+            []
+        );
         assert!(!neighbours.may_resolve(HOP));
+    }
+
+    #[test]
+    fn what_is_managed_once_used_is_so_when_the_kernel_has_asked_for_it() {
+        let (mut neighbours, now) = (Neighbours::default(), Instant::now());
+        let wanted = BTreeSet::from([HOP]);
+        assert_eq!(neighbours.manage(&wanted, Begin::OnceUsed, now), []);
+        assert_eq!(neighbours.unresolved(now + AGAIN_AFTER), []);
+        let asked = news(None, NeighbourState::Incomplete, false);
+        assert_eq!(neighbours.heard(&asked, false, now).resolve, Some(HOP));
+        assert_eq!(neighbours.heard(&asked, false, now).resolve, None);
+        assert_eq!(neighbours.manage(&wanted, Begin::OnceUsed, now), []);
+        assert_eq!(neighbours.unresolved(now + AGAIN_AFTER), [HOP]);
+        // Not wanted for a while, it is still there.
+        neighbours.manage(&BTreeSet::new(), Begin::OnceUsed, now);
+        assert_eq!(neighbours.manage(&wanted, Begin::OnceUsed, now), [HOP]);
     }
 
     #[test]

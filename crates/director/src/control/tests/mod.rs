@@ -139,11 +139,11 @@ impl Env for Tables {
         None
     }
 
-    fn route4(&self, _ingress: u32, _to: u32) -> Route<u32> {
+    fn route4(&self, _ingress: u32, _to: u32) -> Route {
         Route::None
     }
 
-    fn route6(&self, _ingress: u32, _to: [u64; 2]) -> Route<[u64; 2]> {
+    fn route6(&self, _ingress: u32, _to: [u64; 2]) -> Route {
         Route::None
     }
 }

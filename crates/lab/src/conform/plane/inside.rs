@@ -322,7 +322,7 @@ fn raw(mac: Mac) -> u64 {
 }
 
 /// Next hops by raw IPv4 address; whoever is not among them is behind the gateway.
-fn routes(site: &Site, links: &[u32]) -> Vec<(u32, Route<u32>)> {
+fn routes(site: &Site, links: &[u32]) -> Vec<(u32, Route)> {
     let interface = links.get(usize::from(site.two_armed)).copied().unwrap_or(0);
     let hop = |number: u8| match server(number, site.two_armed, false) {
         IpAddr::V4(address) => Some((
@@ -345,7 +345,7 @@ fn routes(site: &Site, links: &[u32]) -> Vec<(u32, Route<u32>)> {
 }
 
 /// The same of IPv6.
-fn routes6(site: &Site, links: &[u32]) -> Vec<([u64; 2], Route<[u64; 2]>)> {
+fn routes6(site: &Site, links: &[u32]) -> Vec<([u64; 2], Route)> {
     let interface = links.get(usize::from(site.two_armed)).copied().unwrap_or(0);
     let hop = |number: u8| {
         let address = raw_words(server(number, site.two_armed, true));
@@ -367,9 +367,9 @@ struct World<'a> {
     tables: &'a Tables,
     now: Tick,
     /// The last one is for all others.
-    routes: Vec<(u32, Route<u32>)>,
+    routes: Vec<(u32, Route)>,
     /// Likewise.
-    routes6: Vec<([u64; 2], Route<[u64; 2]>)>,
+    routes6: Vec<([u64; 2], Route)>,
     scratch: Scratch,
 }
 
@@ -445,14 +445,14 @@ impl Env for World<'_> {
         Some(&self.scratch)
     }
 
-    fn route6(&self, _ingress: u32, to: [u64; 2]) -> Route<[u64; 2]> {
+    fn route6(&self, _ingress: u32, to: [u64; 2]) -> Route {
         let known = self.routes6.iter().find(|(address, _)| *address == to);
         known
             .or(self.routes6.last())
             .map_or(Route::None, |(_, route)| *route)
     }
 
-    fn route4(&self, _ingress: u32, to: u32) -> Route<u32> {
+    fn route4(&self, _ingress: u32, to: u32) -> Route {
         let known = self.routes.iter().find(|(address, _)| *address == to);
         known
             .or(self.routes.last())
