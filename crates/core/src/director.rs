@@ -456,7 +456,9 @@ fn established<F: Family, P: Packet, E: Env>(
         side,
     };
     let kept = entry.hops().find(side, epoch, generation);
-    if !root.is_available(env, bound.id) {
+    // A removed destination's replies go on to its clients; only its clients' packets end here.
+    let is_available = root.is_available(env, bound.id);
+    if !is_available && side == Peer::Virtual {
         if !root.settings.expire_nodest_conn {
             return Err(Verdict::drop(Event::DropDestinationRemoved));
         }
@@ -466,7 +468,9 @@ fn established<F: Family, P: Packet, E: Env>(
         return Err(Verdict::next(F::OPEN));
     }
     advance(env, root, flow, &hit, bound.id, now).ok_or(Verdict::next(F::OPEN))?;
-    tally(env, flow, bound.id);
+    if is_available {
+        tally(env, flow, bound.id);
+    }
     let way = bound.way(packet, env, flow, kept)?;
     if !kept.is_known() && way.hop.is_known() {
         entry.hops().keep(side, way.hop, epoch, generation);

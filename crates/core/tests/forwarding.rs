@@ -410,6 +410,36 @@ fn packets_of_a_removed_destination_are_dropped_and_go_on_when_it_is_back() {
 }
 
 #[test]
+fn replies_of_a_removed_destination_go_on_and_are_not_counted() {
+    let world = world(RoundRobin, &by(0));
+    // The newest comes first.
+    let chosen = address(&to_vip(1, SYN).run(&world).1, 16);
+    assert_eq!(chosen, [192, 168, 1, 47]);
+    let [stays, goes] = by(0);
+    let removed = Server {
+        is_removed: true,
+        ..goes
+    };
+    configure(&world, RoundRobin, &[stays, removed], 2);
+    let tally = || {
+        let line = &world.memory.tallies[1];
+        (
+            line[live::tally::PACKETS_IN].peek(),
+            line[live::tally::PACKETS_OUT].peek(),
+        )
+    };
+    let before = tally();
+    let (verdict, bytes) = reply((chosen, 80), 1, SYN | ACK).run(&world);
+    assert_eq!(verdict.action(), Action::Out);
+    assert_eq!(address(&bytes, 12), VIP);
+    assert_eq!(tally(), before);
+    assert_eq!(
+        to_vip(1, ACK).run(&world).0.event(),
+        Event::DropDestinationRemoved
+    );
+}
+
+#[test]
 fn a_new_route_epoch_asks_again_for_the_next_hop() {
     use lvsx_core::env::{Route, state};
     use lvsx_core::host::raw4;

@@ -137,15 +137,23 @@ impl Config {
             .collect()
     }
 
-    /// The address of each masqueraded destination, those in the trash too: packets from it may be replies.
-    pub fn masqueraded(&self) -> impl Iterator<Item = IpAddr> {
+    /// Destinations, those in the trash too.
+    fn destinations(&self) -> impl Iterator<Item = &DestinationConfig> {
         let present = self
             .services
             .values()
             .flat_map(|service| &service.destinations);
-        let removed = self.trash.iter().map(|removed| &removed.destination);
-        present
-            .chain(removed)
+        present.chain(self.trash.iter().map(|removed| &removed.destination))
+    }
+
+    /// The address of each destination, those in the trash too.
+    pub fn servers(&self) -> impl Iterator<Item = IpAddr> {
+        self.destinations().map(|destination| destination.key.addr)
+    }
+
+    /// The address of each masqueraded destination, those in the trash too: packets from it may be replies.
+    pub fn masqueraded(&self) -> impl Iterator<Item = IpAddr> {
+        self.destinations()
             .filter(|destination| destination.settings.method == ForwardingMethod::Masquerade)
             .map(|destination| destination.key.addr)
     }

@@ -30,6 +30,8 @@ pub(crate) struct Server {
     pub(crate) method: u8,
     pub(crate) weight: u32,
     pub(crate) upper: u32,
+    /// It is in the trash: its address stays known, and nothing is scheduled to it.
+    pub(crate) is_removed: bool,
 }
 
 pub(crate) fn server(last: u8, weight: u32) -> Server {
@@ -39,6 +41,7 @@ pub(crate) fn server(last: u8, weight: u32) -> Server {
         method: 0,
         weight,
         upper: 0,
+        is_removed: false,
     }
 }
 
@@ -105,7 +108,7 @@ pub(crate) fn configure(world: &World, scheduler: SchedulerKind, servers: &[Serv
         flags: 0,
         address: [u64::from(raw4(VIP)), 0],
         scheduler,
-        destinations: servers.len() as u32,
+        destinations: servers.iter().filter(|server| !server.is_removed).count() as u32,
         timeout: 0,
         netmask: u32::MAX,
         max_weight,
@@ -166,7 +169,9 @@ pub(crate) fn configure(world: &World, scheduler: SchedulerKind, servers: &[Serv
         slots[slot * 2 + 1] = u64::from(block);
     }
     write(world, services, slots);
-    let bits = (0..servers.len()).fold(0u64, |bits, id| bits | 1 << id);
+    let bits = servers.iter().enumerate().fold(0u64, |bits, (id, server)| {
+        bits | u64::from(!server.is_removed) << id
+    });
     write(world, available, [bits, 0, 0, 0, 0, 0, 0, 0]);
     let root = RootLine {
         filter: Table {

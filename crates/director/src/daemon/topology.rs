@@ -172,11 +172,8 @@ impl Topology {
         let config = control.config();
         let is_serving = !config.services.is_empty();
         let virtuals = control.virtual_addresses();
-        let destinations = config
-            .services
-            .values()
-            .flat_map(|service| &service.destinations);
-        let servers: BTreeSet<IpAddr> = destinations.map(|it| it.key.addr).collect();
+        // Removed ones too: their replies go on to clients as long as there are connections.
+        let servers: BTreeSet<IpAddr> = config.servers().collect();
 
         self.ways.retain(|server, _| servers.contains(server));
         for server in servers {
