@@ -371,6 +371,8 @@ fn classify<F: Family, P: Packet, E: Env>(
     if protocol != TCP && protocol != UDP {
         return Err(if protocol == F::ICMP {
             Verdict::next(F::RELATE)
+        } else if lacks_chunk::<F>(&header) {
+            malformed(side)
         } else {
             Verdict::pass(Event::PassProtocol)
         });
@@ -410,6 +412,18 @@ fn malformed(side: Peer) -> Verdict {
         Peer::Server => Verdict::pass(Event::PassNoConnection),
     }
 }
+
+/// Whether it is an SCTP packet too short for a chunk's header: IPVS (Linux 6.1), which reads the first chunk of packets
+/// that open connections, drops these, and passes on others that no service is for.
+#[inline(always)]
+fn lacks_chunk<F: Family>(header: &F::Header) -> bool {
+    F::protocol(header) == SCTP && !F::is_fragment(header) && F::payload(header) < SCTP_LEAST
+}
+
+/// Protocol number of SCTP.
+const SCTP: u8 = 132;
+/// Bytes of its common header and a chunk's (RFC 9260 section 3).
+const SCTP_LEAST: u32 = 12 + 4;
 
 /// Where a packet is rewritten and sent: where its entry was found, or in a stage of its own.
 #[derive(Clone, Copy)]

@@ -440,6 +440,32 @@ fn replies_of_a_removed_destination_go_on_and_are_not_counted() {
 }
 
 #[test]
+fn sctp_too_short_for_a_chunk_is_dropped_and_other_passes() {
+    let world = world(RoundRobin, &by(0));
+    for (payload, event) in [
+        (4, Event::DropMalformed),
+        (7, Event::DropMalformed),
+        (8, Event::PassProtocol),
+        (100, Event::PassProtocol),
+    ] {
+        // Its common header is taken for the eight bytes of UDP's.
+        let packet = Build {
+            protocol: 132,
+            checksum: false,
+            payload,
+            ..to_vip(1, 0)
+        };
+        assert_eq!(packet.run(&world).0.event(), event, "{payload}");
+        let elsewhere = Build {
+            to: (CLIENT, 80),
+            from: ([192, 168, 1, 46], 80),
+            ..packet
+        };
+        assert_eq!(elsewhere.run(&world).0.action(), Action::Pass, "{payload}");
+    }
+}
+
+#[test]
 fn a_new_route_epoch_asks_again_for_the_next_hop() {
     use lvsx_core::env::{Route, state};
     use lvsx_core::host::raw4;
