@@ -20,6 +20,8 @@
 //! - [`relate`]: ICMP errors about packets of connections, which [`carry`] sends on; [`convert`]: those about packets of the
 //!   director's own tunnels.
 //!
+//! - [`raise`]: fragments, which the director's daemon puts together; [`cut`]: packets that it fragments.
+//!
 //! The generation is read once, by `fast`; the others are told which it was, so each verdict belongs to one configuration.
 //! That, the flow's hash and the line of the picked destination are what crosses from one stage to the next
 //! (`Crossing`); each reads the packet's headers anew. Lines are reused only after a grace period, so they outlive all
@@ -31,6 +33,7 @@
 mod crossing;
 mod family;
 mod first;
+mod fragment;
 mod hop;
 mod limits;
 mod out;
@@ -39,7 +42,8 @@ mod progress;
 mod related;
 mod verdict;
 
-pub use crossing::gateway;
+pub use crossing::{Begun, begun, gateway};
+pub use fragment::Datagram;
 pub use hop::port_of;
 pub use verdict::{Action, MOST_STAGES, Stage, Verdict};
 
@@ -110,12 +114,20 @@ stages! {
     relate, relate6: related::relate_stage;
     /// These errors, on their way.
     carry, carry6: related::carry_stage;
+    /// Fragments that concern the director.
+    raise, raise6: fragment::raise_stage;
 }
 
 /// ICMP errors about packets of the director's own tunnels over IPv4. IPVS knows none over IPv6.
 #[inline(always)]
 pub fn convert<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
     conclude(env, related::convert_stage(packet, env))
+}
+
+/// Packets ready to leave that are longer than their way.
+#[inline(always)]
+pub fn cut<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
+    conclude(env, fragment::cut_stage(packet, env))
 }
 
 /// All stages one after another, for planes without tail calls.
@@ -152,6 +164,9 @@ pub fn handle<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
             Stage::Keep6 => keep6(packet, env),
             Stage::Join => join(packet, env),
             Stage::Join6 => join6(packet, env),
+            Stage::Raise => raise(packet, env),
+            Stage::Raise6 => raise6(packet, env),
+            Stage::Cut => cut(packet, env),
         };
         if verdict.action() != Action::Next {
             return verdict;
@@ -378,10 +393,7 @@ fn classify<F: Family, P: Packet, E: Env>(
         });
     }
     if F::is_fragment(&header) {
-        return Err(match side {
-            Peer::Virtual => Verdict::drop(Event::DropFragment),
-            Peer::Server => Verdict::pass(Event::PassNoConnection),
-        });
+        return Err(Verdict::next(F::RAISE));
     }
     let ports = Ports::read(packet, protocol, F::transport(&header), F::payload(&header))
         .ok_or(malformed(side))?;

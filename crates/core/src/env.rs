@@ -147,6 +147,10 @@ pub mod state {
     pub const ICMP_HOSTS: u32 = 6;
     /// Lines of that, a power of two.
     pub const ICMP_HOST_LINES: u32 = 128;
+    /// First line of the datagrams whose fragments are not the director's: see [`crate::director::Datagram`].
+    pub const STRANGERS: u32 = ICMP_HOSTS + ICMP_HOST_LINES;
+    /// Lines of that, a power of two.
+    pub const STRANGER_LINES: u32 = 128;
     /// Number of lines.
-    pub const LINES: u32 = ICMP_HOSTS + ICMP_HOST_LINES;
+    pub const LINES: u32 = STRANGERS + STRANGER_LINES;
 }

@@ -47,7 +47,8 @@ events! {
     PassNoConnection = "pass-no-connection",
     /// Headers shorter or longer than the frame, or lengths that contradict each other.
     DropMalformed = "drop-malformed",
-    /// A fragment to a virtual address.
+    /// A fragment to a virtual address that could not be handed to lvsd: it does not run, or has more than it can read. Also
+    /// one of an ICMP error about IPv6, which IPVS drops.
     DropFragment = "drop-fragment",
     /// Its time to live has run out.
     DropTtlExceeded = "drop-ttl-exceeded",
@@ -77,7 +78,7 @@ events! {
     DropUnknownPort = "drop-unknown-port",
     /// No room in the frame for a tunnel header.
     DropNoHeadroom = "drop-no-headroom",
-    /// Longer than the interface it would leave by can carry.
+    /// Longer than the interface it would leave by can carry, and not to be fragmented.
     DropTooBig = "drop-too-big",
     /// A table refers to something that is not there; never in a healthy director.
     DropInconsistent = "drop-inconsistent",
@@ -93,6 +94,28 @@ events! {
     EvictedEmbryonic = "conn-evicted-embryonic",
     /// An entry went to the overflow area.
     Overflowed = "conn-overflowed",
+    /// A fragment that lvsd took, to put its datagram together.
+    FragmentTaken = "fragment-taken",
+    /// A packet longer than its way, ready to leave, that lvsd took to fragment it.
+    LongTaken = "long-taken",
+    /// A datagram that lvsd put together of fragments; then it is counted as any packet.
+    Reassembled = "reassembled",
+    /// A fragment of a datagram that lvsd found not to be the director's; or one from a real server that could not be handed
+    /// to lvsd. The host's own stack has it.
+    PassFragment = "pass-fragment",
+    /// A packet to be fragmented that could not be handed to lvsd: it does not run, or has more than it can read.
+    DropUncut = "drop-uncut",
+    /// A fragment whose datagram was not complete in time (IPv4 30 s, IPv6 60 s).
+    DropFragmentLate = "drop-fragment-late",
+    /// A fragment that overlaps another, or one of that datagram: all of it is given up.
+    DropFragmentOverlap = "drop-fragment-overlap",
+    /// A fragment that contradicts its datagram (two ends, an empty or a torn part, more than 65,535 bytes, ECN that cannot
+    /// be), or one of that datagram.
+    DropFragmentBroken = "drop-fragment-broken",
+    /// A fragment beyond what lvsd keeps: 4 MiB in all, 1,024 parts of a datagram.
+    DropFragmentRoom = "drop-fragment-room",
+    /// A frame that lvsd could not send: its next hop did not answer in time, or its interface refused it.
+    DropUnsent = "drop-unsent",
 }
 
 /// Lines of eight counters that the events of one CPU take.

@@ -25,6 +25,12 @@ pub trait Packet {
     /// Whether it is a super-frame that the kernel cuts to size before it leaves (GSO).
     fn is_aggregate(&self) -> bool;
 
+    /// Length of the longest fragment that it was put together of, its IP header included; 0: it came whole.
+    #[inline(always)]
+    fn longest_fragment(&self) -> u32 {
+        0
+    }
+
     /// Index of the interface it came in by.
     fn interface(&self) -> u32;
 

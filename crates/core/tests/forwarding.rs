@@ -205,7 +205,7 @@ fn malformed_packets_for_a_virtual_address_are_named_and_dropped() {
     let world = world(RoundRobin, &by(0));
     let whole = to_vip(1, SYN).frame();
     type Damage = fn(&mut Vec<u8>);
-    let broken: [(&str, Damage, Event); 8] = [
+    let broken: [(&str, Damage, Event); 6] = [
         (
             "a TCP header cut short",
             |bytes| bytes.truncate(14 + 20 + 12),
@@ -235,16 +235,6 @@ fn malformed_packets_for_a_virtual_address_are_named_and_dropped() {
             "a TCP data offset beyond the segment",
             |bytes| bytes[46] = 0xf0,
             Event::DropMalformed,
-        ),
-        (
-            "a first fragment",
-            |bytes| bytes[20] = 0x20,
-            Event::DropFragment,
-        ),
-        (
-            "a later fragment",
-            |bytes| bytes[21] = 5,
-            Event::DropFragment,
         ),
     ];
     for (what, damage, event) in broken {
@@ -645,4 +635,54 @@ fn the_sender_of_a_packet_too_long_for_its_way_out_is_told_the_limit() {
 /// Type and code of an ICMP message without IP options.
 fn icmp(bytes: &[u8]) -> Option<(u8, u8)> {
     (bytes[23] == 1).then(|| (bytes[34], bytes[35]))
+}
+
+#[test]
+fn fragments_of_both_sides_are_the_directors_to_put_together() {
+    let world = world(RoundRobin, &by(0));
+    let from_server = reply(([192, 168, 1, 46], 80), 1, ACK);
+    for build in [to_vip(1, SYN), from_server] {
+        for place in [[0x20, 0], [0, 5], [0x20, 5]] {
+            let mut frame = build.frame();
+            frame.bytes[20..22].copy_from_slice(&place);
+            let kept = frame.clone();
+            let verdict = lvsx_core::director::handle(&mut frame, &world);
+            assert_eq!(verdict.action(), Action::Raise, "{place:?}");
+            assert_eq!(frame, kept);
+        }
+    }
+    let total: u64 = Event::ALL
+        .iter()
+        .map(|event| world.memory.counted(*event))
+        .sum();
+    assert_eq!(total, 0, "whoever takes them counts");
+}
+
+#[test]
+fn without_df_a_packet_too_long_for_its_way_is_ready_but_for_its_length() {
+    use lvsx_core::director::{Begun, begun};
+    // (method, bytes that fit, length of what is put in front)
+    for (method, fits, outer) in [(0, 1460, 0), (3, 1460, 0), (2, 1440, 20)] {
+        let world = world(RoundRobin, &by(method));
+        let run = |payload| {
+            let build = Build {
+                payload,
+                ..to_vip(1, SYN)
+            };
+            let mut frame = build.frame();
+            frame.bytes[20] = 0;
+            let verdict = lvsx_core::director::handle(&mut frame, &world);
+            (verdict, frame.bytes)
+        };
+        let (verdict, _) = run(fits);
+        assert_eq!(verdict.action(), Action::Out, "method {method}");
+        let (verdict, bytes) = run(fits + 1);
+        assert_eq!(verdict.action(), Action::Cut, "method {method}");
+        assert_eq!(verdict.interface(), common::INTERFACE);
+        assert_eq!(bytes.len(), 14 + outer + 40 + fits + 1);
+        assert_eq!(bytes[..6], mac(47));
+        assert_eq!(begun(&world), Begun::default());
+        assert_eq!(world.memory.counted(Event::DropTooBig), 0);
+        assert_eq!(world.memory.counted(Event::Opened), 1);
+    }
 }

@@ -14,6 +14,10 @@
 //! | `carry_xdp`, `carry_tc` | tail call | these errors, on their way |
 //! | `convert_xdp`, `convert_tc` | tail call | ICMP errors about packets of the director's tunnels |
 //! | `fast6_xdp`, ... | tail call | the same stages for IPv6 |
+//! | `raise_xdp`, `raise_tc` | tail call | fragments, handed to the director |
+//! | `cut_xdp`, `cut_tc` | tail call | packets longer than their way, handed to the director |
+//! | `give_back` | test run | XDP: lets frames that the director held go on to the host's stack |
+//! | `route` | test run | tells the way to an address |
 //! | `start_hand` | test run | starts the timer that removes expired connections |
 //! | `clock` | test run | tells jiffies, nanoseconds and tick |
 //! | `decap_tc` | a real server's interface | takes the outer header off IP-in-IP packets |
@@ -25,11 +29,13 @@
 mod decap;
 mod hand;
 mod maps;
+mod take;
 mod tc;
 mod window;
 mod world;
 mod xdp;
 
+use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_UNSPEC};
 use aya_ebpf::helpers::generated::{bpf_redirect, bpf_tail_call};
 use aya_ebpf::macros::{classifier, xdp};
@@ -39,24 +45,25 @@ use lvsx_core::director::{self, Stage};
 
 /// A program of either hook for a stage of the core's.
 macro_rules! stages {
-    ($($stage:ident: $xdp:ident, $tc:ident;)*) => {$(
+    ($end:ident: $($stage:ident: $xdp:ident, $tc:ident;)*) => {$(
         #[xdp]
         fn $xdp(context: XdpContext) -> u32 {
             let (mut packet, world) = xdp::view(&context);
             let verdict = director::$stage(&mut packet, &world);
-            xdp::carry_out(&packet, &world, verdict)
+            xdp::$end(&packet, &world, verdict)
         }
 
         #[classifier]
         fn $tc(context: TcContext) -> i32 {
             let (mut packet, world) = tc::view(&context);
             let verdict = director::$stage(&mut packet, &world);
-            tc::carry_out(&packet, &world, verdict)
+            tc::$end(&packet, &world, verdict)
         }
     )*};
 }
 
 stages! {
+    carry_out:
     fast: fast_xdp, fast_tc;
     open: open_xdp, open_tc;
     overflow: overflow_xdp, overflow_tc;
@@ -86,6 +93,24 @@ stages! {
     keep6: keep6_xdp, keep6_tc;
     join: join_xdp, join_tc;
     join6: join6_xdp, join6_tc;
+}
+
+stages! {
+    hand_over:
+    raise: raise_xdp, raise_tc;
+    raise6: raise6_xdp, raise6_tc;
+    cut: cut_xdp, cut_tc;
+}
+
+#[xdp]
+fn give_back(_context: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+#[classifier]
+fn route(context: TcContext) -> i32 {
+    tc::tell_route(&context);
+    TC_ACT_OK
 }
 
 #[classifier]
@@ -148,6 +173,9 @@ fn tail_call(context: *mut c_void, programs: *mut c_void, stage: Stage) {
             Stage::Keep6 => bpf_tail_call(context, programs, Stage::Keep6 as u32),
             Stage::Join => bpf_tail_call(context, programs, Stage::Join as u32),
             Stage::Join6 => bpf_tail_call(context, programs, Stage::Join6 as u32),
+            Stage::Raise => bpf_tail_call(context, programs, Stage::Raise as u32),
+            Stage::Raise6 => bpf_tail_call(context, programs, Stage::Raise6 as u32),
+            Stage::Cut => bpf_tail_call(context, programs, Stage::Cut as u32),
         }
     };
 }

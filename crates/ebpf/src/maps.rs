@@ -3,7 +3,7 @@
 //! Numbers of entries given here are small: whoever loads the object sets the real ones.
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, bpf_timer};
-use aya_ebpf::btf_maps::{Array, PerCpuArray, ProgramArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, PerCpuArray, PerfEventByteArray, ProgramArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 
 const MMAP: usize = BPF_F_MMAPABLE as usize;
@@ -60,6 +60,21 @@ pub(crate) struct UnresolvedHop {
 
 #[btf_map]
 pub(crate) static UNRESOLVED: RingBuf<UnresolvedHop, 65536> = RingBuf::new();
+
+/// What stands before a packet handed to the director: what is to be done, the interface, the begun checksum.
+#[repr(C)]
+pub(crate) struct Taken {
+    /// 0: a fragment that came in by the interface. 1: a packet to be fragmented, which leaves by it.
+    pub(crate) is_long: u32,
+    pub(crate) interface: u32,
+    pub(crate) length: u32,
+    /// Where what the begun checksum covers begins << 16, where it lies; 0: there is none.
+    pub(crate) begun: u32,
+}
+
+/// Packets handed to the director, behind what is said of them.
+#[btf_map]
+pub(crate) static TAKEN: PerfEventByteArray = PerfEventByteArray::new();
 
 #[btf_map]
 pub(crate) static JUMP_XDP: ProgramArray<64> = ProgramArray::new();

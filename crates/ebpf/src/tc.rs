@@ -3,7 +3,7 @@
 use crate::window::window;
 use crate::world::{World, now};
 use crate::xdp::sum_of;
-use crate::{maps, redirect, tail_call};
+use crate::{maps, redirect, tail_call, take};
 use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use aya_ebpf::bindings::{
     __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_redir_neigh,
@@ -18,6 +18,7 @@ use lvsx_core::director::{Action, Verdict, gateway};
 use lvsx_core::env::{Gateway, Tables};
 use lvsx_core::event::Event;
 use lvsx_core::packet::{Packet, Room};
+use lvsx_core::wire::{word32, word64};
 use lvsx_platform::{load16, store16, store32, store64};
 
 /// Headers that must lie in the buffer's linear part: Ethernet, IPv4 with options, TCP.
@@ -81,8 +82,47 @@ pub(crate) fn carry_out(buffer: &Buffer, world: &World, verdict: Verdict) -> i32
             world.count(Event::DropTailCall);
             TC_ACT_SHOT
         }
+        // Stages that end so have carried it out: `hand_over`.
+        Action::Raise | Action::Cut => TC_ACT_SHOT,
     }
 }
+
+/// What the verdict of a stage means that may hand the packet to the director.
+#[inline(always)]
+pub(crate) fn hand_over(buffer: &Buffer, world: &World, verdict: Verdict) -> i32 {
+    if take::hand_over(world, verdict, buffer.interface, buffer.length) {
+        return TC_ACT_UNSPEC;
+    }
+    carry_out(buffer, world, verdict)
+}
+
+/// Reads an address family (4 bytes), an interface that a packet came in by (4) and a raw address (16), and writes the way to
+/// that address in their place: its kind, the interface it leaves by, the next hop.
+#[inline(always)]
+pub(crate) fn tell_route(context: &TcContext) {
+    let (mut packet, world) = view(context);
+    let Some(question) = packet.bytes::<24>(0) else {
+        return;
+    };
+    let (family, ingress) = (word32(question, 0), word32(question, 4));
+    let to = [word64(question, 8), word64(question, 16)];
+    let answer = if family == AF_INET {
+        world.told4(ingress, to[0] as u32)
+    } else {
+        world.told6(ingress, to)
+    };
+    if let Some(bytes) = packet.bytes_mut::<8>(0) {
+        store64(bytes, answer.kind | u64::from(answer.interface) << 32);
+    }
+    if let Some(bytes) = packet.bytes_mut::<8>(8) {
+        store64(bytes, answer.hop[0]);
+    }
+    if let Some(bytes) = packet.bytes_mut::<8>(16) {
+        store64(bytes, answer.hop[1]);
+    }
+}
+
+const AF_INET: u32 = 2;
 
 /// Sends a packet out by way of the kernel's neighbour table, which resolves the next hop and queues meanwhile.
 #[inline(always)]

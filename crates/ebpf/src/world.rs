@@ -2,8 +2,8 @@
 
 use crate::maps;
 use aya_ebpf::bindings::{
-    BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
-    bpf_fib_lookup,
+    BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH,
+    BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup,
 };
 use aya_ebpf::helpers::generated::{
     bpf_fib_lookup as fib_lookup, bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_jiffies64,
@@ -203,14 +203,54 @@ impl Env for World {
     }
 }
 
+/// A way as the program `route` tells it.
+pub(crate) struct Told {
+    /// 0 to a link-layer address, 1 to a next hop that is not resolved, of address family << 8, 2 forwarding is off, 3 no way.
+    pub(crate) kind: u64,
+    pub(crate) interface: u32,
+    /// The link-layer address, or the next hop's raw address.
+    pub(crate) hop: [u64; 2],
+}
+
+impl Told {
+    #[inline(always)]
+    fn of(route: Route) -> Self {
+        let (kind, interface, hop) = match route {
+            Route::To { interface, address } => (0, interface, [address, 0]),
+            Route::Unresolved { interface, gateway } => {
+                let family = u64::from(gateway.family) << 8;
+                (1 | family, interface, gateway.address)
+            }
+            Route::ForwardingOff => (2, 0, [0; 2]),
+            Route::None => (3, 0, [0; 2]),
+        };
+        Self {
+            kind,
+            interface,
+            hop,
+        }
+    }
+}
+
 impl World {
+    #[inline(always)]
+    pub(crate) fn told4(&self, ingress: u32, to: u32) -> Told {
+        Told::of(self.route4(ingress, to))
+    }
+
+    #[inline(always)]
+    pub(crate) fn told6(&self, ingress: u32, to: [u64; 2]) -> Told {
+        Told::of(self.route6(ingress, to))
+    }
+
     #[inline(always)]
     fn route(&self, lookup: &mut FibLookup) -> Route {
         let size = size_of::<bpf_fib_lookup>() as i32;
         // SAFETY: the context is the program's own; the parameters are as large as said and initialised.
         let answer = unsafe { fib_lookup(self.context, lookup.pointer(), size, 0) };
         match answer as u32 {
-            BPF_FIB_LKUP_RET_SUCCESS => Route::To {
+            // Under tc the kernel also says whether the packet fits the way that it found.
+            BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_FRAG_NEEDED => Route::To {
                 interface: lookup.interface(),
                 address: lookup.link_address(),
             },

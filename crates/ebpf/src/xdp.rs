@@ -2,7 +2,7 @@
 
 use crate::window::window;
 use crate::world::World;
-use crate::{maps, redirect, tail_call};
+use crate::{maps, redirect, tail_call, take};
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{
@@ -75,7 +75,18 @@ pub(crate) fn carry_out(frame: &Frame, world: &World, verdict: Verdict) -> u32 {
             world.count(Event::DropTailCall);
             XDP_DROP
         }
+        // Stages that end so have carried it out: `hand_over`.
+        Action::Raise | Action::Cut => XDP_DROP,
     }
+}
+
+/// What the verdict of a stage means that may hand the packet to the director.
+#[inline(always)]
+pub(crate) fn hand_over(frame: &Frame, world: &World, verdict: Verdict) -> u32 {
+    if take::hand_over(world, verdict, frame.interface, frame.len()) {
+        return XDP_PASS;
+    }
+    carry_out(frame, world, verdict)
 }
 
 /// Whether frames sent back by the interface they came in by leave at once.

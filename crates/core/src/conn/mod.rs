@@ -46,4 +46,5 @@ pub use sweep::{pass_by, remove, sweep_set};
 pub use template::{
     Controller, Controls, LINGER, assure, control, find_template, release, renew, retire,
 };
+pub(crate) use want::mix;
 pub use want::{Peer, Want};

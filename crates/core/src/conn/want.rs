@@ -213,7 +213,7 @@ fn range(x: u64, n: u32) -> u32 {
 
 /// Mixes two words into a hash all of whose bits are good.
 #[inline(always)]
-pub(super) fn mix(key: u64, seed: u64) -> u64 {
+pub(crate) fn mix(key: u64, seed: u64) -> u64 {
     let mut x = (key ^ seed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     x ^= x >> 32;
     x = x.wrapping_mul(0xD6E8_FEB8_6659_FD93);

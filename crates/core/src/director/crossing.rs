@@ -84,6 +84,12 @@ pub(super) fn controller<E: Env>(env: &E) -> Result<Controller, Verdict> {
     Ok(Controller(line(env)?[CONTROLLER].peek()))
 }
 
+/// Word of the scratch: the interface by which a packet to be fragmented leaves, and how far from its end its transport header
+/// begins << 32.
+const CUT: usize = 18;
+/// Word of the scratch: where in that header its checksum lies, 0 if there is none.
+const CUT_CHECKSUM: usize = 19;
+
 /// No destination.
 pub(super) const NO_DESTINATION: u32 = u32::MAX;
 
@@ -228,4 +234,62 @@ pub(super) fn keep_set<E: Env>(env: &E, index: u32) {
 #[inline(always)]
 pub(super) fn set<E: Env>(env: &E) -> Result<u32, Verdict> {
     Ok(line(env)?[SET].peek() as u32)
+}
+
+/// Where the transport header of a packet to be fragmented begins, as a distance from the frame's end, and where in it its
+/// checksum lies (0: nowhere).
+#[inline(always)]
+pub(super) fn keep_transport<E: Env>(env: &E, from_end: u32, checksum: usize) {
+    if let Some(line) = env.scratch() {
+        line[CUT].poke(u64::from(from_end) << 32);
+        line[CUT_CHECKSUM].poke(checksum as u64);
+    }
+}
+
+/// By which interface it leaves.
+#[inline(always)]
+pub(super) fn keep_leaving<E: Env>(env: &E, interface: u32) {
+    if let Some(line) = env.scratch() {
+        line[CUT].poke(line[CUT].peek() >> 32 << 32 | u64::from(interface));
+    }
+}
+
+/// What these kept: interface, distance of the transport header from the frame's end, place of the checksum in it.
+#[inline(always)]
+pub(super) fn leaving<E: Env>(env: &E) -> Result<(u32, u32, u32), Verdict> {
+    let line = line(env)?;
+    let word = line[CUT].peek();
+    Ok((
+        word as u32,
+        (word >> 32) as u32,
+        line[CUT_CHECKSUM].peek() as u32,
+    ))
+}
+
+/// Keeps where a begun checksum of a packet to be fragmented lies, or that there is none.
+#[inline(always)]
+pub(super) fn keep_begun<E: Env>(env: &E, begun: Begun) {
+    if let Some(line) = env.scratch() {
+        line[CUT_CHECKSUM].poke(u64::from(begun.start) | u64::from(begun.place) << 32);
+    }
+}
+
+/// A checksum that is only begun, and which the kernel would finish when the packet leaves: see
+/// [`Packet::is_partial`](crate::packet::Packet::is_partial).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Begun {
+    /// Where in the frame that begins which it covers.
+    pub start: u32,
+    /// Where in the frame it lies; 0: the packet has none.
+    pub place: u32,
+}
+
+/// The begun checksum of a packet that ended in [`super::Action::Cut`].
+#[inline(always)]
+pub fn begun<E: Env>(env: &E) -> Begun {
+    let word = env.scratch().map_or(0, |line| line[CUT_CHECKSUM].peek());
+    Begun {
+        start: word as u32,
+        place: (word >> 32) as u32,
+    }
 }

@@ -47,6 +47,7 @@ pub(super) trait Family: Sized {
     const TEMPLATE: Stage;
     const KEEP: Stage;
     const JOIN: Stage;
+    const RAISE: Stage;
     /// Protocol number of its ICMP.
     const ICMP: u8;
 
@@ -66,8 +67,8 @@ pub(super) trait Family: Sized {
     fn transport(header: &Self::Header) -> usize;
     fn payload(header: &Self::Header) -> u32;
     fn is_fragment(header: &Self::Header) -> bool;
-    /// How the packet fits a way of `limit` bytes.
-    fn fit(header: &Self::Header, limit: u32, heeds_df: bool, is_aggregate: bool) -> Fit;
+    /// How `packet`, whose header this is, fits a way of `limit` bytes.
+    fn fit<P: Packet>(packet: &P, header: &Self::Header, limit: u32, heeds_df: bool) -> Fit;
 
     fn concern<E: Env>(root: &RootLine, env: &E, address: Self::Address) -> Concern;
     /// Whether the address is virtual because its whole prefix is.
@@ -137,6 +138,7 @@ impl Family for V4 {
     const TEMPLATE: Stage = Stage::Template;
     const KEEP: Stage = Stage::Keep;
     const JOIN: Stage = Stage::Join;
+    const RAISE: Stage = Stage::Raise;
     const ICMP: u8 = icmp::ICMP;
 
     #[inline(always)]
@@ -205,9 +207,10 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn fit(header: &Header4, limit: u32, heeds_df: bool, is_aggregate: bool) -> Fit {
+    fn fit<P: Packet>(packet: &P, header: &Header4, limit: u32, heeds_df: bool) -> Fit {
         let total = u32::from(header.total);
-        fit4(total, limit, header.dont_fragment, heeds_df, is_aggregate)
+        let dont_fragment = header.dont_fragment;
+        fit4(total, limit, dont_fragment, heeds_df, packet.is_aggregate())
     }
 
     #[inline(always)]
@@ -314,6 +317,7 @@ impl Family for V6 {
     const TEMPLATE: Stage = Stage::Template6;
     const KEEP: Stage = Stage::Keep6;
     const JOIN: Stage = Stage::Join6;
+    const RAISE: Stage = Stage::Raise6;
     const ICMP: u8 = icmp::ICMP6;
 
     #[inline(always)]
@@ -397,8 +401,13 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn fit(header: &Header6, limit: u32, _heeds_df: bool, is_aggregate: bool) -> Fit {
-        fit6(header.total, limit, is_aggregate)
+    fn fit<P: Packet>(packet: &P, header: &Header6, limit: u32, _heeds_df: bool) -> Fit {
+        // A datagram that came in fragments leaves in fragments as long.
+        let total = match packet.longest_fragment() {
+            0 => header.total,
+            longest => longest,
+        };
+        fit6(total, limit, packet.is_aggregate())
     }
 
     #[inline(always)]

@@ -1,25 +1,27 @@
 //! Sending a packet on: next hop, length, forwarding method, link-layer header.
 
 use super::crossing::{
-    BOUND, Crossing, NO_DESTINATION, keep_refusal, keep_refused, keep_tunnel, line, refusal,
-    refused_of, tunnel,
+    BOUND, Crossing, NO_DESTINATION, keep_leaving, keep_refusal, keep_refused, keep_transport,
+    keep_tunnel, line, refusal, refused_of, tunnel,
 };
 use super::family::{Family, V4};
 use super::hop::{Way, find_hop, port_of};
 use super::progress::tally_of;
 use super::related::Quoting;
-use super::verdict::Verdict;
+use super::verdict::{Action, Stage, Verdict};
 use super::{Flow, again, header, ports};
 use crate::conn::{Hop, Peer};
 use crate::env::Env;
 use crate::event::Event;
 use crate::forward;
+use crate::forward::checksum_at;
 use crate::forward::fit::{Fit, is_expiring, limit};
 use crate::forward::refusal::Refusal;
 use crate::forward::tunnel::{Tunnel, Unwrappable, wrap4, wrap6};
 use crate::generation::{Method, RootLine, live};
 use crate::packet::Packet;
 use crate::wire::{FIXED6, OUTER4, Ports};
+use lvsx_platform::hide;
 
 /// What a connection says of a packet.
 pub(super) struct Bound<F: Family> {
@@ -155,7 +157,7 @@ pub(super) fn send_on<F: Family, P: Packet, E: Env>(
         overhead = OUTER4 as u32;
     }
     let heeds_df = overhead == 0 || root.settings.pmtu_disc;
-    check_fit::<F, P, E>(packet, env, flow, bound.side, way, overhead, heeds_df)?;
+    let is_long = check_fit::<F, P, E>(packet, env, flow, bound.side, way, overhead, heeds_df)?;
     let malformed = Verdict::drop(Event::DropMalformed);
     match (method, bound.side) {
         (Method::Masquerade, side) => {
@@ -174,10 +176,13 @@ pub(super) fn send_on<F: Family, P: Packet, E: Env>(
         }
         _ => return Err(Verdict::pass(Event::PassNoConnection)),
     }
+    if is_long {
+        return leave_cut(packet, env, way);
+    }
     leave(packet, env, way)
 }
 
-/// Whether the packet fits its way; else it is refused or dropped.
+/// Whether the packet has to be fragmented to fit its way; one that must not is refused or dropped.
 #[inline(always)]
 fn check_fit<F: Family, P: Packet, E: Env>(
     packet: &P,
@@ -187,16 +192,29 @@ fn check_fit<F: Family, P: Packet, E: Env>(
     way: Way,
     overhead: u32,
     heeds_df: bool,
-) -> Result<(), Verdict> {
+) -> Result<bool, Verdict> {
     if !way.hop.is_known() {
-        return Ok(());
+        return Ok(false);
     }
     let most = mtu(env, way)?.wrapping_sub(overhead);
-    match F::fit(&flow.header, most, heeds_df, packet.is_aggregate()) {
-        Fit::Fits => Ok(()),
+    match F::fit(packet, &flow.header, most, heeds_df) {
+        Fit::Fits => Ok(false),
         Fit::TooBig => Err(refused::<F, E>(env, side, Refusal::TooBig, most)),
-        Fit::Fragments => Err(Verdict::drop(Event::DropTooBig)),
+        Fit::Fragments => {
+            keep_place::<F, P, E>(packet, env, &flow.header);
+            Ok(true)
+        }
     }
+}
+
+/// Keeps where the transport header of a packet to be fragmented lies, before anything is put in front of it.
+#[inline(always)]
+fn keep_place<F: Family, P: Packet, E: Env>(packet: &P, env: &E, header: &F::Header) {
+    // Hidden, because the length is a difference of pointers in XDP, from which nothing more may be taken.
+    let length = hide(packet.len().into()) as u32;
+    let from_end = length.wrapping_sub(F::transport(header) as u32);
+    let checksum = checksum_at(F::protocol(header), 0, F::is_fragment(header));
+    keep_transport(env, from_end, checksum);
 }
 
 /// The longest packet that the way takes: no limit where the kernel resolves the next hop.
@@ -242,6 +260,22 @@ pub(super) fn leave<P: Packet, E: Env>(
     forward::link(packet, way.hop.address(), port[live::port::ADDRESS].peek())
         .ok_or(Verdict::drop(Event::DropMalformed))?;
     Ok(Verdict::out(port[live::port::INTERFACE].peek() as u32))
+}
+
+/// The link-layer header, and out by way of the director, which fragments it.
+#[inline(always)]
+fn leave_cut<P: Packet, E: Env>(packet: &mut P, env: &E, way: Way) -> Result<Verdict, Verdict> {
+    let verdict = leave(packet, env, way)?;
+    if verdict.action() == Action::OutUnresolved {
+        // The director can wait with what it put together itself; nothing else can.
+        return if packet.longest_fragment() == 0 {
+            Err(Verdict::drop(Event::DropNoNeighbour))
+        } else {
+            Ok(verdict)
+        };
+    }
+    keep_leaving(env, verdict.interface());
+    Err(Verdict::next(Stage::Cut))
 }
 
 #[inline(always)]
@@ -297,8 +331,10 @@ pub(super) fn encapsulate_stage<F: Family, P: Packet, E: Env>(
     let overhead = outer + tunnel.length(packet.is_aggregate());
     let most = limit(mtu, overhead, is_ipv6_outside).ok_or(Verdict::drop(Event::DropTooBig))?;
     let heeds_df = root.settings.pmtu_disc;
-    match F::fit(&header, most, heeds_df, packet.is_aggregate()) {
+    let fit = F::fit(packet, &header, most, heeds_df);
+    match fit {
         Fit::Fits => {}
+        Fit::Fragments => keep_place::<F, P, E>(packet, env, &header),
         Fit::TooBig if !is_error => {
             return Err(refused::<F, E>(env, Peer::Virtual, Refusal::TooBig, most));
         }
@@ -310,6 +346,9 @@ pub(super) fn encapsulate_stage<F: Family, P: Packet, E: Env>(
         wrap6(packet, &inner, &tunnel, source, server).map_err(unwrappable)?;
     } else {
         wrap4(packet, &inner, &tunnel, source as u32, server as u32).map_err(unwrappable)?;
+    }
+    if fit == Fit::Fragments {
+        return leave_cut(packet, env, way);
     }
     leave(packet, env, way)
 }

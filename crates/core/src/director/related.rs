@@ -268,7 +268,7 @@ pub(super) fn carry_stage<F: Quoting, P: Packet, E: Env>(
         Method::Masquerade | Method::DirectRouting => {}
         Method::Local | Method::Bypass => return Err(Verdict::pass(Event::PassNoConnection)),
     }
-    if F::fit(&header, mtu(env, way)?, false, packet.is_aggregate()) != Fit::Fits {
+    if F::fit(packet, &header, mtu(env, way)?, false) != Fit::Fits {
         return Err(Verdict::drop(Event::DropTooBig));
     }
     if masquerades {

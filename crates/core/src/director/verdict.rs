@@ -6,7 +6,7 @@ use crate::event::Event;
 /// What becomes of a packet: one word, because BPF keeps few things in registers and many of its steps may end a packet.
 ///
 /// ```text
-/// 63..32 interface it leaves by | 23..16 stage that goes on with it | 15..8 event it was counted as | 7..0 action
+/// 63..32 interface it leaves by, or what a fragment is counted as that nobody takes | 23..16 stage that goes on with it | 15..8 event it was counted as | 7..0 action
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Verdict(u64);
@@ -48,6 +48,34 @@ impl Verdict {
         Self(Action::OutUnresolved as u64 | (event as u64) << 8 | (interface as u64) << 32)
     }
 
+    /// The director puts its datagram together. Whether it goes on as it came where the director cannot.
+    #[inline(always)]
+    pub(super) const fn raise(passes_else: bool) -> Self {
+        let event = if passes_else {
+            Event::PassFragment
+        } else {
+            Event::DropFragment
+        };
+        Self(Action::Raise as u64 | (Event::Forwarded as u64) << 8 | (event as u64) << 32)
+    }
+
+    /// Of [`Action::Raise`]: what it is counted as where the director cannot take it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn otherwise(self) -> Event {
+        if self.interface() == Event::PassFragment as u32 {
+            Event::PassFragment
+        } else {
+            Event::DropFragment
+        }
+    }
+
+    /// The director fragments it, and it leaves by interface number `interface`.
+    #[inline(always)]
+    pub(super) const fn cut(interface: u32) -> Self {
+        Self(Action::Cut as u64 | (Event::Forwarded as u64) << 8 | (interface as u64) << 32)
+    }
+
     /// What to do.
     #[inline(always)]
     #[must_use]
@@ -57,11 +85,14 @@ impl Verdict {
             1 => Action::Drop,
             2 => Action::Out,
             3 => Action::OutUnresolved,
+            5 => Action::Raise,
+            6 => Action::Cut,
             _ => Action::Next,
         }
     }
 
-    /// Number of the event under which it was counted. Of [`Action::Out`] and [`Action::Next`], nothing was.
+    /// Number of the event under which it was counted. Of [`Action::Out`], [`Action::Next`], [`Action::Raise`] and
+    /// [`Action::Cut`], nothing was.
     #[inline(always)]
     const fn number(self) -> u32 {
         (self.0 >> 8) as u8 as u32
@@ -114,6 +145,9 @@ impl Verdict {
             26 => Stage::Keep6,
             27 => Stage::Join,
             28 => Stage::Join6,
+            29 => Stage::Raise,
+            30 => Stage::Raise6,
+            31 => Stage::Cut,
             _ => Stage::Fast,
         }
     }
@@ -124,8 +158,10 @@ impl core::fmt::Debug for Verdict {
         write!(f, "{:?} as {}", self.action(), self.event().name())?;
         match self.action() {
             Action::Next => write!(f, " in {:?}", self.stage()),
-            Action::Out | Action::OutUnresolved => write!(f, " by {}", self.interface()),
-            Action::Pass | Action::Drop => Ok(()),
+            Action::Out | Action::OutUnresolved | Action::Cut => {
+                write!(f, " by {}", self.interface())
+            }
+            Action::Pass | Action::Drop | Action::Raise => Ok(()),
         }
     }
 }
@@ -145,6 +181,12 @@ pub enum Action {
     OutUnresolved = 3,
     /// Another stage goes on with it.
     Next = 4,
+    /// It is a fragment: the director takes it as it is and puts the datagram together. Where the director cannot, it ends
+    /// here or goes on as it came, as [`Verdict::otherwise`] says.
+    Raise = 5,
+    /// It is as it is to leave by an interface, its link-layer header written, but too long: the director fragments and sends
+    /// it, or it ends here where the director cannot.
+    Cut = 6,
 }
 
 /// A stage, by its place in the array of programs.
@@ -209,6 +251,12 @@ pub enum Stage {
     Join = 27,
     /// [`super::join6`].
     Join6 = 28,
+    /// [`super::raise`].
+    Raise = 29,
+    /// [`super::raise6`].
+    Raise6 = 30,
+    /// [`super::cut`].
+    Cut = 31,
 }
 
 /// Stages a packet may go through before it is given up: what the kernel allows (33 tail calls).

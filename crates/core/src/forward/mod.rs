@@ -9,6 +9,8 @@ pub mod refusal;
 pub mod related;
 pub mod tunnel;
 
+pub(crate) use own::checksum_at;
+
 use crate::packet::Packet;
 use crate::wire::checksum::{add, change16, corrected};
 use crate::wire::{ETHERNET, FIXED6, word16};

@@ -53,7 +53,7 @@ pub(super) fn store_kind<P: Packet>(packet: &mut P, kind: u16) -> Option<()> {
 
 /// Where the checksum of a whole TCP or UDP packet lies; 0 of anything else.
 #[inline(always)]
-pub(super) fn checksum_at(protocol: u8, transport: usize, is_fragment: bool) -> usize {
+pub(crate) fn checksum_at(protocol: u8, transport: usize, is_fragment: bool) -> usize {
     match protocol {
         TCP if !is_fragment => transport + TCP_CHECKSUM,
         UDP if !is_fragment => transport + UDP_CHECKSUM,
