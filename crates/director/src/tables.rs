@@ -60,10 +60,10 @@ impl Capacity {
         self.geometry.sets + self.geometry.overflow
     }
 
-    /// Lines of the tallies: one a CPU and a destination.
+    /// Lines of the tallies: one a CPU and a destination, then one a destination of the director's own.
     #[must_use]
     pub fn tallies(&self) -> u32 {
-        self.cpus * self.destinations
+        (self.cpus + 1) * self.destinations
     }
 
     /// Lines of the event counters: those of the CPUs, then the director's own.
@@ -167,6 +167,13 @@ impl Tables {
     #[must_use]
     pub fn connection_bytes(&self) -> u64 {
         (size_of_val(&*self.sets) + size_of_val(&*self.sets6)) as u64
+    }
+
+    /// Where the director counts its own packets to destination `id`.
+    #[must_use]
+    pub fn own_tally(&self, id: u32) -> Option<&Line> {
+        let first = self.capacity.cpus * self.capacity.destinations;
+        self.tallies.get((first + id) as usize)
     }
 
     fn event(&self, cpu: u32, number: u32) -> Option<&Word> {

@@ -3,6 +3,7 @@
 //! | task | does | is told to end by |
 //! |---|---|---|
 //! | `Daemon::run` | answers requests one after another, follows the network, estimates rates, watches the memory | a signal |
+//! | `taken`, one a CPU | reads packets that programs hand over, waits for `Daemon::run` to take them | nothing; a full queue makes programs drop |
 //! | `unix`, one a client | reads a request, waits for the answers, sends them | its client, or patience |
 //! | `netlink`, and one a slow receiver | the same on the netlink port | patience |
 //!
@@ -13,11 +14,14 @@ mod folder;
 mod netlink;
 mod notify;
 mod request;
+mod taken;
 mod topology;
 mod unix;
 mod watch;
 
 use crate::control::Control;
+use crate::fragments::{Fragments, Taken, Task};
+use crate::links::facts::Hop;
 use crate::links::{Change, Links};
 use crate::loader::{Hooks, Pins, Plane, Time, detach_filters};
 use crate::options::{self, Command, Mode, Options};
@@ -27,9 +31,12 @@ use asked::asked;
 use aya::maps::{MapData, RingBuf};
 use folder::Folder;
 use futures_util::{Stream, StreamExt};
+use lvsx_core::env::Tables as _;
+use lvsx_core::event::Event;
 use lvsx_ipvs::transport::{PORT_NAME, SOCKET_NAME};
 use nix::unistd::Uid;
 use request::{Desk, Request};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -153,6 +160,8 @@ struct Daemon {
     plane: Plane,
     control: Control,
     topology: Topology,
+    fragments: Fragments,
+    sender: taken::Sender,
     /// Runs of the estimators.
     runs: u64,
     _folder: Folder,
@@ -163,6 +172,7 @@ struct Inputs {
     requests: mpsc::Receiver<Request>,
     changes: Box<dyn Stream<Item = Change> + Unpin>,
     unresolved: AsyncFd<RingBuf<MapData>>,
+    taken: mpsc::Receiver<Taken>,
     terminate: Signal,
     interrupt: Signal,
 }
@@ -191,6 +201,8 @@ impl Daemon {
         let (links, changes) = Links::listen()?;
         let topology = Topology::begin(links, options, &mut plane, &mut control).await?;
         let unresolved = watch::watch(plane.unresolved()?, Interest::READABLE)?;
+        let taken = taken::read(plane.taken()?).context("buffers for packets")?;
+        let sender = taken::Sender::open().context("a packet socket")?;
         let (desk, requests) = Desk::open();
         let listener = unix::Listener::bind(&folder.file(SOCKET_NAME))?;
         let port = netlink::Port::bind()?;
@@ -203,6 +215,8 @@ impl Daemon {
             plane,
             control,
             topology,
+            fragments: Fragments::default(),
+            sender,
             runs: 0,
             _folder: folder,
         };
@@ -210,6 +224,7 @@ impl Daemon {
             requests,
             changes: Box::new(changes),
             unresolved,
+            taken,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         };
@@ -244,7 +259,10 @@ impl Daemon {
                         self.topology.is_in_doubt |= matches!(change, Change::Rules);
                         look_at.get_or_insert_with(|| tokio::time::Instant::now() + BURST);
                     }
-                    Some(change) => self.topology.neighbour_changed(&change, &self.plane.tables, &self.control).await,
+                    Some(change) => {
+                        self.topology.neighbour_changed(&change, &self.plane.tables, &self.control).await;
+                        self.send_resolved().await;
+                    }
                     None => bail!("the kernel's network events have ended"),
                 },
                 () = look => {
@@ -254,8 +272,13 @@ impl Daemon {
                 hops = asked(&mut inputs.unresolved) => for hop in hops {
                     self.topology.packet_asks(hop).await;
                 },
+                Some(packet) = inputs.taken.recv() => self.take(packet).await,
                 _ = estimator.tick() => self.tick().await,
-                _ = defence.tick() => self.control.watch_host(),
+                _ = defence.tick() => {
+                    self.control.watch_host();
+                    self.send_resolved().await;
+                    self.fragments.expire(&self.plane.tables, Instant::now());
+                }
             }
         }
     }
@@ -270,6 +293,49 @@ impl Daemon {
         }
         // A client that has gone does not want them any more.
         let _ = request.answers.send(answers);
+    }
+
+    /// A packet that a program handed over.
+    async fn take(&mut self, packet: Taken) {
+        let (tables, clock) = (&self.plane.tables, self.control.clock());
+        let tasks = self
+            .fragments
+            .take(packet, tables, clock, &self.plane, Instant::now());
+        self.carry_out(tasks).await;
+    }
+
+    /// Sends what waited for next hops that are known now.
+    async fn send_resolved(&mut self) {
+        let awaited: BTreeSet<Hop> = self.fragments.awaited().collect();
+        for hop in awaited {
+            let Some(address) = self.topology.link_address(hop) else {
+                continue;
+            };
+            let (tables, clock) = (&self.plane.tables, self.control.clock());
+            let tasks = self
+                .fragments
+                .resolved(hop, address, tables, clock, &self.plane);
+            self.carry_out(tasks).await;
+        }
+    }
+
+    async fn carry_out(&mut self, tasks: Vec<Task>) {
+        for task in tasks {
+            match task {
+                Task::Send(frame) => self.count_unsent(self.sender.send(&frame)),
+                Task::GiveBack(frame) => {
+                    self.count_unsent(self.plane.give_back(frame.interface, &frame.bytes));
+                }
+                Task::Resolve(hop) => self.topology.packet_asks(hop).await,
+            }
+        }
+    }
+
+    fn count_unsent<E: std::fmt::Display>(&self, sent: Result<(), E>) {
+        if let Err(error) = sent {
+            self.plane.tables.count(Event::DropUnsent);
+            tracing::debug!("a frame could not be sent: {error:#}");
+        }
     }
 
     async fn tick(&mut self) {

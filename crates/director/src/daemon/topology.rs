@@ -286,6 +286,11 @@ impl Topology {
         }
     }
 
+    /// The raw link-layer address of `hop`, if it is known.
+    pub(super) fn link_address(&self, hop: Hop) -> Option<u64> {
+        self.neighbours.address(hop)
+    }
+
     /// A packet met `hop` unresolved.
     pub(super) async fn packet_asks(&mut self, hop: Hop) {
         let now = Instant::now();

@@ -1,5 +1,6 @@
 //! Descriptors that the runtime waits for.
 
+use crate::loader::Buffer;
 use aya::maps::{MapData, RingBuf};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -11,6 +12,7 @@ pub(super) trait Owner: AsRawFd {}
 
 impl Owner for OwnedFd {}
 impl Owner for RingBuf<MapData> {}
+impl Owner for Buffer {}
 
 /// Has the runtime wait for `owner`'s descriptor.
 ///

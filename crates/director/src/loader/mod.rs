@@ -3,10 +3,12 @@
 
 mod attach;
 mod pins;
+mod taken;
 mod time;
 
 pub use attach::{AttachError, Attachments, Hook, detach_filters};
 pub use pins::Pins;
+pub use taken::Buffer;
 
 use crate::clock::Clock;
 use crate::generation::{Generations, Readers};
@@ -33,7 +35,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../ebpf/lvsx.bpf.o");
 const OLDEST: KernelVersion = KernelVersion::new(6, 1, 0);
 
 /// The maps that are pinned, all but the per-CPU scratch.
-const PINNED: [&str; 15] = [
+const PINNED: [&str; 16] = [
     "CONFIG",
     "STATE",
     "CONNS4",
@@ -47,6 +49,7 @@ const PINNED: [&str; 15] = [
     "CACHE",
     "HAND",
     "UNRESOLVED",
+    "TAKEN",
     "JUMP_TC",
     "JUMP_XDP",
 ];
@@ -55,7 +58,7 @@ const PINNED: [&str; 15] = [
 const META: usize = 3;
 
 /// The stages with their programs of either hook.
-const STAGES: [(Stage, &str, &str); 29] = [
+const STAGES: [(Stage, &str, &str); 32] = [
     (Stage::Fast, "fast_tc", "fast_xdp"),
     (Stage::Open, "open_tc", "open_xdp"),
     (Stage::Overflow, "overflow_tc", "overflow_xdp"),
@@ -85,6 +88,9 @@ const STAGES: [(Stage, &str, &str); 29] = [
     (Stage::Keep6, "keep6_tc", "keep6_xdp"),
     (Stage::Join, "join_tc", "join_xdp"),
     (Stage::Join6, "join6_tc", "join6_xdp"),
+    (Stage::Raise, "raise_tc", "raise_xdp"),
+    (Stage::Raise6, "raise6_tc", "raise6_xdp"),
+    (Stage::Cut, "cut_tc", "cut_xdp"),
 ];
 
 /// Which time programs go by.
@@ -445,14 +451,15 @@ fn load_programs(ebpf: &mut Ebpf, hooks: Hooks) -> Result<()> {
         _ => &[],
     };
     let of_tc = stages(Hooks::Tc).iter().map(|(_, tc, _)| *tc);
-    for name in of_tc.chain(["start_hand", "clock"]) {
+    for name in of_tc.chain(["start_hand", "clock", "route"]) {
         let program = ebpf.program_mut(name).ok_or_else(|| missing(name))?;
         let program: &mut SchedClassifier = program.try_into()?;
         program
             .load()
             .with_context(|| format!("the kernel's verifier refuses {name}"))?;
     }
-    for (_, _, name) in stages(Hooks::Xdp) {
+    let of_xdp = stages(Hooks::Xdp).iter().map(|(_, _, xdp)| *xdp);
+    for name in of_xdp.chain(["give_back"]) {
         let program = ebpf.program_mut(name).ok_or_else(|| missing(name))?;
         let program: &mut Xdp = program.try_into()?;
         program

@@ -56,12 +56,12 @@ impl Counters {
     /// The tally of destination `id`, all CPUs together, since the tables were made.
     #[must_use]
     pub fn tally(tables: &Tables, id: u32) -> Self {
-        (0..tables.capacity.cpus)
+        (0..=tables.capacity.cpus)
             .map(|cpu| Self::tally_of_cpu(tables, cpu, id))
             .fold(Self::default(), Add::add)
     }
 
-    /// The tally of destination `id` on one CPU.
+    /// The tally of destination `id` on one CPU. The director's own is of the number behind the last.
     #[must_use]
     pub fn tally_of_cpu(tables: &Tables, cpu: u32, id: u32) -> Self {
         let index = cpu as usize * tables.capacity.destinations as usize + id as usize;

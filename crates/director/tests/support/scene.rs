@@ -76,6 +76,11 @@ impl Ending {
         Self(Arc::new(AtomicBool::new(false)))
     }
 
+    /// Whether it has come.
+    pub(crate) fn flag(&self) -> Arc<AtomicBool> {
+        self.0.clone()
+    }
+
     /// Lets it come.
     pub(crate) fn come(&self) {
         self.0.store(true, Ordering::SeqCst);

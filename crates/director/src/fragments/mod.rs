@@ -1,0 +1,257 @@
+//! Fragments, and packets that have to become fragments: what the programs hand over.
+//!
+//! [`reassembly`] puts datagrams together; [`World`] has the programs' own stages decide on them, over the tables that are
+//! shared with the programs; [`mod@cut`] makes fragments of what leaves. No I/O: [`Fragments`] answers with what is to be done.
+//!
+//! A datagram that is the director's leaves in fragments no longer than those it came in, inside a tunnel too; one that is
+//! not goes on to the host's own stack in the fragments that came.
+
+pub mod cut;
+pub mod packet;
+pub mod piece;
+pub mod reassembly;
+#[cfg(test)]
+mod tests;
+pub mod world;
+
+use crate::clock::Clock;
+use crate::links::facts::Hop;
+use crate::tables::Tables;
+use cut::Measure;
+use lvsx_core::director::{Action, Begun, gateway, handle, port_of};
+use lvsx_core::env::{Env, Tables as _};
+use lvsx_core::event::Event;
+use lvsx_core::generation::live;
+use lvsx_core::host::Frame;
+use lvsx_core::packet::Packet;
+use lvsx_core::wire::ETHERNET;
+use packet::Joined;
+use reassembly::{Arrival, Reassembly, Whole};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+pub use world::{Ways, World};
+
+/// Datagrams that wait for the link-layer address of their next hop.
+const WAITING: usize = 256;
+/// How long they wait.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A packet that a program handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// A fragment, as it came in.
+    Fragment(Frame),
+    /// A packet longer than its way, as it is to leave by the interface of the frame.
+    Long(Frame, Begun),
+}
+
+impl Taken {
+    /// Reads a record: four words (kind, interface, length, begun checksum), then the frame, then padding. `None`: not one.
+    #[must_use]
+    pub fn of(record: &[u8]) -> Option<Self> {
+        let (words, rest) = record.split_first_chunk::<16>()?;
+        let (words, _) = words.as_chunks::<4>();
+        let [kind, interface, length, begun] = words else {
+            return None;
+        };
+        let frame = Frame {
+            bytes: rest.get(..u32::from_ne_bytes(*length) as usize)?.to_vec(),
+            interface: u32::from_ne_bytes(*interface),
+        };
+        let begun = u32::from_ne_bytes(*begun);
+        let begun = Begun {
+            start: begun >> 16,
+            place: begun & 0xffff,
+        };
+        match u32::from_ne_bytes(*kind) {
+            0 => Some(Self::Fragment(frame)),
+            1 => Some(Self::Long(frame, begun)),
+            _ => None,
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// The frame is sent by its interface.
+    Send(Frame),
+    /// The frame goes to the host's stack, as if it came in by its interface.
+    GiveBack(Frame),
+    /// A packet waits until the link-layer address of this next hop is known.
+    Resolve(Hop),
+}
+
+/// What is kept between packets.
+#[derive(Default)]
+pub struct Fragments {
+    reassembly: Reassembly,
+    waiting: Vec<Waiting>,
+}
+
+struct Waiting {
+    hop: Hop,
+    packet: Joined,
+    deadline: Instant,
+}
+
+impl Fragments {
+    /// Takes what a program handed over at `now`; `clock` is the data plane's.
+    pub fn take<W: Ways>(
+        &mut self,
+        taken: Taken,
+        tables: &Tables,
+        clock: Clock,
+        ways: &W,
+        now: Instant,
+    ) -> Vec<Task> {
+        let world = World::new(tables, clock, ways);
+        match taken {
+            Taken::Fragment(frame) => match self.reassembly.take(frame, now) {
+                Arrival::Kept => Vec::new(),
+                Arrival::Whole(whole) => {
+                    world.count(Event::Reassembled);
+                    self.decide(*whole, &world, now)
+                }
+                Arrival::GivenUp(why, fragments) => {
+                    count(&world, why, fragments);
+                    Vec::new()
+                }
+            },
+            Taken::Long(mut frame, begun) => {
+                if cut::finish(&mut frame, begun).is_none() {
+                    world.count(Event::DropMalformed);
+                    return Vec::new();
+                }
+                leave(Joined::whole(frame), &world)
+            }
+        }
+    }
+
+    /// Decides on a datagram as the programs do.
+    fn decide<W: Ways>(&mut self, whole: Whole, world: &World<'_, W>, now: Instant) -> Vec<Task> {
+        let mut packet = Joined::of(whole.frame, whole.longest, whole.parts);
+        let verdict = handle(&mut packet, world);
+        match verdict.action() {
+            Action::Out | Action::Cut => {
+                packet.frame.interface = verdict.interface();
+                leave(packet, world)
+            }
+            Action::OutUnresolved => {
+                packet.frame.interface = verdict.interface();
+                self.wait(packet, world, now)
+            }
+            Action::Pass => {
+                let seed = world.geometry().seed;
+                let name = whole
+                    .fragments
+                    .first()
+                    .and_then(|it| piece::datagram(it, seed));
+                if let Some(name) = name {
+                    name.let_pass(world);
+                }
+                whole.fragments.into_iter().map(Task::GiveBack).collect()
+            }
+            Action::Drop | Action::Next | Action::Raise => Vec::new(),
+        }
+    }
+
+    fn wait<W: Ways>(&mut self, packet: Joined, world: &World<'_, W>, now: Instant) -> Vec<Task> {
+        let to = gateway(world);
+        let [first, second] = to.address.map(u64::to_ne_bytes);
+        let address = if i32::from(to.family) == libc::AF_INET6 {
+            let bytes: [u8; 16] =
+                std::array::from_fn(|at| if at < 8 { first[at] } else { second[at - 8] });
+            IpAddr::from(bytes)
+        } else {
+            IpAddr::from([first[0], first[1], first[2], first[3]])
+        };
+        if self.waiting.len() >= WAITING {
+            world.count(Event::DropUnsent);
+            return Vec::new();
+        }
+        let hop = Hop {
+            interface: packet.frame.interface,
+            address,
+        };
+        self.waiting.push(Waiting {
+            hop,
+            packet,
+            deadline: now + PATIENCE,
+        });
+        vec![Task::Resolve(hop)]
+    }
+
+    /// What waited for `hop` goes, now that its raw link-layer address is known.
+    pub fn resolved<W: Ways>(
+        &mut self,
+        hop: Hop,
+        address: u64,
+        tables: &Tables,
+        clock: Clock,
+        ways: &W,
+    ) -> Vec<Task> {
+        let mut tasks = Vec::new();
+        for waiting in self.waiting.extract_if(.., |waiting| waiting.hop == hop) {
+            let world = World::new(tables, clock, ways);
+            let mut packet = waiting.packet;
+            let own =
+                port_of(&world, hop.interface).map(|(_, port)| port[live::port::ADDRESS].peek());
+            match own.and_then(|own| set_link(&mut packet, address, own)) {
+                Some(()) => tasks.extend(leave(packet, &world)),
+                None => world.count(Event::DropUnsent),
+            }
+        }
+        tasks
+    }
+
+    /// The next hops that packets wait for.
+    pub fn awaited(&self) -> impl Iterator<Item = Hop> {
+        self.waiting.iter().map(|waiting| waiting.hop)
+    }
+
+    /// Gives up what took too long.
+    pub fn expire(&mut self, tables: &Tables, now: Instant) {
+        for _ in 0..self.reassembly.expire(now) {
+            tables.count(Event::DropFragmentLate);
+        }
+        for _ in self
+            .waiting
+            .extract_if(.., |waiting| waiting.deadline <= now)
+        {
+            tables.count(Event::DropUnsent);
+        }
+    }
+}
+
+/// The frames in which a packet leaves by its interface.
+fn leave<W: Ways>(packet: Joined, world: &World<'_, W>) -> Vec<Task> {
+    let mtu = port_of(world, packet.frame.interface).map_or(0, |(_, port)| {
+        (port[live::port::INTERFACE].peek() >> 32) as u32
+    });
+    let measure = match packet.longest_fragment() {
+        0 => Measure::of(mtu),
+        longest => Measure::like(mtu, longest, &packet.parts),
+    };
+    match cut::cut(&packet.frame, &measure, world.random()) {
+        Some(frames) => frames.into_iter().map(Task::Send).collect(),
+        None => {
+            world.count(Event::DropTooBig);
+            Vec::new()
+        }
+    }
+}
+
+/// Writes the link-layer addresses: `to` and `from`, raw.
+fn set_link(packet: &mut Joined, to: u64, from: u64) -> Option<()> {
+    let link = packet.bytes_mut::<ETHERNET>(0)?;
+    link[..6].copy_from_slice(&to.to_ne_bytes()[..6]);
+    link[6..12].copy_from_slice(&from.to_ne_bytes()[..6]);
+    Some(())
+}
+
+fn count<W: Ways>(world: &World<'_, W>, event: Event, times: u64) {
+    for _ in 0..times {
+        world.count(event);
+    }
+}
