@@ -9,11 +9,11 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use lvsx_core::conn::{Entry4, Entry6, Set, sweep_set};
-use lvsx_core::director::{Action, handle};
+use lvsx_core::director::{Action, Begun, handle};
 use lvsx_core::env::{self, Env, PORTS, Route, Scratch, state};
 
 use lvsx_core::generation::live;
@@ -21,8 +21,10 @@ use lvsx_core::host::Frame;
 use lvsx_core::tick::{Tick, TickRate};
 use lvsx_director::clock::{Clock, monotonic};
 use lvsx_director::control::Control;
+use lvsx_director::fragments::reassembly::{Arrival, Reassembly};
+use lvsx_director::fragments::{Fragments, Taken, Task, Ways};
 use lvsx_director::generation::{Generations, Readers, raw_address, raw_words};
-use lvsx_director::loader::{Hooks, Pins, Plane, Time};
+use lvsx_director::loader::{Buffer, Hooks, Pins, Plane, Time};
 use lvsx_director::stats::Ledger;
 use lvsx_director::tables::{Capacity, Tables};
 use lvsx_ipvs::{Client, Transport, answer};
@@ -47,10 +49,12 @@ const LONGEST: usize = 1 << 16;
 enum Engine {
     /// The core on this host.
     Host,
-    /// A program in the kernel, with its answers pass, drop and out.
-    Program(Box<Plane>, &'static str, [u32; 3]),
+    /// A program in the kernel, with its answers pass, drop and out, and the buffers for what it hands over.
+    Program(Box<Plane>, &'static str, [u32; 3], RefCell<Vec<Buffer>>),
 }
 
+/// XDP's answer for a frame that leaves by the interface it came in by.
+const XDP_TX: u32 = 3;
 /// The programs and what they answer.
 const PROGRAMS: [(&str, [u32; 3]); 2] = [("fast_tc", [u32::MAX, 2, 7]), ("fast_xdp", [2, 1, 4])];
 
@@ -90,9 +94,10 @@ pub fn by_test_runs(scenario: &Scenario) -> Result<Answers> {
         let pins = Pins::of(&folder, lvsx_ipvs::cookie()?);
         pins.prepare(&folder)?;
         pins.make()?;
-        let plane = Plane::load_in(pins, CONNECTIONS, true, Time::Virtual, Hooks::Both)?;
+        let mut plane = Plane::load_in(pins, CONNECTIONS, true, Time::Virtual, Hooks::Both)?;
+        let buffers = RefCell::new(plane.taken()?);
         let (tables, clock) = (plane.tables.clone(), plane.clock);
-        let engine = Engine::Program(Box::new(plane), program, answers);
+        let engine = Engine::Program(Box::new(plane), program, answers, buffers);
         let mut inside = Inside::new(engine, tables, clock, Readers::Programs, &scenario.site)?;
         play(scenario, &mut inside)
     };
@@ -114,6 +119,12 @@ struct Inside {
     site: Site,
     /// Indices of the director's links.
     links: Vec<u32>,
+    /// What lvsd does with fragments.
+    fragments: RefCell<Fragments>,
+    /// What the host's own stack does with them.
+    reassembly: RefCell<Reassembly>,
+    /// When all began.
+    begin: Instant,
 }
 
 impl Inside {
@@ -157,6 +168,9 @@ impl Inside {
             passed: Duration::ZERO,
             site: site.clone(),
             links,
+            fragments: RefCell::default(),
+            reassembly: RefCell::default(),
+            begin: Instant::now(),
         };
         for (link, index) in inside.links.iter().enumerate() {
             let mtu = site
@@ -210,6 +224,7 @@ impl Inside {
     }
 
     fn pass_through(&self, link: u8, frame: &[u8]) -> Result<Vec<OnLink>> {
+        let mut taken = Vec::new();
         let (action, bytes) = match &self.engine {
             Engine::Host => {
                 let world = World {
@@ -224,24 +239,37 @@ impl Inside {
                     bytes: frame.to_vec(),
                     interface,
                 };
-                (handle(&mut packet, &world).action(), packet.bytes)
+                let verdict = handle(&mut packet, &world);
+                match verdict.action() {
+                    Action::Raise => taken.push(Taken::Fragment(packet.clone())),
+                    Action::Cut => {
+                        packet.interface = verdict.interface();
+                        taken.push(Taken::Long(packet.clone(), Begun::default()));
+                    }
+                    _ => {}
+                }
+                (verdict.action(), packet.bytes)
             }
-            Engine::Program(plane, program, answers) => {
+            Engine::Program(plane, program, answers, buffers) => {
                 self.write_port(LOOPBACK, Port::Director(link).mac(), 1500);
                 let mut output = vec![0; LONGEST];
                 let (answer, length) = plane.test_run(program, frame, &mut output, 1)?;
+                for buffer in buffers.borrow_mut().iter_mut() {
+                    taken.extend(buffer.read(usize::MAX).0);
+                }
                 output.truncate(length);
                 let action = match answers.iter().position(|known| *known == answer) {
                     Some(0) => Action::Pass,
                     Some(1) => Action::Drop,
                     Some(_) => Action::Out,
+                    None if *program == "fast_xdp" && answer == XDP_TX => Action::Out,
                     None => bail!("{program} answers {answer}"),
                 };
                 (action, output)
             }
         };
         Ok(match action {
-            Action::Drop => Vec::new(),
+            Action::Drop | Action::Raise | Action::Cut => self.take(taken),
             Action::Pass => stack::answer(&self.site, &bytes),
             Action::Out => vec![(self.link_of(&bytes), bytes)],
             // The kernel finds the neighbour, and all neighbours of the bench are known.
@@ -250,6 +278,29 @@ impl Inside {
                 .collect(),
             Action::Next => bail!("a stage is no end"),
         })
+    }
+
+    /// What lvsd makes of packets that were handed to it.
+    fn take(&self, taken: Vec<Taken>) -> Vec<OnLink> {
+        let now = self.begin + self.passed;
+        let mut out = Vec::new();
+        for packet in taken {
+            let mut fragments = self.fragments.borrow_mut();
+            for task in fragments.take(packet, &self.tables, self.clock(), self, now) {
+                match task {
+                    Task::Send(frame) => out.push((self.link_of(&frame.bytes), frame.bytes)),
+                    Task::GiveBack(frame) => {
+                        if let Arrival::Whole(whole) = self.reassembly.borrow_mut().take(frame, now)
+                        {
+                            out.extend(stack::answer(&self.site, &whole.frame.bytes));
+                        }
+                    }
+                    // All neighbours of the bench are known.
+                    Task::Resolve(_) => {}
+                }
+            }
+        }
+        out
     }
 
     /// The link by which a frame leaves, told by its source.
@@ -298,6 +349,9 @@ impl Director for Inside {
         let now = self.clock();
         let offset = now.jiffies.wrapping_sub(self.began.jiffies) >> now.rate.shift;
         self.tables.state[state::READ as usize][state::CLOCK_OFFSET].store(offset);
+        self.fragments
+            .borrow_mut()
+            .expire(&self.tables, self.begin + self.passed);
         for index in 0..self.tables.capacity.sets() {
             sweep_set::<Entry4, _>(&*self.tables, index, now.now());
             sweep_set::<Entry6, _>(&*self.tables, index, now.now());
@@ -313,6 +367,23 @@ impl Director for Inside {
         out.sort_by_key(|(link, _)| *link);
         Ok(out)
     }
+}
+
+impl Ways for Inside {
+    fn way(&self, family: u8, _ingress: u32, to: [u64; 2]) -> Route {
+        if i32::from(family) == nix::libc::AF_INET6 {
+            return known(&routes6(&self.site, &self.links), to);
+        }
+        known(&routes(&self.site, &self.links), to[0] as u32)
+    }
+}
+
+/// The way to an address among these, of which the last is for all others.
+fn known<A: PartialEq + Copy>(routes: &[(A, Route)], to: A) -> Route {
+    let known = routes.iter().find(|(address, _)| *address == to);
+    known
+        .or(routes.last())
+        .map_or(Route::None, |(_, route)| *route)
 }
 
 fn raw(mac: Mac) -> u64 {
@@ -446,16 +517,10 @@ impl Env for World<'_> {
     }
 
     fn route6(&self, _ingress: u32, to: [u64; 2]) -> Route {
-        let known = self.routes6.iter().find(|(address, _)| *address == to);
-        known
-            .or(self.routes6.last())
-            .map_or(Route::None, |(_, route)| *route)
+        known(&self.routes6, to)
     }
 
     fn route4(&self, _ingress: u32, to: u32) -> Route {
-        let known = self.routes.iter().find(|(address, _)| *address == to);
-        known
-            .or(self.routes.last())
-            .map_or(Route::None, |(_, route)| *route)
+        known(&self.routes, to)
     }
 }
