@@ -50,6 +50,7 @@ pub use verdict::{Action, MOST_STAGES, Stage, Verdict};
 use crate::conn::{self, Entry, Hit, Peer, Want};
 use crate::env::Env;
 use crate::event::Event;
+use crate::forward::fit::is_expiring;
 use crate::generation::{RootLine, live};
 use crate::packet::Packet;
 use crate::state::{TCP, UDP};
@@ -394,6 +395,9 @@ fn classify<F: Family, P: Packet, E: Env>(
     }
     if F::is_fragment(&header) {
         return Err(Verdict::next(F::RAISE));
+    }
+    if side == Peer::Server && is_expiring(F::ttl(&header)) {
+        return Err(Verdict::pass(Event::PassTtlExceeded));
     }
     let ports = Ports::read(packet, protocol, F::transport(&header), F::payload(&header))
         .ok_or(malformed(side))?;

@@ -43,6 +43,8 @@ events! {
     PassFtpData = "pass-ftp-data",
     /// To a server on the director itself: its stack takes it.
     PassLocal = "pass-local",
+    /// From a real server, its time to live run out: the stack tells the server, before it looks further.
+    PassTtlExceeded = "pass-ttl-exceeded",
     /// From a real server, but of no connection.
     PassNoConnection = "pass-no-connection",
     /// Headers shorter or longer than the frame, or lengths that contradict each other.

@@ -290,6 +290,22 @@ fn a_packet_out_of_time_is_counted_and_its_sender_told() {
 }
 
 #[test]
+fn a_servers_packet_out_of_time_is_the_stacks_to_answer() {
+    let world = world(RoundRobin, &[server(46, 1)]);
+    to_vip(1, SYN).run(&world);
+    let late = Build {
+        ttl: 1,
+        ..reply(([192, 168, 1, 46], 80), 1, SYN | ACK)
+    };
+    let (verdict, bytes) = late.run(&world);
+    assert_eq!(verdict.event(), Event::PassTtlExceeded);
+    assert_eq!(verdict.action(), Action::Pass);
+    assert_eq!(bytes, late.frame().bytes);
+    let counted = world.memory.tallies[0][live::tally::PACKETS_OUT].load();
+    assert_eq!(counted, 0, "the kernel asks before IPVS sees it");
+}
+
+#[test]
 fn an_unresolved_neighbour_is_left_to_the_hook_and_an_unknown_route_is_a_drop() {
     use lvsx_core::env::{Gateway, Route};
     let mut world = world(RoundRobin, &by(3));

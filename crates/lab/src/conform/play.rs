@@ -1,5 +1,6 @@
 //! A scenario played on a plane: what came of each step, in lines.
 
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -34,6 +35,22 @@ pub struct MarkRule<'a> {
     pub to: &'a str,
     /// Port; 0 for all.
     pub port: u16,
+}
+
+impl fmt::Display for MarkRule<'_> {
+    /// As `lvsx mark add` takes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = if self.protocol == Protocol::Udp {
+            "udp"
+        } else {
+            "tcp"
+        };
+        write!(f, "mark {} protocol {protocol} to {}", self.mark, self.to)?;
+        if self.port != 0 {
+            write!(f, " ports {}", self.port)?;
+        }
+        Ok(())
+    }
 }
 
 /// A director with its network, as scenarios drive it.

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::generate;
 use super::parse::parse;
 use super::plane::live::{Program, Workshop};
-use super::plane::{Plane, inside, kernel};
+use super::plane::{Plane, TURNS, inside, kernel};
 use super::play::{Answers, difference};
 use super::scenario::Scenario;
 use super::{each, shrink};
@@ -25,6 +25,7 @@ Without FILE: the scenarios of the repository, and generated ones.
 
   --category C     only this category; may be repeated
   --complete       only categories that are expected to be equal everywhere
+  --by-turns       each scenario on one of the planes bpf, lvsd-tc and lvsd-xdp, by turns: these load programs for each
   --seeds N        generated scenarios of each category (2); their kernel answers come from user-mode Linux
   --first N        the first seed (1)
   --plane P        only this plane; may be repeated (host, bpf, lvsd-tc, lvsd-xdp, kernel)
@@ -63,6 +64,7 @@ struct Options {
     scenarios: PathBuf,
     out: PathBuf,
     files: Vec<PathBuf>,
+    is_by_turns: bool,
     is_recording: bool,
     is_shrinking: bool,
     is_printing: bool,
@@ -80,6 +82,7 @@ fn options(arguments: Vec<OsString>) -> Result<Option<Options>> {
         scenarios: "scenarios".into(),
         out: "target/conform".into(),
         files: Vec::new(),
+        is_by_turns: false,
         is_recording: false,
         is_shrinking: false,
         is_printing: false,
@@ -111,6 +114,7 @@ fn options(arguments: Vec<OsString>) -> Result<Option<Options>> {
             }
             Long("seeds") => options.seeds = parser.value()?.parse()?,
             Long("first") => options.first = parser.value()?.parse()?,
+            Long("by-turns") => options.is_by_turns = true,
             Long("record") => options.is_recording = true,
             Long("shrink") => options.is_shrinking = true,
             Long("print") => options.is_printing = true,
@@ -328,9 +332,12 @@ impl Options {
         reference: &[Result<Answers, String>],
     ) -> Result<bool> {
         // The kernel's answers to what is not kept are the reference themselves.
-        let chosen: Vec<usize> = (0..cases.len())
-            .filter(|index| plane != Plane::Kernel || cases[*index].recorded.is_some())
-            .collect();
+        let is_chosen = |index: &usize| match (plane, plane.turn()) {
+            (Plane::Kernel, _) => cases[*index].recorded.is_some(),
+            (_, Some(turn)) => !self.is_by_turns || index % TURNS == turn,
+            (_, None) => true,
+        };
+        let chosen: Vec<usize> = (0..cases.len()).filter(is_chosen).collect();
         if chosen.is_empty() {
             return Ok(true);
         }

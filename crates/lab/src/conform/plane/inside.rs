@@ -27,11 +27,11 @@ use lvsx_director::generation::{Generations, Readers, raw_address, raw_words};
 use lvsx_director::loader::{Buffer, Hooks, Pins, Plane, Time};
 use lvsx_director::stats::Ledger;
 use lvsx_director::tables::{Capacity, Tables};
-use lvsx_ipvs::{Client, Transport, answer};
+use lvsx_ipvs::{Client, MarkEdit, Transport, answer};
 use lvsx_platform::{Line, Word};
 use nix::mount::{MntFlags, umount2};
 
-use super::super::addresses::{Mac, Port, SERVERS, director, server};
+use super::super::addresses::{Mac, Port, SERVERS, VIP6, director, server};
 use super::super::play::{Answers, Director, Ended, MarkRule, play};
 use super::super::scenario::{Scenario, Site};
 use super::super::traffic::OnLink;
@@ -214,11 +214,14 @@ impl Inside {
     fn settle(&self) {
         let two_armed = self.site.two_armed;
         let source = |server: IpAddr| {
-            let is_behind = match server {
-                IpAddr::V4(server) => server.octets()[1] == 1,
-                IpAddr::V6(_) => true,
-            };
-            Some(director(u8::from(two_armed && is_behind), server.is_ipv6()))
+            Some(match server {
+                IpAddr::V4(server) => {
+                    director((two_armed && server.octets()[1] == 1).into(), false)
+                }
+                IpAddr::V6(_) if two_armed => director(1, true),
+                // The longest prefix in common (RFC 6724, rule 8), and that is no longer than the address' own.
+                IpAddr::V6(_) => VIP6.into(),
+            })
         };
         self.control.borrow().set_sources(source);
     }
@@ -336,12 +339,16 @@ impl Director for Inside {
         })
     }
 
-    fn set(&mut self, _name: &str, _value: i64) -> Result<bool> {
-        Ok(false)
+    fn set(&mut self, name: &str, value: i64) -> Result<bool> {
+        Ok(self.client.set_setting(name, &value.to_string()).is_ok())
     }
 
-    fn mark(&mut self, _rule: &MarkRule<'_>) -> Result<bool> {
-        Ok(false)
+    fn mark(&mut self, rule: &MarkRule<'_>) -> Result<bool> {
+        let rule = rule
+            .to_string()
+            .parse()
+            .map_err(|error| anyhow!("{error}"))?;
+        Ok(self.client.edit_marks(&[MarkEdit::Add(rule)]).is_ok())
     }
 
     fn wait(&mut self, time: Duration) -> Result<()> {

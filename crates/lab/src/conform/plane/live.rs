@@ -297,11 +297,8 @@ impl Director for Bench<'_> {
             }
             Program::Lvsd { .. } => {
                 let mut command = self.workshop.command("lvsx");
-                command.args(["mark", "add", "mark", &mark, "protocol", protocol]);
-                command.args(["to", rule.to]);
-                if rule.port != 0 {
-                    command.args(["ports", &port]);
-                }
+                command.args(["mark", "add"]);
+                command.args(rule.to_string().split(' '));
                 command
             }
         };

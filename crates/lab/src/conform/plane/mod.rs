@@ -25,6 +25,9 @@ pub enum Plane {
     Kernel,
 }
 
+/// Planes that take turns.
+pub const TURNS: usize = 3;
+
 impl Plane {
     /// All planes.
     pub const ALL: [Self; 5] = [
@@ -34,6 +37,18 @@ impl Plane {
         Self::LvsdXdp,
         Self::Kernel,
     ];
+
+    /// Which scenarios, by number modulo [`TURNS`], are its own where planes that load programs for each take turns. `None`:
+    /// it loads none.
+    #[must_use]
+    pub const fn turn(self) -> Option<usize> {
+        match self {
+            Self::Bpf => Some(0),
+            Self::LvsdTc => Some(1),
+            Self::LvsdXdp => Some(2),
+            Self::Host | Self::Kernel => None,
+        }
+    }
 
     /// The plane of this name.
     #[must_use]

@@ -9,7 +9,7 @@ use super::super::read::{self, Outer};
 use super::super::scenario::{Checksum, Site};
 use super::super::traffic::OnLink;
 
-/// An identification that no packet of the bench has.
+/// An identification, or a flow label, that no packet of the bench has.
 const OWN_ID: u16 = 0xfeed;
 /// TOS of ICMP errors: internetwork control.
 const CONTROL: u8 = 0xc0;
@@ -105,7 +105,7 @@ fn reply_header(from: IpAddr, outer: &Outer<'_>, packet: &[u8], tos: u8) -> Opti
         to: outer.from,
         ttl: 64,
         tos,
-        id: if from.is_ipv4() { OWN_ID } else { 0 },
+        id: OWN_ID,
         df: false,
     })
 }
@@ -155,7 +155,7 @@ fn reset(outer: &Outer<'_>, packet: &[u8]) -> Option<Vec<u8>> {
     };
     let header = Header {
         df: outer.to.is_ipv4(),
-        id: 0,
+        id: if outer.to.is_ipv4() { 0 } else { OWN_ID },
         ..reply_header(outer.to, outer, packet, 0)?
     };
     let mut segment = packet::tcp(&header, (port(2)?, port(0)?), answer, &[], Checksum::Right);
@@ -191,7 +191,7 @@ fn error(from: IpAddr, outer: &Outer<'_>, packet: &[u8], kind: (u8, u8)) -> Vec<
         to: outer.from,
         ttl: 64,
         tos,
-        id: if is_v6 { 0 } else { OWN_ID },
+        id: OWN_ID,
         df: false,
     };
     // The pointer of a parameter problem: the next header field.
