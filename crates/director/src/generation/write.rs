@@ -101,7 +101,10 @@ fn next(
     let seed = present.map_or(0, |present| present.root.seed);
     let keep_services = present.filter(|present| present.blocks == blocks);
     let keep_filter = present.filter(|present| present.concerns.v4 == concerns.v4);
-    let keep_filter6 = present.filter(|present| present.concerns.v6 == concerns.v6);
+    let keep_filter6 = present.filter(|present| {
+        let then = &present.concerns;
+        then.v6 == concerns.v6 && then.has_v6() == concerns.has_v6()
+    });
     let (seed, filter, filter6, services) = match (keep_filter, keep_filter6, keep_services) {
         (Some(present), Some(_), Some(_)) => {
             let root = present.root;

@@ -171,3 +171,46 @@ fn large_local_prefixes_are_served_whole_and_there_is_place_for_some() {
     control.flush().expect("services go");
     assert!(!is_ours(&control, [10, 0, 0, 1]));
 }
+
+#[test]
+fn a_large_prefix_alone_makes_ipv6_served() {
+    let mut control = heeding_locals();
+    let local = LocalRoute {
+        prefix: "2001:db8:9::".parse().expect("an address"),
+        length: 48,
+        kind: AddressKind::Local,
+        interface: 2,
+    };
+    control
+        .set_locals(LocalTable(vec![local]))
+        .expect("it fits");
+    let service = ServiceKey::Mark {
+        family: Family::V6,
+        mark: 7,
+    };
+    let settings = ServiceSettings {
+        netmask: Netmask::V6(128),
+        ..settings("rr")
+    };
+    control
+        .new_service(&service, &settings)
+        .expect("a new service");
+    let served = |control: &Control| {
+        let root = RootLine::current(&*control.tables).expect("in force");
+        let is_ours = |address: &str| {
+            let address: IpAddr = address.parse().expect("an address");
+            root.is_in_prefix(&*control.tables, true, raw_words(address))
+        };
+        let passes_filter = root.filter6.base != 0;
+        (
+            passes_filter,
+            is_ours("2001:db8:9:1::5"),
+            is_ours("2001:db8:a::5"),
+        )
+    };
+    assert_eq!(served(&control), (false, false, false));
+    let rule = rule("mark 7 protocol tcp to 2001:db8:9::/48");
+    control.edit_marks(&[MarkEdit::Add(rule)]).expect("one");
+    assert_eq!(served(&control), (true, true, false));
+    assert_eq!(served(&restarted(control)), (true, true, false));
+}
