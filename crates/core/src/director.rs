@@ -17,6 +17,8 @@
 //! - [`send`]: sends a connection's first packet on.
 //! - [`encapsulate`]: wraps packets into tunnels but plain IPv4 in IPv4, which the others wrap themselves.
 //! - [`refuse`]: answers a packet with an ICMP error.
+//! - [`own`]: what sockets of this host send, where it leaves; [`answer`] finds the connection that a packet of theirs, or one
+//!   for them, is a reply of; [`local`] rewrites what goes to this host's own stack or comes from there.
 //! - [`relate`]: ICMP errors about packets of connections, which [`carry`] sends on; [`convert`]: those about packets of the
 //!   director's own tunnels.
 //!
@@ -36,6 +38,7 @@ mod first;
 mod fragment;
 mod hop;
 mod limits;
+mod local;
 mod out;
 mod persistence;
 mod progress;
@@ -47,7 +50,7 @@ pub use fragment::Datagram;
 pub use hop::port_of;
 pub use verdict::{Action, MOST_STAGES, Stage, Verdict};
 
-use crate::conn::{self, Entry, Hit, Peer, Want};
+use crate::conn::{self, Entry, Hit, Hop, Peer, Want};
 use crate::env::Env;
 use crate::event::Event;
 use crate::forward::fit::is_expiring;
@@ -55,7 +58,7 @@ use crate::generation::{RootLine, live};
 use crate::packet::Packet;
 use crate::state::{TCP, UDP};
 use crate::wire::{self, Ports};
-use crossing::{Crossing, keep_set, set};
+use crossing::{Crossing, Origin, keep_set, set};
 use family::{Family, V4, V6};
 use hop::{epoch, port_of as port};
 use out::{Bound, keep_bound, send_on};
@@ -117,6 +120,16 @@ stages! {
     carry, carry6: related::carry_stage;
     /// Fragments that concern the director.
     raise, raise6: fragment::raise_stage;
+    /// Packets that may be replies for sockets of this host, or of them.
+    answer, answer6: local::answer_stage;
+    /// Packets of connections to or from this host's own stack.
+    local, local6: local::local_stage;
+}
+
+/// What sockets of this host send, where it leaves: the first stage there.
+#[inline(always)]
+pub fn own<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
+    conclude(env, local::own_stage(packet, env))
 }
 
 /// ICMP errors about packets of the director's own tunnels over IPv4. IPVS knows none over IPv6.
@@ -133,7 +146,19 @@ pub fn cut<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
 
 /// All stages one after another, for planes without tail calls.
 pub fn handle<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
-    let mut stage = Stage::Fast;
+    handle_from(Verdict::next(Stage::Fast), packet, env)
+}
+
+/// The same of a packet that a socket of this host sent, where it leaves.
+pub fn handle_own<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
+    handle_from(own(packet, env), packet, env)
+}
+
+fn handle_from<P: Packet, E: Env>(first: Verdict, packet: &mut P, env: &E) -> Verdict {
+    if first.action() != Action::Next {
+        return first;
+    }
+    let mut stage = first.stage();
     for _ in 0..MOST_STAGES {
         let verdict = match stage {
             Stage::Fast => fast(packet, env),
@@ -168,6 +193,10 @@ pub fn handle<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
             Stage::Raise => raise(packet, env),
             Stage::Raise6 => raise6(packet, env),
             Stage::Cut => cut(packet, env),
+            Stage::Answer => answer(packet, env),
+            Stage::Answer6 => answer6(packet, env),
+            Stage::Local => local(packet, env),
+            Stage::Local6 => local6(packet, env),
         };
         if verdict.action() != Action::Next {
             return verdict;
@@ -196,6 +225,7 @@ fn fast_stage<F: Family, P: Packet, E: Env>(
                 picked: 0,
                 hash: 0,
                 side: Peer::Virtual,
+                origin: Origin::Outside,
             }
             .keep(env);
             return Err(verdict);
@@ -212,9 +242,10 @@ fn fast_stage<F: Family, P: Packet, E: Env>(
             way => return way,
         },
         None if conn::overflow_reach(env, &flow.want) != 0 => F::OVERFLOW,
+        None if F::IS_WIDE && local::may_answer::<F>(&flow.header, &flow.ports) => F::ANSWER,
         None => F::OPEN,
     };
-    if next == F::OPEN && flow.want.side() == Peer::Server {
+    if (next == F::OPEN || next == F::ANSWER) && flow.want.side() == Peer::Server {
         return Err(Verdict::pass(Event::PassNoConnection));
     }
     Crossing {
@@ -222,6 +253,7 @@ fn fast_stage<F: Family, P: Packet, E: Env>(
         picked: 0,
         hash: flow.want.hash(),
         side: flow.want.side(),
+        origin: Origin::Outside,
     }
     .keep(env);
     Err(Verdict::next(next))
@@ -254,8 +286,13 @@ fn found_stage<F: Family, P: Packet, E: Env>(
 ) -> Result<Verdict, Verdict> {
     let (flow, crossing) = again::<F, P, E>(packet, env)?;
     let root = crossing.root(env)?;
+    let rest = if crossing.origin == Origin::Own {
+        Rest::Own
+    } else {
+        Rest::Apart
+    };
     let way = match conn::find_at(env, &flow.want, set(env)?) {
-        Some(hit) => established(packet, env, &root, &flow, hit, Rest::Apart),
+        Some(hit) => established(packet, env, &root, &flow, hit, rest),
         None => Err(Verdict::next(F::OPEN)),
     };
     match way {
@@ -446,7 +483,12 @@ const SCTP_LEAST: u32 = 12 + 4;
 enum Rest {
     Here,
     Apart,
+    /// Apart too: a socket of this host sent it, and it is on its way already.
+    Own,
 }
+
+/// Bit of a destination's id that says that it was removed: it has no tally then.
+const REMOVED: u32 = 31;
 
 /// A packet of a connection that was found: availability, state, timer, tally, rewriting, way out.
 #[inline(always)]
@@ -476,7 +518,7 @@ fn established<F: Family, P: Packet, E: Env>(
     let side = flow.want.side();
     let generation = hit.control.generation();
     let epoch = epoch(env);
-    let bound = Bound {
+    let mut bound = Bound {
         id: entry.id(),
         method: entry.method(),
         far: match side {
@@ -485,7 +527,11 @@ fn established<F: Family, P: Packet, E: Env>(
         },
         side,
     };
-    let kept = entry.hops().find(side, epoch, generation);
+    let kept = if matches!(rest, Rest::Own) {
+        Hop::LOCAL
+    } else {
+        entry.hops().find(side, epoch, generation)
+    };
     // A removed destination's replies go on to its clients; only its clients' packets end here.
     let is_available = root.is_available(env, bound.id);
     if !is_available && side == Peer::Virtual {
@@ -497,17 +543,19 @@ fn established<F: Family, P: Packet, E: Env>(
         }
         return Err(Verdict::next(F::OPEN));
     }
-    advance(env, root, flow, &hit, bound.id, now).ok_or(Verdict::next(F::OPEN))?;
-    if is_available {
-        tally(env, flow, bound.id);
-    }
+    // One word for both: this is where BPF's stack is fullest.
+    bound.id |= u32::from(!is_available) << REMOVED;
+    let id = bound.id & ((1 << REMOVED) - 1);
+    advance(env, root, flow, &hit, id, now).ok_or(Verdict::next(F::OPEN))?;
+    tally(env, flow, bound.id);
     let way = bound.way(packet, env, flow, kept)?;
-    if !kept.is_known() && way.hop.is_known() {
+    if !kept.is_known() && way.is_certain() {
         entry.hops().keep(side, way.hop, epoch, generation);
     }
-    if matches!(rest, Rest::Apart) {
+    let next = out::next_stage::<F>(way);
+    if !matches!(rest, Rest::Here) || next != F::ON {
         keep_bound(env, &bound, way);
-        return Err(Verdict::next(F::ON));
+        return Err(Verdict::next(next));
     }
     send_on(packet, env, root, flow, &bound, way)
 }

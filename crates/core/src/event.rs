@@ -41,7 +41,7 @@ events! {
     PassNotOpening = "pass-not-opening",
     /// From client port 20, or to a data port of an FTP service that is not persistent: IPVS never schedules these.
     PassFtpData = "pass-ftp-data",
-    /// To a server on the director itself: its stack takes it.
+    /// To a server on the director itself, whose stack takes it, or from one.
     PassLocal = "pass-local",
     /// From a real server, its time to live run out: the stack tells the server, before it looks further.
     PassTtlExceeded = "pass-ttl-exceeded",
@@ -78,6 +78,8 @@ events! {
     DropForwardingOff = "drop-forwarding-off",
     /// The route leaves by an interface the director does not know.
     DropUnknownPort = "drop-unknown-port",
+    /// The driver has no room for a word beside the frame, by which a reply to the director itself is known behind XDP.
+    DropNoMetadata = "drop-no-metadata",
     /// No room in the frame for a tunnel header.
     DropNoHeadroom = "drop-no-headroom",
     /// Longer than the interface it would leave by can carry, and not to be fragmented.

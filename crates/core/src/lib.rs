@@ -17,7 +17,7 @@
 extern crate std;
 
 /// Version of the layout of all shared tables; part of the path of their pins.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 pub mod conn;
 pub mod director;

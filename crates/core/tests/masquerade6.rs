@@ -2,6 +2,7 @@
 
 mod naive;
 
+use lvsx_core::forward::Age;
 use lvsx_core::forward::{direct, masquerade, masquerade6};
 use lvsx_core::wire::{ETHERNET, Head4, Header4, Header6, Ports};
 use naive::*;
@@ -59,7 +60,7 @@ proptest! {
             wanted_ports.1 = if keep_port { ports.1 } else { port };
             masquerade6::Readdress6::to_server(&header, &read, (raw6(&new), wanted_ports.1.to_be()))
         };
-        masquerade6::readdress(&mut packet, &header, &change).expect("readdressed");
+        masquerade6::readdress(&mut packet, &header, &change, Age::Older).expect("readdressed");
         let expected = frame(&build(&wanted, wanted_ports, ttl - 1));
         // The one's-complement zero has two forms; the sums must agree, and all other bytes.
         assert_sound_or_zero(&packet.bytes[ETHERNET..], protocol);
@@ -142,7 +143,7 @@ fn the_first_fragment_of_a_datagram_without_checksum_keeps_none() {
         ..Ports::default()
     };
     let change = masquerade6::Readdress6::to_server(&header, &ports, ([5; 2], 80u16.to_be()));
-    masquerade6::readdress(&mut packet, &header, &change).expect("readdressed");
+    masquerade6::readdress(&mut packet, &header, &change, Age::Older).expect("readdressed");
     assert_eq!(
         packet.bytes[header.transport..][..8],
         [0, 1, 0, 80, 0, 108, 0, 0]

@@ -2,6 +2,7 @@
 
 mod naive;
 
+use lvsx_core::forward::Age;
 use lvsx_core::forward::related::{self, Relation4, Relation6};
 use lvsx_core::host::Frame;
 use lvsx_core::wire::icmp::{self, Icmp, Quote4, Quote6};
@@ -87,7 +88,7 @@ proptest! {
             prop_assert_eq!((quote.destination, quote.destination_port), (raw4(&client), client_port.to_be()));
             Relation4::to_server(&header, &quote, (raw4(&server), server_port.to_be()))
         };
-        related::relate(&mut packet, &header, &change).expect("rewritten");
+        related::relate(&mut packet, &header, &change, Age::Older).expect("rewritten");
         prop_assert_eq!(icmp::is_sound4(&packet, &header4(&packet)), Some(true));
         prop_assert_eq!(sum(&packet.bytes[quote.at..quote.transport]), 0xffff);
         prop_assert_eq!(sum(&packet.bytes[ETHERNET..ETHERNET + 20]), 0xffff);
@@ -131,7 +132,7 @@ proptest! {
         } else {
             Relation6::to_server(&header, &quote, (raw6(&server), server_port.to_be()))
         };
-        related::relate6(&mut packet, &header, &change).expect("rewritten");
+        related::relate6(&mut packet, &header, &change, Age::Older).expect("rewritten");
         let header = Header6::read(&packet).expect("well formed");
         prop_assert_eq!(icmp::is_sound6(&packet, &header), Some(true));
         blank_checksums_and_compare(&packet, &expected, &[header.transport + 2])?;
@@ -158,14 +159,14 @@ proptest! {
                 prop_assert!(inner.transport + 4 <= ETHERNET + usize::from(header.total));
             }
             let change = Relation4::to_client(&header, &quote, (1, 2));
-            prop_assert_eq!(related::relate(&mut packet, &header, &change), Some(()));
+            prop_assert_eq!(related::relate(&mut packet, &header, &change, Age::Older), Some(()));
         }
         if let Ok(header) = Header6::read(&packet)
             && let Some(quote) = Quote6::of_error(&packet, &header)
         {
             prop_assert!(quote.transport + 4 <= ETHERNET + header.total as usize);
             let change = Relation6::to_client(&header, &quote, ([1; 2], 2));
-            prop_assert_eq!(related::relate6(&mut packet, &header, &change), Some(()));
+            prop_assert_eq!(related::relate6(&mut packet, &header, &change, Age::Older), Some(()));
         }
     }
 }

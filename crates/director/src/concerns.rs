@@ -1,6 +1,6 @@
 //! Which addresses concern the director: what goes into the address filters, and which prefixes are virtual as a whole.
 
-use crate::addresses::{AddressKind, LocalTable};
+use crate::addresses::{AddressKind, LocalRoute, LocalTable};
 use crate::config::{Config, Marked};
 use crate::generation::{raw_address, raw_address6};
 use lvsx_core::generation::{Concern, MOST_PREFIXES};
@@ -61,6 +61,15 @@ impl Ours<'_> {
         self.any || self.locals.is_local(addr)
     }
 
+    /// The addresses of this host that are routed to it one by one.
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let is_single = |route: &&LocalRoute| {
+            let bits = if route.prefix.is_ipv4() { 32 } else { 128 };
+            route.kind == AddressKind::Local && route.length == bits
+        };
+        self.locals.0.iter().filter(is_single).map(|it| it.prefix)
+    }
+
     /// The parts of `prefix` that are ours: those that the kernel routes as local, and with `any` the whole, unless it is
     /// everything.
     fn within(&self, prefix: Prefix) -> Vec<Prefix> {
@@ -104,7 +113,8 @@ fn addresses(prefix: Prefix) -> impl Iterator<Item = IpAddr> {
 }
 
 /// The addresses of `config`'s services as far as they are ours, those that mark rules give a mark as far as they are ours and
-/// there is a service by mark, and those of masqueraded destinations; including removed ones, whose connections live on.
+/// there is a service by mark, and those of masqueraded destinations; including removed ones, whose connections live on. And this
+/// host's own, which destinations and clients may have too.
 ///
 /// With the last service of an address family everything of that family ends: then none of its addresses concerns the
 /// director (as in the kernel, which takes its hooks away then; Linux 5.7).
@@ -122,6 +132,11 @@ pub fn of(config: &Config, ours: Ours<'_>) -> Concerns {
     concerns.prefixes = reach.whole;
     for addr in config.masqueraded() {
         concerns.at(addr).is_server = true;
+    }
+    for addr in ours.addresses().chain(config.servers()) {
+        if ours.locals.is_local(addr) {
+            concerns.at(addr).is_local = true;
+        }
     }
     if !keys().any(|key| key.family() == Family::V4) {
         concerns.v4.clear();
@@ -206,7 +221,6 @@ fn concerned(rule: &MarkRule, family: Family) -> Option<Prefix> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::addresses::LocalRoute;
 
     fn within(locals: &[(&str, u8)], any: bool, prefix: &str) -> Vec<String> {
         let route = |(prefix, length): &(&str, u8)| LocalRoute {

@@ -2,7 +2,7 @@
 
 mod support;
 
-use lvsx_director::loader::{Attachments, Hook, Pins, Plane, detach_filters};
+use lvsx_director::loader::{Attachments, Hook, Pins, Plane, Seat, detach_filters};
 use std::collections::BTreeMap;
 use std::process::Command;
 use support::{Space, in_namespace, ip};
@@ -43,8 +43,8 @@ fn a_filter_is_replaced_in_place_and_outlives_its_director() {
     in_namespace(|space| {
         ip("link add one type veth peer name two");
         let wanted = BTreeMap::from([
-            (index_of("one"), "one".to_owned()),
-            (index_of("two"), "two".to_owned()),
+            ((index_of("one"), Seat::First), "one".to_owned()),
+            ((index_of("two"), Seat::First), "two".to_owned()),
         ]);
         let mut plane = load(space);
         let mut attachments = Attachments::default();
@@ -63,7 +63,7 @@ fn a_filter_is_replaced_in_place_and_outlives_its_director() {
         assert_eq!(second.len(), 1);
         assert_ne!(first, second, "the new director's program is in its place");
 
-        let fewer = BTreeMap::from([(index_of("two"), "two".to_owned())]);
+        let fewer = BTreeMap::from([((index_of("two"), Seat::First), "two".to_owned())]);
         attachments.become_these(&mut plane, Hook::Clsact, &fewer);
         assert!(programs("one").is_empty());
         assert_eq!(programs("two").len(), 1);

@@ -376,6 +376,7 @@ fn compare(
         // No director is there to take it.
         Action::Raise if verdict.otherwise() == Event::PassFragment => answers[0],
         Action::Raise | Action::Cut => answers[1],
+        Action::Local => panic!("{what}: no socket of this host asked"),
         Action::Next => panic!("{what}: a stage is no end"),
     };
     assert_eq!(answer, wanted, "{what}: {verdict:?}");

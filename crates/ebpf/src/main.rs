@@ -18,6 +18,10 @@
 //! | `cut_xdp`, `cut_tc` | tail call | packets longer than their way, handed to the director |
 //! | `give_back` | test run | XDP: lets frames that the director held go on to the host's stack |
 //! | `route` | test run | tells the way to an address |
+//! | `answer_xdp`, `answer_tc` | tail call | replies of or for sockets of this host: their connections |
+//! | `local_xdp`, `local_tc` | tail call | packets to or from this host's own stack |
+//! | `own_tc` | tc egress | what sockets of this host send |
+//! | `behind_tc` | tc ingress behind XDP | replies for sockets of this host, which XDP marked |
 //! | `start_hand` | test run | starts the timer that removes expired connections |
 //! | `clock` | test run | tells jiffies, nanoseconds and tick |
 //! | `decap_tc` | a real server's interface | takes the outer header off IP-in-IP packets |
@@ -93,6 +97,10 @@ stages! {
     keep6: keep6_xdp, keep6_tc;
     join: join_xdp, join_tc;
     join6: join6_xdp, join6_tc;
+    answer: answer_xdp, answer_tc;
+    answer6: answer6_xdp, answer6_tc;
+    local: local_xdp, local_tc;
+    local6: local6_xdp, local6_tc;
 }
 
 stages! {
@@ -111,6 +119,21 @@ fn give_back(_context: XdpContext) -> u32 {
 fn route(context: TcContext) -> i32 {
     tc::tell_route(&context);
     TC_ACT_OK
+}
+
+#[classifier]
+fn own_tc(context: TcContext) -> i32 {
+    if tc::came_in(&context) {
+        return TC_ACT_UNSPEC;
+    }
+    let (mut packet, world) = tc::view(&context);
+    let verdict = director::own(&mut packet, &world);
+    tc::carry_out(&packet, &world, verdict)
+}
+
+#[classifier]
+fn behind_tc(context: TcContext) -> i32 {
+    tc::take_in(&context)
 }
 
 #[classifier]
@@ -176,6 +199,10 @@ fn tail_call(context: *mut c_void, programs: *mut c_void, stage: Stage) {
             Stage::Raise => bpf_tail_call(context, programs, Stage::Raise as u32),
             Stage::Raise6 => bpf_tail_call(context, programs, Stage::Raise6 as u32),
             Stage::Cut => bpf_tail_call(context, programs, Stage::Cut as u32),
+            Stage::Answer => bpf_tail_call(context, programs, Stage::Answer as u32),
+            Stage::Answer6 => bpf_tail_call(context, programs, Stage::Answer6 as u32),
+            Stage::Local => bpf_tail_call(context, programs, Stage::Local as u32),
+            Stage::Local6 => bpf_tail_call(context, programs, Stage::Local6 as u32),
         }
     };
 }

@@ -2,7 +2,7 @@
 
 use crate::window::window;
 use crate::world::{World, now};
-use crate::xdp::sum_of;
+use crate::xdp::{KNOWN_BEHIND_XDP, sum_of};
 use crate::{maps, redirect, tail_call, take};
 use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use aya_ebpf::bindings::{
@@ -18,7 +18,7 @@ use lvsx_core::director::{Action, Verdict, gateway};
 use lvsx_core::env::{Gateway, Tables};
 use lvsx_core::event::Event;
 use lvsx_core::packet::{Packet, Room};
-use lvsx_core::wire::{word32, word64};
+use lvsx_core::wire::{ETHERNET, word32, word64};
 use lvsx_platform::{load16, store16, store32, store64};
 
 /// Headers that must lie in the buffer's linear part: Ethernet, IPv4 with options, TCP.
@@ -73,6 +73,7 @@ pub(crate) fn carry_out(buffer: &Buffer, world: &World, verdict: Verdict) -> i32
         Action::Drop => TC_ACT_SHOT,
         Action::Out => redirect(verdict.interface()) as i32,
         Action::OutUnresolved => redirect_by_neighbour(verdict.interface(), gateway(world)),
+        Action::Local => take_to_stack(buffer.context),
         Action::Next => {
             tail_call(
                 buffer.context.cast(),
@@ -145,6 +146,51 @@ fn redirect_by_neighbour(interface: u32, gateway: Gateway) -> i32 {
     };
     answer as i32
 }
+
+/// Whether a packet on its way out came in from elsewhere: it has been seen then.
+#[inline(always)]
+pub(crate) fn came_in(context: &TcContext) -> bool {
+    // SAFETY: the kernel's context is valid while the program runs.
+    unsafe { (*context.skb.skb).ingress_ifindex != 0 }
+}
+
+/// A packet behind XDP: to this host's own stack, if [`KNOWN_BEHIND_XDP`] stands in front of it.
+#[inline(always)]
+pub(crate) fn take_in(context: &TcContext) -> i32 {
+    let skb = context.skb.skb;
+    // SAFETY: the kernel's context is valid while the program runs.
+    let (beside, data) = unsafe { ((*skb).data_meta as usize, (*skb).data as usize) };
+    if beside + size_of::<u32>() > data {
+        return TC_ACT_UNSPEC;
+    }
+    // SAFETY: the word lies beside the packet, as was seen just now.
+    if unsafe { *(beside as *const u32) } != KNOWN_BEHIND_XDP {
+        return TC_ACT_UNSPEC;
+    }
+    take_to_stack(skb)
+}
+
+/// Takes a packet to this host's own stack by `lo`, routed as if it had been sent here: so it passes the check of its source,
+/// which is an address of this host.
+#[inline(always)]
+fn take_to_stack(skb: *mut __sk_buff) -> i32 {
+    // What hardware summed up of the whole packet counts the link-layer header from here on: that is taken out.
+    let context = skb;
+    let link = sum_of(0, ETHERNET as u32, |from, to, count| {
+        // SAFETY: the buffer holds `count` bytes; the context is the program's own.
+        unsafe { bpf_skb_load_bytes(context.cast(), from, to.cast(), count) == 0 }
+    });
+    if let Some(link) = link {
+        // SAFETY: the context is the program's own. Where there is no such sum, nothing happens.
+        unsafe { bpf_csum_update(skb, !link) };
+    }
+    // SAFETY: no next hop is named: the kernel finds it for the packet's own destination.
+    let answer = unsafe { bpf_redirect_neigh(LOOPBACK, core::ptr::null_mut(), 0, 0) };
+    answer as i32
+}
+
+/// Index of `lo` in every network namespace.
+const LOOPBACK: u32 = 1;
 
 /// Writes jiffies, nanoseconds and tick into the first 20 bytes.
 #[inline(always)]

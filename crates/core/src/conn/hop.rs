@@ -10,6 +10,16 @@ pub(super) const LOW48: u64 = (1 << 48) - 1;
 pub struct Hop(pub u64);
 
 impl Hop {
+    /// This host's own stack: no interface sends to this link-layer address, that of everybody, as a next hop's.
+    pub const LOCAL: Self = Self(LOW48);
+
+    /// Whether it leads to this host's own stack.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_local(self) -> bool {
+        self.address() == LOW48
+    }
+
     /// A hop by port `number` to a raw link-layer address.
     #[inline(always)]
     #[must_use]

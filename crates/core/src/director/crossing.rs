@@ -19,6 +19,20 @@ pub(super) struct Crossing {
     pub(super) hash: u64,
     /// Whose packet it is: [`Peer::Virtual`] the client's.
     pub(super) side: Peer,
+    /// Where the packet comes from, and what was looked for.
+    pub(super) origin: Origin,
+}
+
+/// Where a packet comes from, as far as the stages treat it differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Origin {
+    /// From outside.
+    Outside = 0,
+    /// From outside to a virtual address, and looked for as a server's reply too: the director itself may be the client.
+    Asked = 1,
+    /// From a socket of this host.
+    Own = 2,
 }
 
 /// Word of the scratch: root and picked destination.
@@ -36,7 +50,7 @@ const DESTINATION: usize = 5;
 const HOP: usize = 6;
 /// Word of the scratch: address family of the next hop that the kernel has to resolve.
 const FAMILY: usize = 7;
-/// Word of the scratch: whether the packet is a server's.
+/// Word of the scratch: whether the packet is a server's, and its origin << 8.
 const SIDE: usize = 8;
 /// Word of the scratch: the set of the overflow area that holds the flow's entry.
 const SET: usize = 9;
@@ -57,6 +71,15 @@ pub(super) const BY_TEMPLATE: u32 = 0;
 
 /// In place of a picked destination's line: the client has no template that serves.
 pub(super) const WITHOUT_TEMPLATE: u32 = u32::MAX;
+
+/// Keeps the picked destination, and what else crosses as it is.
+#[inline(always)]
+pub(super) fn keep_picked<E: Env>(env: &E, picked: u32) {
+    if let Some(line) = env.scratch() {
+        let root = line[LINES].peek() & 0xffff_ffff;
+        line[LINES].poke(root | u64::from(picked) << 32);
+    }
+}
 
 /// Keeps which service, a persistent one, the packet is for: the line of its block.
 #[inline(always)]
@@ -99,22 +122,27 @@ impl Crossing {
         if let Some(scratch) = env.scratch() {
             scratch[LINES].poke(u64::from(self.root) | u64::from(self.picked) << 32);
             scratch[HASH].poke(self.hash);
-            scratch[SIDE].poke(u64::from(self.side == Peer::Server));
+            scratch[SIDE].poke(u64::from(self.side == Peer::Server) | (self.origin as u64) << 8);
         }
     }
 
     #[inline(always)]
     pub(super) fn of<E: Env>(env: &E) -> Result<Self, Verdict> {
         let scratch = line(env)?;
-        let lines = scratch[LINES].peek();
+        let (lines, side) = (scratch[LINES].peek(), scratch[SIDE].peek());
         Ok(Self {
             root: lines as u32,
             picked: (lines >> 32) as u32,
             hash: scratch[HASH].peek(),
-            side: if scratch[SIDE].peek() == 0 {
+            side: if side & 1 == 0 {
                 Peer::Virtual
             } else {
                 Peer::Server
+            },
+            origin: match (side >> 8) as u8 {
+                1 => Origin::Asked,
+                2 => Origin::Own,
+                _ => Origin::Outside,
             },
         })
     }

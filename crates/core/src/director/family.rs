@@ -4,6 +4,7 @@ use super::verdict::Stage;
 use crate::conn::Peer;
 use crate::conn::{Entry, Entry4, Entry6};
 use crate::env::{Env, Route};
+use crate::forward::Age;
 use crate::forward::direct;
 use crate::forward::fit::{Fit, fit4, fit6};
 use crate::forward::masquerade::{self, Readdress};
@@ -48,6 +49,8 @@ pub(super) trait Family: Sized {
     const KEEP: Stage;
     const JOIN: Stage;
     const RAISE: Stage;
+    const ANSWER: Stage;
+    const LOCAL: Stage;
     /// Protocol number of its ICMP.
     const ICMP: u8;
 
@@ -91,6 +94,8 @@ pub(super) trait Family: Sized {
     fn words(address: Self::Address) -> [u64; 2];
     /// The network that a client's address belongs to by a service's mask: raw for IPv4, a prefix's length for IPv6.
     fn network(address: Self::Address, mask: u32) -> Self::Address;
+    /// Whether it is one of a host's addresses for itself (127/8, ::1).
+    fn is_loopback(address: Self::Address) -> bool;
 
     /// Replaces the packet's far end: the destination's if it comes from the client (`side` [`Peer::Virtual`]), else the
     /// source's.
@@ -100,6 +105,7 @@ pub(super) trait Family: Sized {
         ports: &Ports,
         side: Peer,
         new: (Self::Address, u16),
+        age: Age,
     ) -> Option<()>;
     fn direct<P: Packet>(packet: &mut P) -> Option<()>;
     fn inner<P: Packet>(packet: &P, header: &Self::Header, ports: &Ports, heeds_df: bool) -> Inner;
@@ -139,6 +145,8 @@ impl Family for V4 {
     const KEEP: Stage = Stage::Keep;
     const JOIN: Stage = Stage::Join;
     const RAISE: Stage = Stage::Raise;
+    const ANSWER: Stage = Stage::Answer;
+    const LOCAL: Stage = Stage::Local;
     const ICMP: u8 = icmp::ICMP;
 
     #[inline(always)]
@@ -255,18 +263,24 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn is_loopback(address: u32) -> bool {
+        u32::from_be(address) >> 24 == 127
+    }
+
+    #[inline(always)]
     fn readdress<P: Packet>(
         packet: &mut P,
         header: &Header4,
         ports: &Ports,
         side: Peer,
         new: (u32, u16),
+        age: Age,
     ) -> Option<()> {
         let change = match side {
             Peer::Virtual => Readdress::to_server(header, ports, new),
             Peer::Server => Readdress::to_client(header, ports, new),
         };
-        masquerade::readdress(packet, header, &change)
+        masquerade::readdress(packet, header, &change, age)
     }
 
     #[inline(always)]
@@ -318,6 +332,8 @@ impl Family for V6 {
     const KEEP: Stage = Stage::Keep6;
     const JOIN: Stage = Stage::Join6;
     const RAISE: Stage = Stage::Raise6;
+    const ANSWER: Stage = Stage::Answer6;
+    const LOCAL: Stage = Stage::Local6;
     const ICMP: u8 = icmp::ICMP6;
 
     #[inline(always)]
@@ -455,18 +471,24 @@ impl Family for V6 {
     }
 
     #[inline(always)]
+    fn is_loopback(address: [u64; 2]) -> bool {
+        address[0] == 0 && u64::from_be(address[1]) == 1
+    }
+
+    #[inline(always)]
     fn readdress<P: Packet>(
         packet: &mut P,
         header: &Header6,
         ports: &Ports,
         side: Peer,
         new: ([u64; 2], u16),
+        age: Age,
     ) -> Option<()> {
         let change = match side {
             Peer::Virtual => Readdress6::to_server(header, ports, new),
             Peer::Server => Readdress6::to_client(header, ports, new),
         };
-        masquerade6::readdress(packet, header, &change)
+        masquerade6::readdress(packet, header, &change, age)
     }
 
     #[inline(always)]

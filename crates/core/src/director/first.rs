@@ -1,11 +1,13 @@
 //! First packets: which service they are for, which destination serves them, and their connection's entry.
 
 use super::crossing::{
-    BY_TEMPLATE, Crossing, WITHOUT_TEMPLATE, forget, keep_refusal, keep_service, service,
+    BY_TEMPLATE, Crossing, Origin, WITHOUT_TEMPLATE, forget, keep_picked, keep_refusal,
+    keep_service, service,
 };
 use super::family::Family;
 use super::hop::{epoch, published};
-use super::out::{Bound, bound, send_on};
+use super::local::may_answer;
+use super::out::{Bound, bound, keep_bound, next_stage, send_on};
 use super::persistence::{PERSISTENT, is_one_packet};
 use super::progress::{count_connection, tally, timeout, view};
 use super::verdict::Verdict;
@@ -35,6 +37,20 @@ pub(super) fn open_stage<F: Family, P: Packet, E: Env>(
     let root = crossing.root(env)?;
     let (header, ports) = reread::<F, P>(packet)?;
     let flags = ports.flags;
+    if !F::IS_WIDE
+        && crossing.origin == Origin::Outside
+        && may_answer::<F>(&header, &ports)
+        && F::concern(&root, env, F::ends(&header).0).is_server
+    {
+        // Perhaps the reply to a request of the director itself, whose source was the virtual address. Wide addresses leave
+        // no room for a look at the filter here: `fast` hands theirs on.
+        Crossing {
+            origin: Origin::Asked,
+            ..crossing
+        }
+        .keep(env);
+        return Err(Verdict::next(F::ANSWER));
+    }
     if F::protocol(&header) == TCP && (flags.rst() || !flags.syn() && !root.settings.sloppy_tcp) {
         return Err(Verdict::pass(Event::PassNotOpening));
     }
@@ -77,7 +93,7 @@ pub(super) fn open_stage<F: Family, P: Packet, E: Env>(
         return Err(Verdict::next(F::REFUSE));
     }
     let picked = block.wrapping_add(1).wrapping_add(picked);
-    Crossing { picked, ..crossing }.keep(env);
+    keep_picked(env, picked);
     if is_persistent {
         return Err(Verdict::next(F::KEEP));
     }
@@ -268,6 +284,11 @@ pub(super) fn send_stage<F: Family, P: Packet, E: Env>(
     count_connection(env, bound.id);
     tally(env, &flow, bound.id);
     let way = bound.way(packet, env, &flow, published(env, bound.id))?;
+    let next = next_stage::<F>(way);
+    if next != F::ON {
+        keep_bound(env, &bound, way);
+        return Err(Verdict::next(next));
+    }
     send_on(packet, env, &root, &flow, &bound, way)
 }
 

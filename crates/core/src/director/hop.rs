@@ -6,8 +6,8 @@ use super::verdict::Verdict;
 use crate::conn::{Hop, Peer};
 use crate::env::{Env, Gateway, PORT_PROBES, PORTS, Route, state as shared};
 use crate::event::Event;
-use crate::generation::live;
 use crate::generation::live::tunnel;
+use crate::generation::{RootLine, live};
 use crate::packet::Packet;
 use lvsx_platform::{Line, hide};
 
@@ -22,6 +22,48 @@ pub(super) fn epoch<E: Env>(env: &E) -> u16 {
 pub(super) struct Way {
     pub(super) hop: Hop,
     pub(super) interface: u32,
+}
+
+impl Way {
+    /// To this host's own stack.
+    pub(super) const LOCAL: Self = Self {
+        hop: Hop::LOCAL,
+        interface: 0,
+    };
+
+    /// To this host's own stack if the address is one of this host, as to which programs are told no route; else it ends in
+    /// the drop counted as `event`. Seen by [`settled`](Self::settled), where a stage has room for it.
+    #[inline(always)]
+    fn perhaps_local(event: Event) -> Self {
+        Self {
+            hop: Hop::LOCAL,
+            interface: event as u32,
+        }
+    }
+
+    /// Whether it is known to be what it says, and may be kept.
+    #[inline(always)]
+    pub(super) fn is_certain(self) -> bool {
+        self.hop.is_known() && self.interface == 0
+    }
+
+    /// What becomes of a packet for `to` on a way to this host's own stack.
+    #[inline(always)]
+    pub(super) fn settled<F: Family, E: Env>(
+        self,
+        env: &E,
+        root: &RootLine,
+        to: F::Address,
+    ) -> Result<(), Verdict> {
+        if self.interface == 0 || F::concern(root, env, to).is_local {
+            return Ok(());
+        }
+        Err(if self.interface == Event::DropForwardingOff as u32 {
+            Verdict::drop(Event::DropForwardingOff)
+        } else {
+            Verdict::drop(Event::DropNoRoute)
+        })
+    }
 }
 
 /// The next hop towards `to`: to a destination what the director publishes, else what the kernel says. One that does not
@@ -69,11 +111,15 @@ pub(super) fn find_hop<F: Family, P: Packet, E: Env>(
             Route::None => Event::DropNoRoute,
         }
     };
-    let refused = Verdict::drop(refusal);
-    if side == Peer::Virtual {
-        return published_way(env, id).ok_or(refused);
+    if side == Peer::Virtual
+        && let Some(way) = published_way(env, id)
+    {
+        return Ok(way);
     }
-    Err(refused)
+    if refusal != Event::DropNoNeighbour {
+        return Ok(Way::perhaps_local(refusal));
+    }
+    Err(Verdict::drop(refusal))
 }
 
 /// The way to a destination that the director publishes, for the kernel to resolve. `None`: it knows none, or is just

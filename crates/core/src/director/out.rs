@@ -6,6 +6,7 @@ use super::crossing::{
 };
 use super::family::{Family, V4};
 use super::hop::{Way, find_hop, port_of};
+use super::local::is_by_lo;
 use super::progress::tally_of;
 use super::related::Quoting;
 use super::verdict::{Action, Stage, Verdict};
@@ -13,11 +14,11 @@ use super::{Flow, again, header, ports};
 use crate::conn::{Hop, Peer};
 use crate::env::Env;
 use crate::event::Event;
-use crate::forward;
 use crate::forward::checksum_at;
 use crate::forward::fit::{Fit, is_expiring, limit};
 use crate::forward::refusal::Refusal;
 use crate::forward::tunnel::{Tunnel, Unwrappable, wrap4, wrap6};
+use crate::forward::{self, Age};
 use crate::generation::{Method, RootLine, live};
 use crate::packet::Packet;
 use crate::wire::{FIXED6, OUTER4, Ports};
@@ -68,6 +69,12 @@ impl<F: Family> Bound<F> {
         };
         find_hop::<F, P, E>(packet, env, self.side, self.id, towards)
     }
+}
+
+/// The stage that sends a packet on this way.
+#[inline(always)]
+pub(super) fn next_stage<F: Family>(way: Way) -> Stage {
+    if way.hop.is_local() { F::LOCAL } else { F::ON }
 }
 
 /// Keeps what an entry said, and the way out, for [`on_stage`].
@@ -161,7 +168,8 @@ pub(super) fn send_on<F: Family, P: Packet, E: Env>(
     let malformed = Verdict::drop(Event::DropMalformed);
     match (method, bound.side) {
         (Method::Masquerade, side) => {
-            F::readdress(packet, &flow.header, &flow.ports, side, bound.far).ok_or(malformed)?;
+            let (header, ports) = (&flow.header, &flow.ports);
+            F::readdress(packet, header, ports, side, bound.far, Age::Older).ok_or(malformed)?;
         }
         (Method::DirectRouting, Peer::Virtual) => {
             F::direct(packet).ok_or(malformed)?;
@@ -371,10 +379,15 @@ pub(super) fn refuse_stage<F: Quoting, P: Packet, E: Env>(
     if !F::allows(env, &root, refusal, F::ends(&header).0) {
         return Err(Verdict::drop(Event::DropAnswerLimited));
     }
+    let is_own = is_by_lo::<F, P>(packet);
     F::refuse(packet, &header, refusal, mtu).ok_or(unanswered)?;
     let id = refused_of(env, refusal);
     if id != NO_DESTINATION && root.is_available(env, id) {
         tally_of(env, id, Peer::Server, F::answer_length(F::total(&header)));
+    }
+    if is_own {
+        // It came by `lo` and is on its way to the stack already.
+        return Err(Verdict::pass(Event::PassLocal));
     }
     Ok(Verdict::out(interface))
 }

@@ -5,7 +5,7 @@
 //! ```
 
 use super::crossing::{
-    BY_TEMPLATE, Crossing, WITHOUT_TEMPLATE, controller, keep_controller, service,
+    BY_TEMPLATE, Crossing, WITHOUT_TEMPLATE, controller, keep_controller, keep_picked, service,
 };
 use super::family::Family;
 use super::first::Opening;
@@ -58,7 +58,7 @@ pub(super) fn template_stage<F: Family, P: Packet, E: Env>(
         JOINED => (BY_TEMPLATE, F::JOIN),
         _ => (BY_TEMPLATE, F::SEND),
     };
-    Crossing { picked, ..crossing }.keep(env);
+    keep_picked(env, picked);
     Err(Verdict::next(next))
 }
 

@@ -11,10 +11,11 @@
 //! They are counted as packets of the connection, but change neither its state nor its timer. Errors about nothing that is
 //! known here pass.
 
-use super::crossing::{Crossing, forget_place, keep_tunnel};
+use super::crossing::{Crossing, Origin, forget_place, keep_tunnel};
 use super::family::{Family, V4, V6};
 use super::hop::{Way, epoch, find_hop};
 use super::limits::{allow4, allow6};
+use super::local::delivered;
 use super::out::{Bound, bound, keep_bound, leave, mtu};
 use super::progress::tally_of;
 use super::verdict::{Stage, Verdict};
@@ -22,6 +23,7 @@ use super::{header, is_handed_here};
 use crate::conn::{self, Entry, Entry4, Hit, Peer, Want};
 use crate::env::Env;
 use crate::event::Event;
+use crate::forward::Age;
 use crate::forward::fit::{Fit, is_expiring};
 use crate::forward::refusal::{Refusal, answer_length4, answer_length6, convert4};
 use crate::forward::related::{Relation4, Relation6, relate, relate6};
@@ -53,6 +55,7 @@ pub(super) trait Quoting: Family {
         quote: &Self::Quote,
         side: Peer,
         new: (Self::Address, u16),
+        age: Age,
     ) -> Option<()>;
     /// Total length of the error about a packet of `total` bytes.
     fn answer_length(total: u32) -> u32;
@@ -111,12 +114,13 @@ impl Quoting for V4 {
         quote: &Quote4,
         side: Peer,
         new: (u32, u16),
+        age: Age,
     ) -> Option<()> {
         let change = match side {
             Peer::Virtual => Relation4::to_server(header, quote, new),
             Peer::Server => Relation4::to_client(header, quote, new),
         };
-        relate(packet, header, &change)
+        relate(packet, header, &change, age)
     }
 
     #[inline(always)]
@@ -179,12 +183,13 @@ impl Quoting for V6 {
         quote: &Quote6,
         side: Peer,
         new: ([u64; 2], u16),
+        age: Age,
     ) -> Option<()> {
         let change = match side {
             Peer::Virtual => Relation6::to_server(header, quote, new),
             Peer::Server => Relation6::to_client(header, quote, new),
         };
-        relate6(packet, header, &change)
+        relate6(packet, header, &change, age)
     }
 
     #[inline(always)]
@@ -208,14 +213,15 @@ pub(super) fn relate_stage<F: Quoting, P: Packet, E: Env>(
     packet.reveal(REVEALED);
     let crossing = Crossing::of(env)?;
     let root = crossing.root(env)?;
-    let (header, aside) = error::<F, P, E>(packet, env, &root)?;
+    let is_own = crossing.origin == Origin::Own;
+    let (header, aside) = error::<F, P, E>(packet, env, &root, is_own)?;
     let quote = F::quote(packet, &header).ok_or(aside)?;
     let missed = if F::may_be_outside(&header, &quote) {
         Verdict::next(Stage::Convert)
     } else {
         aside
     };
-    let (bound, way) = connection::<F, P, E>(packet, env, &root, &header, &quote, missed)?;
+    let (bound, way) = connection::<F, P, E>(packet, env, &root, &header, &quote, missed, is_own)?;
     keep_bound(env, &bound, way);
     Crossing {
         side: bound.side,
@@ -239,7 +245,8 @@ pub(super) fn carry_stage<F: Quoting, P: Packet, E: Env>(
     let (bound, way) = bound::<F, E>(env, crossing.side)?;
     let method = Method::from_number(bound.method).ok_or(Verdict::drop(Event::DropInconsistent))?;
     let masquerades = method == Method::Masquerade;
-    let expires = is_expiring(F::ttl(&header));
+    let is_local = way.hop.is_local();
+    let expires = !is_local && is_expiring(F::ttl(&header));
     if expires && bound.side == Peer::Server {
         // The routing's to judge, before it counts; an error is never answered.
         return Err(Verdict::drop(Event::DropTtlExceeded));
@@ -260,6 +267,19 @@ pub(super) fn carry_stage<F: Quoting, P: Packet, E: Env>(
     if expires {
         return Err(Verdict::drop(Event::DropTtlExceeded));
     }
+    if is_local {
+        let to = match bound.side {
+            Peer::Virtual => bound.far.0,
+            Peer::Server => F::ends(&header).1,
+        };
+        way.settled::<F, E>(env, &root, to)?;
+        if masquerades {
+            let quote = F::quote(packet, &header).ok_or(malformed)?;
+            F::relate(packet, &header, &quote, bound.side, bound.far, Age::Same)
+                .ok_or(malformed)?;
+        }
+        return delivered(crossing, bound.side);
+    }
     match method {
         Method::Tunnel => {
             keep_tunnel(env, bound.id, way);
@@ -273,7 +293,7 @@ pub(super) fn carry_stage<F: Quoting, P: Packet, E: Env>(
     }
     if masquerades {
         let quote = F::quote(packet, &header).ok_or(malformed)?;
-        F::relate(packet, &header, &quote, bound.side, bound.far).ok_or(malformed)?;
+        F::relate(packet, &header, &quote, bound.side, bound.far, Age::Older).ok_or(malformed)?;
     } else {
         F::direct(packet).ok_or(malformed)?;
     }
@@ -286,10 +306,11 @@ fn error<F: Quoting, P: Packet, E: Env>(
     packet: &P,
     env: &E,
     root: &RootLine,
+    is_own: bool,
 ) -> Result<(F::Header, Verdict), Verdict> {
     let not_ours = Verdict::pass(Event::PassNotOurs);
     let head = F::head(packet).ok_or(not_ours)?;
-    if !is_handed_here::<F, P, E>(packet, env, &head) {
+    if !is_own && !is_handed_here::<F, P, E>(packet, env, &head) {
         return Err(Verdict::pass(Event::PassForeignMac));
     }
     let header = F::parse(&head, packet).ok_or(not_ours)?;
@@ -322,6 +343,7 @@ fn connection<F: Quoting, P: Packet, E: Env>(
     header: &F::Header,
     quote: &F::Quote,
     missed: Verdict,
+    is_own: bool,
 ) -> Result<(Bound<F>, Way), Verdict> {
     let protocol = F::protocol_of(quote);
     if protocol != TCP && protocol != UDP {
@@ -374,8 +396,11 @@ fn connection<F: Quoting, P: Packet, E: Env>(
     let is_kept = kept.is_known() && (side == Peer::Virtual || towards == client.0);
     // What goes on as it came needs no way of ours.
     let masquerades = method & 7 == Method::Masquerade as u8;
-    let is_passed = method & 7 == Method::Local as u8 || !masquerades && side == Peer::Server;
-    let way = if is_kept || is_passed {
+    let is_passed =
+        side == Peer::Server && (is_own || !masquerades) || method & 7 == Method::Local as u8;
+    let way = if is_own && side == Peer::Server {
+        Way::LOCAL
+    } else if is_kept || is_passed {
         Way {
             hop: kept,
             interface: 0,
@@ -437,6 +462,9 @@ pub(super) fn convert_stage<P: Packet, E: Env>(
     } else {
         find_hop::<V4, P, E>(packet, env, Peer::Server, id, client)?
     };
+    if way.hop.is_local() {
+        return Err(Verdict::drop(Event::DropNoRoute));
+    }
     let skipped = inside.at.wrapping_sub(ETHERNET) as u32;
     let quoted = u32::from(header.total).wrapping_sub(skipped);
     let is_available = root.is_available(env, id);

@@ -76,6 +76,12 @@ impl Verdict {
         Self(Action::Cut as u64 | (Event::Forwarded as u64) << 8 | (interface as u64) << 32)
     }
 
+    /// It goes to this host's own stack, as if a socket of its own had sent it.
+    #[inline(always)]
+    pub(super) const fn local() -> Self {
+        Self(Action::Local as u64 | (Event::Forwarded as u64) << 8)
+    }
+
     /// What to do.
     #[inline(always)]
     #[must_use]
@@ -87,6 +93,7 @@ impl Verdict {
             3 => Action::OutUnresolved,
             5 => Action::Raise,
             6 => Action::Cut,
+            7 => Action::Local,
             _ => Action::Next,
         }
     }
@@ -148,6 +155,10 @@ impl Verdict {
             29 => Stage::Raise,
             30 => Stage::Raise6,
             31 => Stage::Cut,
+            33 => Stage::Answer,
+            34 => Stage::Answer6,
+            35 => Stage::Local,
+            36 => Stage::Local6,
             _ => Stage::Fast,
         }
     }
@@ -161,7 +172,7 @@ impl core::fmt::Debug for Verdict {
             Action::Out | Action::OutUnresolved | Action::Cut => {
                 write!(f, " by {}", self.interface())
             }
-            Action::Pass | Action::Drop | Action::Raise => Ok(()),
+            Action::Pass | Action::Drop | Action::Raise | Action::Local => Ok(()),
         }
     }
 }
@@ -187,6 +198,9 @@ pub enum Action {
     /// It is as it is to leave by an interface, its link-layer header written, but too long: the director fragments and sends
     /// it, or it ends here where the director cannot.
     Cut = 6,
+    /// It goes to this host's own stack past the check of its source, which is an address of this host: the reply to a
+    /// request that the director itself sent to one of its virtual addresses.
+    Local = 7,
 }
 
 /// A stage, by its place in the array of programs.
@@ -257,6 +271,14 @@ pub enum Stage {
     Raise6 = 30,
     /// [`super::cut`].
     Cut = 31,
+    /// [`super::answer`].
+    Answer = 33,
+    /// [`super::answer6`].
+    Answer6 = 34,
+    /// [`super::local`].
+    Local = 35,
+    /// [`super::local6`].
+    Local6 = 36,
 }
 
 /// Stages a packet may go through before it is given up: what the kernel allows (33 tail calls).

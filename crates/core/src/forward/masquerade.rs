@@ -3,7 +3,7 @@
 //! A UDP datagram sent without checksum gets a real one, as Linux 6.1 does. It puts fragments together first and so can do it
 //! for them too; here the first fragment of such a datagram leaves without checksum, which IPv4 allows.
 
-use super::{DESTINATION, Rewrite, SOURCE};
+use super::{Age, DESTINATION, Rewrite, SOURCE};
 use crate::packet::Packet;
 use crate::state::UDP;
 use crate::wire::checksum::{change16, change32, fold};
@@ -56,11 +56,16 @@ impl Readdress {
 
 /// Carries out the change. `None`: the headers read before are not there any more.
 #[inline(always)]
-pub fn readdress<P: Packet>(packet: &mut P, header: &Header4, change: &Readdress) -> Option<()> {
+pub fn readdress<P: Packet>(
+    packet: &mut P,
+    header: &Header4,
+    change: &Readdress,
+    age: Age,
+) -> Option<()> {
     let address = change32(change.old.0, change.new.0);
     let mut rewrite = Rewrite::of(packet)?;
     rewrite.store(change.address_at, change.new.0);
-    rewrite.age(address);
+    rewrite.age_by(age, address);
     if change.old.1 != change.new.1 {
         store16(packet.bytes_mut::<2>(change.port_at)?, change.new.1);
     }

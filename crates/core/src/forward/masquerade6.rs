@@ -4,7 +4,7 @@
 //! The first fragment of such a datagram is left as it came, for its receiver to refuse.
 
 use super::masquerade::{TCP_CHECKSUM, UDP_CHECKSUM, store_udp};
-use super::{DESTINATION6, Rewrite6, SOURCE6};
+use super::{Age, DESTINATION6, Rewrite6, SOURCE6};
 use crate::packet::Packet;
 use crate::state::UDP;
 use crate::wire::checksum::{add, change16, change128, sum128};
@@ -52,8 +52,13 @@ impl Readdress6 {
 
 /// Carries out the change. `None`: the headers read before are not there any more.
 #[inline(always)]
-pub fn readdress<P: Packet>(packet: &mut P, header: &Header6, change: &Readdress6) -> Option<()> {
-    let (address, age) = readdress_header(packet, change)?;
+pub fn readdress<P: Packet>(
+    packet: &mut P,
+    header: &Header6,
+    change: &Readdress6,
+    age: Age,
+) -> Option<()> {
+    let (address, age) = readdress_header(packet, change, age)?;
     let port = if change.old.1 == change.new.1 {
         0
     } else {
@@ -76,17 +81,21 @@ pub fn readdress<P: Packet>(packet: &mut P, header: &Header6, change: &Readdress
 /// The change for a later fragment, which has no transport header: the address alone.
 #[inline(always)]
 pub fn readdress_later<P: Packet>(packet: &mut P, change: &Readdress6) -> Option<()> {
-    let (address, age) = readdress_header(packet, change)?;
+    let (address, age) = readdress_header(packet, change, Age::Older)?;
     packet.shift_sum(add(address, age));
     Some(())
 }
 
 /// Address and hop limit; how they changed the packet's sum.
 #[inline(always)]
-fn readdress_header<P: Packet>(packet: &mut P, change: &Readdress6) -> Option<(u32, u32)> {
+fn readdress_header<P: Packet>(
+    packet: &mut P,
+    change: &Readdress6,
+    age: Age,
+) -> Option<(u32, u32)> {
     let mut rewrite = Rewrite6::at(packet, ETHERNET)?;
     rewrite.store(change.address_at, change.new.0);
-    let age = rewrite.age();
+    let age = rewrite.age_by(age);
     Some((change128(change.old.0, change.new.0), age))
 }
 

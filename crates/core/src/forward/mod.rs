@@ -16,6 +16,16 @@ use crate::wire::checksum::{add, change16, corrected};
 use crate::wire::{ETHERNET, FIXED6, word16};
 use lvsx_platform::{store16, store32, store64};
 
+/// What becomes of a packet's time to live (hop limit) when it is rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Age {
+    /// It stays: the packet goes to this host's own stack, or comes from there.
+    Same = 0,
+    /// One less: the packet is forwarded.
+    Older = 1,
+}
+
 /// A fixed IPv4 header, to rewrite.
 struct Rewrite<'a>(&'a mut [u8; 20]);
 
@@ -47,9 +57,15 @@ impl<'a> Rewrite<'a> {
     /// that it is above 1.
     #[inline(always)]
     fn age(&mut self, change: u32) {
+        self.age_by(Age::Older, change);
+    }
+
+    /// As [`age`](Self::age), if it gets older.
+    #[inline(always)]
+    fn age_by(&mut self, age: Age, change: u32) {
         let old = word16(self.0, AGE);
         // The time to live is the first byte on the wire, the protocol the second.
-        let new = u16::from_be(old).wrapping_sub(0x0100).to_be();
+        let new = u16::from_be(old).wrapping_sub((age as u16) << 8).to_be();
         let checksum = corrected(word16(self.0, AGE + 2), add(change16(old, new), change));
         let aged = if cfg!(target_endian = "little") {
             u32::from(new) | u32::from(checksum) << 16
@@ -94,10 +110,16 @@ impl<'a> Rewrite6<'a> {
     /// Lowers the hop limit by one; the change of the header's sum. The caller has seen that it is above 1.
     #[inline(always)]
     fn age(&mut self) -> u32 {
+        self.age_by(Age::Older)
+    }
+
+    /// As [`age`](Self::age), if it gets older.
+    #[inline(always)]
+    fn age_by(&mut self, age: Age) -> u32 {
         let old = word16(self.0, AGE6);
         // The hop limit is the second byte on the wire, behind the next header's number.
         let new = u16::from_be(old);
-        let new = (new & 0xff00 | new.wrapping_sub(1) & 0xff).to_be();
+        let new = (new & 0xff00 | new.wrapping_sub(age as u16) & 0xff).to_be();
         if let Some(bytes) = self
             .0
             .get_mut(AGE6..)

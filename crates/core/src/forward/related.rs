@@ -6,7 +6,7 @@
 //! correcting it gives what the kernel computes anew. Differs: the kernel puts right a wrong checksum of the quoted header,
 //! here it stays wrong.
 
-use super::{DESTINATION, DESTINATION6, Rewrite, Rewrite6, SOURCE, SOURCE6};
+use super::{Age, DESTINATION, DESTINATION6, Rewrite, Rewrite6, SOURCE, SOURCE6};
 use crate::packet::Packet;
 use crate::wire::checksum::{add, change16, change32, change128, correct};
 use crate::wire::icmp::{Quote4, Quote6};
@@ -65,13 +65,18 @@ impl Relation4 {
     }
 }
 
-/// Rewrites an error about an IPv4 connection of TCP, UDP or SCTP, and lowers its time to live. `None`: the headers read
+/// Rewrites an error about an IPv4 connection of TCP, UDP or SCTP, its time to live included. `None`: the headers read
 /// before are not there any more.
 #[inline(always)]
-pub fn relate<P: Packet>(packet: &mut P, header: &Header4, change: &Relation4) -> Option<()> {
+pub fn relate<P: Packet>(
+    packet: &mut P,
+    header: &Header4,
+    change: &Relation4,
+    age: Age,
+) -> Option<()> {
     let mut rewrite = Rewrite::of(packet)?;
     rewrite.store(change.outer_at, change.new.0);
-    rewrite.age(change32(change.outer, change.new.0));
+    rewrite.age_by(age, change32(change.outer, change.new.0));
     store32(packet.bytes_mut::<4>(change.quoted_at)?, change.new.0);
     correct(
         packet.bytes_mut::<2>(change.checksum_at)?,
@@ -135,13 +140,18 @@ impl Relation6 {
     }
 }
 
-/// Rewrites an error about an IPv6 connection, and lowers its hop limit. `None`: the headers read before are not there any
+/// Rewrites an error about an IPv6 connection, its hop limit included. `None`: the headers read before are not there any
 /// more.
 #[inline(always)]
-pub fn relate6<P: Packet>(packet: &mut P, header: &Header6, change: &Relation6) -> Option<()> {
+pub fn relate6<P: Packet>(
+    packet: &mut P,
+    header: &Header6,
+    change: &Relation6,
+    age: Age,
+) -> Option<()> {
     let mut outer = Rewrite6::at(packet, ETHERNET)?;
     outer.store(change.outer_at, change.new.0);
-    let age = outer.age();
+    let age = outer.age_by(age);
     Rewrite6::at(packet, change.quoted_in)?.store(change.quoted_at, change.new.0);
     store16(packet.bytes_mut::<2>(change.port_at)?, change.new.1);
     let addresses = add(

@@ -17,11 +17,14 @@ pub struct Concern {
     pub is_virtual: bool,
     /// A masqueraded server's address: packets from it may be replies.
     pub is_server: bool,
+    /// An address of this host: packets to it are for its own stack.
+    pub is_local: bool,
 }
 
 const PRESENT: u64 = 1 << 63;
 const VIRTUAL: u64 = 1 << 62;
 const SERVER: u64 = 1 << 61;
+const LOCAL: u64 = 1 << 60;
 
 /// The filter word of a raw IPv4 address.
 #[must_use]
@@ -32,6 +35,9 @@ pub fn filter_word(address: u32, concern: Concern) -> u64 {
     }
     if concern.is_server {
         word |= SERVER;
+    }
+    if concern.is_local {
+        word |= LOCAL;
     }
     word
 }
@@ -58,10 +64,11 @@ impl RootLine {
             let mut slot = 0;
             while hide(slot) < 8 {
                 let word = line[slot as usize & 7].peek();
-                if word & !(VIRTUAL | SERVER) == wanted {
+                if word & !(VIRTUAL | SERVER | LOCAL) == wanted {
                     return Concern {
                         is_virtual: word & VIRTUAL != 0,
                         is_server: word & SERVER != 0,
+                        is_local: word & LOCAL != 0,
                     };
                 }
                 if word == 0 {

@@ -15,6 +15,7 @@ const KINDS: usize = 6;
 const PRESENT: u64 = 1;
 const VIRTUAL: u64 = 2;
 const SERVER: u64 = 4;
+const LOCAL: u64 = 8;
 
 /// The bucket that holds these raw addresses, three at most, as written to the arena.
 #[must_use]
@@ -29,6 +30,9 @@ pub fn filter6_line(addresses: &[([u64; 2], Concern)]) -> [u64; 8] {
         }
         if concern.is_server {
             kind |= SERVER;
+        }
+        if concern.is_local {
+            kind |= LOCAL;
         }
         line[KINDS] |= kind << (slot * 8);
     }
@@ -80,6 +84,7 @@ impl RootLine {
         Concern {
             is_virtual: found & VIRTUAL != 0,
             is_server: found & SERVER != 0,
+            is_local: found & LOCAL != 0,
         }
     }
 
@@ -91,6 +96,7 @@ impl RootLine {
             let concern = Concern {
                 is_virtual: kind & VIRTUAL != 0,
                 is_server: kind & SERVER != 0,
+                is_local: kind & LOCAL != 0,
             };
             let address = [line[slot * 2].peek(), line[slot * 2 + 1].peek()];
             (kind & PRESENT != 0).then_some((address, concern))

@@ -53,7 +53,11 @@ impl Header4 {
     pub fn parse(head: &Head4<'_>, length: u32) -> Result<Self, Malformed4> {
         let bytes = head.0;
         let header = usize::from(bytes[ETHERNET] & 0xf) * 4;
-        let total = u16::from_be(word16(bytes, ETHERNET + 2));
+        let mut total = u16::from_be(word16(bytes, ETHERNET + 2));
+        if total == 0 && length > ETHERNET as u32 + u32::from(u16::MAX) {
+            // A super-frame longer than the field can say, such as `lo` carries (Linux 6.3): it counts as the longest.
+            total = u16::MAX;
+        }
         if bytes[ETHERNET] >> 4 != 4 || header < 20 || usize::from(total) < header {
             return Err(Malformed4);
         }

@@ -45,6 +45,11 @@ pub(crate) fn server(last: u8, weight: u32) -> Server {
     }
 }
 
+/// Whether it is on the director itself.
+fn is_local(server: &Server) -> bool {
+    server.address == OWN || server.address[0] == 127
+}
+
 /// The link-layer address of the host whose address ends in `last`.
 pub(crate) fn mac(last: u8) -> [u8; 6] {
     [2, 0, 0, 0, 0, last]
@@ -74,7 +79,8 @@ pub(crate) fn world(scheduler: SchedulerKind, servers: &[Server]) -> World {
     let port = &world.memory.ports[(INTERFACE % PORTS) as usize];
     port[live::port::INTERFACE].store(u64::from(INTERFACE) | 1500 << 32);
     port[live::port::ADDRESS].store(raw_mac(DIRECTOR_MAC));
-    for server in servers {
+    // Programs are told no route to an address of this host.
+    for server in servers.iter().filter(|server| !is_local(server)) {
         let hop = Route::To {
             interface: INTERFACE,
             address: raw_mac(mac(server.address[3])),
@@ -122,6 +128,7 @@ pub(crate) fn configure(world: &World, scheduler: SchedulerKind, servers: &[Serv
         Concern {
             is_virtual: true,
             is_server: false,
+            is_local: true,
         },
     );
     for (place, (id, server)) in servers.iter().enumerate().rev().enumerate() {
@@ -154,6 +161,7 @@ pub(crate) fn configure(world: &World, scheduler: SchedulerKind, servers: &[Serv
                 Concern {
                     is_virtual: false,
                     is_server: server.method == 0,
+                    is_local: is_local(server),
                 },
             );
         }

@@ -5,7 +5,7 @@ use crate::control::Control;
 use crate::links::facts::{Facts, Hop, Way};
 use crate::links::neighbours::{Begin, Neighbours};
 use crate::links::{Change, Links, ports, served};
-use crate::loader::{AttachError, Attachments, Hook, Plane, detach_filters};
+use crate::loader::{AttachError, Attachments, Hook, Plane, Wanted};
 use crate::options::{Mode, Options};
 use crate::status::Serving;
 use crate::tables::Tables;
@@ -108,18 +108,9 @@ impl Topology {
         if Hook::tc() != Hook::Clsact {
             return;
         }
-        let served = self.attachments.listed();
-        let is_ours = |name: &str| {
-            served
-                .iter()
-                .any(|it| it.name == name && it.hook == Hook::Clsact.name())
-        };
-        let names = self
-            .facts
-            .interfaces
-            .values()
-            .map(|interface| interface.name.as_str());
-        detach_filters(names.filter(|name| !is_ours(name)));
+        let interfaces = self.facts.interfaces.iter();
+        self.attachments
+            .drop_stray_filters(interfaces.map(|(index, it)| (*index, it.name.as_str())));
     }
 
     /// Looks at the whole network again.
@@ -213,6 +204,10 @@ impl Topology {
         } else {
             BTreeMap::new()
         };
+        let locals = &self.facts.locals;
+        let has_local_servers = control.config().servers().any(|it| locals.is_local(it));
+        let is_xdp = self.options.mode == Mode::Xdp;
+        let wanted = served::seats(&self.facts, wanted, has_local_servers, is_xdp);
         self.attach(plane, &wanted);
         control.set_serving(Serving {
             mode: self.options.mode.name(),
@@ -224,6 +219,9 @@ impl Topology {
     /// Tells the data plane the next hops to servers, as far as their link-layer addresses are known.
     fn publish_hops(&self, control: &Control, tables: &Tables) {
         control.set_hops(|server| {
+            if self.facts.locals.is_local(server) {
+                return Some(conn::Hop::LOCAL);
+            }
             let hop = self.ways.get(&server).copied().flatten()?.hop;
             let address = self.neighbours.address(hop)?;
             Some(conn::Hop::new(
@@ -240,7 +238,7 @@ impl Topology {
             .is_some_and(served::can_be_served)
     }
 
-    fn attach(&mut self, plane: &mut Plane, wanted: &BTreeMap<u32, String>) {
+    fn attach(&mut self, plane: &mut Plane, wanted: &Wanted) {
         let hook = match self.options.mode {
             Mode::Xdp => Hook::Xdp,
             Mode::Auto | Mode::Tc => Hook::tc(),

@@ -287,10 +287,10 @@ fn timeouts(line: &Line) -> [u32; TIMEOUTS] {
 
 /// What the filter's words say.
 fn concerns(filter: &[Line]) -> BTreeMap<u32, Concern> {
-    let kinds = [(true, true), (true, false), (false, true), (false, false)];
-    let kinds = kinds.map(|(is_virtual, is_server)| Concern {
-        is_virtual,
-        is_server,
+    let kinds = [0, 1, 2, 3, 4, 5, 6, 7].map(|bits| Concern {
+        is_virtual: bits & 1 != 0,
+        is_server: bits & 2 != 0,
+        is_local: bits & 4 != 0,
     });
     let words = filter
         .iter()

@@ -1,6 +1,7 @@
 //! Which interfaces are served: those that carry a virtual address, lead to a server, or to clients by a default route.
 
 use super::facts::{Facts, Hop, Interface, InterfaceKind};
+use crate::loader::{Seat, Wanted};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -39,6 +40,35 @@ pub fn interfaces(
         .filter(|(_, interface)| can_be_served(interface))
         .map(|(index, interface)| (index, interface.name.clone()))
         .collect()
+}
+
+/// Which programs are attached where, so that `served` interfaces are served: what comes in everywhere; what sockets of this
+/// host send on `lo`, where its own requests to virtual addresses leave, and if there are servers on this host everywhere
+/// too, where their replies do; and behind XDP what it cannot take to the host's own stack itself.
+#[must_use]
+pub fn seats(
+    facts: &Facts,
+    served: BTreeMap<u32, String>,
+    has_local_servers: bool,
+    is_xdp: bool,
+) -> Wanted {
+    let mut wanted = Wanted::new();
+    let is_loopback = |it: &Interface| it.is_up && it.kind == InterfaceKind::Loopback;
+    for (index, interface) in &facts.interfaces {
+        if !served.is_empty() && is_loopback(interface) {
+            wanted.insert((*index, Seat::Own), interface.name.clone());
+        }
+    }
+    for (index, name) in served {
+        if has_local_servers {
+            wanted.insert((index, Seat::Own), name.clone());
+        }
+        if is_xdp {
+            wanted.insert((index, Seat::Behind), name.clone());
+        }
+        wanted.insert((index, Seat::First), name);
+    }
+    wanted
 }
 
 /// Whether frames that concern the director can come in there.
@@ -149,6 +179,21 @@ mod tests {
     #[test]
     fn a_member_stands_for_its_master_and_one_that_is_down_for_nothing() {
         assert_eq!(served(&[], &[5, 6, 7], &[]), ["br0"]);
+    }
+
+    #[test]
+    fn what_sockets_send_is_looked_at_on_lo_and_for_local_servers_everywhere() {
+        let seats = |served: &[(u32, &str)], has_local_servers, is_xdp| -> Vec<(u32, Seat)> {
+            let served = served.iter().map(|(index, name)| (*index, (*name).into()));
+            let wanted = seats(&facts(), served.collect(), has_local_servers, is_xdp);
+            wanted.into_keys().collect()
+        };
+        assert!(seats(&[], true, true).is_empty());
+        let (lo, eth0) = ((1, Seat::Own), [(2, Seat::First), (2, Seat::Own)]);
+        assert_eq!(seats(&[(2, "eth0")], false, false), [lo, eth0[0]]);
+        assert_eq!(seats(&[(2, "eth0")], true, false), [lo, eth0[0], eth0[1]]);
+        let behind = (2, Seat::Behind);
+        assert_eq!(seats(&[(2, "eth0")], false, true), [lo, eth0[0], behind]);
     }
 
     #[test]

@@ -16,8 +16,6 @@ use std::io;
 /// Priority of our filter under clsact: the first that the kernel gives out by itself, so that filters which others
 /// placed before it stay before it.
 const PRIORITY: u16 = 49152;
-/// Handle of our filter.
-const HANDLE: TcHandle = TcHandle::new(0, 1);
 
 /// The first kernel with tcx links.
 const TCX: KernelVersion = KernelVersion::new(6, 6, 0);
@@ -55,6 +53,66 @@ impl Hook {
     }
 }
 
+/// What a program does on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Seat {
+    /// Looks at what comes in: by XDP or tc.
+    First,
+    /// Looks at what sockets of this host send: by tc, at egress.
+    Own,
+    /// Takes up what XDP marked for the host's own stack: by tc, behind it.
+    Behind,
+}
+
+impl Seat {
+    const ALL: [Self; 3] = [Self::First, Self::Own, Self::Behind];
+
+    /// How its program is attached where packets are met by `first`.
+    fn hook(self, first: Hook) -> Hook {
+        match self {
+            Self::First => first,
+            Self::Own | Self::Behind => Hook::tc(),
+        }
+    }
+
+    fn program(self) -> &'static str {
+        match self {
+            Self::First => "fast_tc",
+            Self::Own => "own_tc",
+            Self::Behind => "behind_tc",
+        }
+    }
+
+    fn direction(self) -> TcAttachType {
+        match self {
+            Self::First | Self::Behind => TcAttachType::Ingress,
+            Self::Own => TcAttachType::Egress,
+        }
+    }
+
+    /// Handle of its filter: one beside another at ingress.
+    fn handle(self) -> TcHandle {
+        match self {
+            Self::First | Self::Own => TcHandle::new(0, 1),
+            Self::Behind => TcHandle::new(0, 2),
+        }
+    }
+
+    /// Its name in pins and in the status, attached by `hook`.
+    const fn name(self, hook: Hook) -> &'static str {
+        match (self, hook) {
+            (Self::First, hook) => hook.name(),
+            (Self::Own, Hook::Clsact) => "clsact-own",
+            (Self::Own, _) => "tcx-own",
+            (Self::Behind, Hook::Clsact) => "clsact-behind",
+            (Self::Behind, _) => "tcx-behind",
+        }
+    }
+}
+
+/// The interfaces that programs should be attached to: their names, by index and what the program does there.
+pub type Wanted = BTreeMap<(u32, Seat), String>;
+
 /// Why an interface is not served.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
@@ -84,79 +142,96 @@ pub enum AttachError {
     },
 }
 
-/// What is attached: hook and name, by interface index.
+/// What is attached: hook and interface's name, by its index and what the program does there.
 #[derive(Debug, Default)]
-pub struct Attachments(BTreeMap<u32, (Hook, String)>);
+pub struct Attachments(BTreeMap<(u32, Seat), (Hook, String)>);
 
 impl Attachments {
     /// What the status shows of them.
     #[must_use]
     pub fn listed(&self) -> Vec<Interface> {
-        let entry = |(index, (hook, name)): (&u32, &(Hook, String))| Interface {
+        let entry = |((index, seat), (hook, name)): (&(u32, Seat), &(Hook, String))| Interface {
             name: name.clone(),
             index: *index,
-            hook: hook.name(),
+            hook: seat.name(*hook),
         };
         self.0.iter().map(entry).collect()
     }
 
-    /// Attaches to the interfaces of `wanted` (name by index) by `hook`, and lets go of all others. What cannot be
-    /// attached is told; the rest is done all the same.
+    /// Attaches to the interfaces of `wanted`, what looks at packets first by `first`, and lets go of all others. What cannot
+    /// be attached is told; the rest is done all the same.
     pub fn become_these(
         &mut self,
         plane: &mut Plane,
-        hook: Hook,
-        wanted: &BTreeMap<u32, String>,
+        first: Hook,
+        wanted: &Wanted,
     ) -> Vec<AttachError> {
         let mut errors = Vec::new();
-        for (index, name) in wanted {
+        for (place @ (index, seat), name) in wanted {
+            let hook = seat.hook(first);
             if self
                 .0
-                .get(index)
+                .get(place)
                 .is_some_and(|(present, _)| *present == hook)
             {
                 continue;
             }
-            match attach(plane, hook, *index, name) {
+            match attach(plane, hook, *seat, *index, name) {
                 Ok(()) => {
-                    tracing::info!("{name}: attached by {}", hook.name());
-                    if let Some((before, _)) = self.0.insert(*index, (hook, name.clone())) {
-                        detach(&plane.pins, before, *index, name);
+                    tracing::info!("{name}: attached by {}", seat.name(hook));
+                    if let Some((before, _)) = self.0.insert(*place, (hook, name.clone())) {
+                        detach(&plane.pins, before, *seat, *index, name);
                     }
                 }
                 Err(error) => errors.push(explain(&error, hook, name)),
             }
         }
-        let unwanted: Vec<u32> = self
+        let unwanted: Vec<(u32, Seat)> = self
             .0
             .keys()
             .copied()
-            .filter(|index| !wanted.contains_key(index))
+            .filter(|place| !wanted.contains_key(place))
             .collect();
-        for index in unwanted {
-            if let Some((hook, name)) = self.0.remove(&index) {
-                detach(&plane.pins, hook, index, &name);
-                tracing::info!("{name}: detached");
+        for place @ (index, seat) in unwanted {
+            if let Some((hook, name)) = self.0.remove(&place) {
+                detach(&plane.pins, hook, seat, index, &name);
+                tracing::info!("{name}: {} detached", seat.name(hook));
             }
         }
-        self.drop_strays(plane, hook);
+        self.drop_strays(plane);
         errors
     }
 
     /// Links that a director before left on interfaces, or by hooks, that are not wanted any more.
-    fn drop_strays(&self, plane: &Plane, hook: Hook) {
+    fn drop_strays(&self, plane: &Plane) {
         for (name, index) in plane.pins.links().unwrap_or_default() {
-            if name != hook.name() || !self.0.contains_key(&index) {
+            let is_ours = |seat: Seat| {
+                let hook = self.0.get(&(index, seat)).map(|(hook, _)| *hook);
+                hook.is_some_and(|hook| seat.name(hook) == name)
+            };
+            if !Seat::ALL.into_iter().any(is_ours) {
                 let _ = std::fs::remove_file(plane.pins.link(&name, index));
+            }
+        }
+    }
+
+    /// Takes filters of ours off that are not of these attachments, wherever there are some: unlike links they are pinned
+    /// nowhere.
+    pub fn drop_stray_filters<'a>(&self, interfaces: impl Iterator<Item = (u32, &'a str)>) {
+        for (index, name) in interfaces {
+            for seat in Seat::ALL {
+                if !matches!(self.0.get(&(index, seat)), Some((Hook::Clsact, _))) {
+                    detach_filter(seat, name);
+                }
             }
         }
     }
 }
 
-fn attach(plane: &mut Plane, hook: Hook, index: u32, name: &str) -> Result<()> {
-    let pin = plane.pins.link(hook.name(), index);
+fn attach(plane: &mut Plane, hook: Hook, seat: Seat, index: u32, name: &str) -> Result<()> {
+    let pin = plane.pins.link(seat.name(hook), index);
     match PinnedLink::from_pin(&pin).map_err(anyhow::Error::new) {
-        Ok(link) => match replace(plane, hook, link.into()) {
+        Ok(link) => match replace(plane, hook, seat, link.into()) {
             // The interface that the link was on is gone; another has its number now.
             Err(error) if errno(&error) == Some(libc::ENOLINK) => std::fs::remove_file(&pin)?,
             done => return done,
@@ -166,9 +241,9 @@ fn attach(plane: &mut Plane, hook: Hook, index: u32, name: &str) -> Result<()> {
     }
     let link: FdLink = match hook {
         Hook::Tcx => {
-            let program = plane.classifier()?;
+            let program = plane.classifier(seat.program())?;
             let order = TcAttachOptions::TcxOrder(LinkOrder::default());
-            let id = program.attach_with_options(name, TcAttachType::Ingress, order)?;
+            let id = program.attach_with_options(name, seat.direction(), order)?;
             program.take_link(id)?.try_into()?
         }
         Hook::Xdp => {
@@ -176,17 +251,18 @@ fn attach(plane: &mut Plane, hook: Hook, index: u32, name: &str) -> Result<()> {
             let id = program.attach_to_if_index(index, XdpMode::Driver)?;
             program.take_link(id)?.try_into()?
         }
-        Hook::Clsact => return filter(plane, name),
+        Hook::Clsact => return filter(plane, seat, name),
     };
     link.pin(&pin)?;
     Ok(())
 }
 
 /// Puts our program into a link that is attached already.
-fn replace(plane: &mut Plane, hook: Hook, link: FdLink) -> Result<()> {
+fn replace(plane: &mut Plane, hook: Hook, seat: Seat, link: FdLink) -> Result<()> {
     match hook {
         Hook::Tcx | Hook::Clsact => {
-            plane.classifier()?.attach_to_link(link.try_into()?)?;
+            let program = plane.classifier(seat.program())?;
+            program.attach_to_link(link.try_into()?)?;
         }
         Hook::Xdp => {
             plane.xdp()?.attach_to_link(link.try_into()?)?;
@@ -196,21 +272,21 @@ fn replace(plane: &mut Plane, hook: Hook, link: FdLink) -> Result<()> {
 }
 
 /// Adds our filter to clsact, or puts our program into the one that is there.
-fn filter(plane: &mut Plane, name: &str) -> Result<()> {
+fn filter(plane: &mut Plane, seat: Seat, name: &str) -> Result<()> {
     let options = NlOptions {
         priority: PRIORITY,
-        handle: HANDLE,
+        handle: seat.handle(),
         classid: None,
     };
     // It may be there already; if it cannot be had, attaching says so.
     let _ = tc::qdisc_add_clsact(name);
-    let program = plane.classifier()?;
-    let there = SchedClassifierLink::attached(name, TcAttachType::Ingress, PRIORITY, HANDLE, None)?;
+    let program = plane.classifier(seat.program())?;
+    let there = there(seat, name)?;
     let id = match program.attach_to_link(there) {
         Ok(id) => id,
         Err(_) => program.attach_with_options(
             name,
-            TcAttachType::Ingress,
+            seat.direction(),
             TcAttachOptions::Netlink(options),
         )?,
     };
@@ -219,14 +295,20 @@ fn filter(plane: &mut Plane, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn detach(pins: &Pins, hook: Hook, index: u32, name: &str) {
+/// The filter of a seat, as far as it is there.
+fn there(seat: Seat, name: &str) -> Result<SchedClassifierLink> {
+    let (direction, handle) = (seat.direction(), seat.handle());
+    Ok(SchedClassifierLink::attached(
+        name, direction, PRIORITY, handle, None,
+    )?)
+}
+
+fn detach(pins: &Pins, hook: Hook, seat: Seat, index: u32, name: &str) {
     match hook {
         // The last reference: the link ends.
-        Hook::Tcx | Hook::Xdp => drop(std::fs::remove_file(pins.link(hook.name(), index))),
+        Hook::Tcx | Hook::Xdp => drop(std::fs::remove_file(pins.link(seat.name(hook), index))),
         Hook::Clsact => {
-            if let Ok(link) =
-                SchedClassifierLink::attached(name, TcAttachType::Ingress, PRIORITY, HANDLE, None)
-            {
+            if let Ok(link) = there(seat, name) {
                 let _ = link.detach();
             }
         }
@@ -236,8 +318,14 @@ fn detach(pins: &Pins, hook: Hook, index: u32, name: &str) {
 /// Takes our filters off these interfaces, wherever there are some.
 pub fn detach_filters<'a>(interfaces: impl Iterator<Item = &'a str>) {
     for name in interfaces {
-        let _ = tc::qdisc_detach_program(name, TcAttachType::Ingress, "fast_tc");
+        Seat::ALL
+            .into_iter()
+            .for_each(|seat| detach_filter(seat, name));
     }
+}
+
+fn detach_filter(seat: Seat, name: &str) {
+    let _ = tc::qdisc_detach_program(name, seat.direction(), seat.program());
 }
 
 /// The error number behind an error, if there is one.

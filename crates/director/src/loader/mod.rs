@@ -6,7 +6,7 @@ mod pins;
 mod taken;
 mod time;
 
-pub use attach::{AttachError, Attachments, Hook, detach_filters};
+pub use attach::{AttachError, Attachments, Hook, Seat, Wanted, detach_filters};
 pub use pins::Pins;
 pub use taken::Buffer;
 
@@ -58,7 +58,7 @@ const PINNED: [&str; 16] = [
 const META: usize = 3;
 
 /// The stages with their programs of either hook.
-const STAGES: [(Stage, &str, &str); 32] = [
+const STAGES: [(Stage, &str, &str); 36] = [
     (Stage::Fast, "fast_tc", "fast_xdp"),
     (Stage::Open, "open_tc", "open_xdp"),
     (Stage::Overflow, "overflow_tc", "overflow_xdp"),
@@ -91,6 +91,10 @@ const STAGES: [(Stage, &str, &str); 32] = [
     (Stage::Raise, "raise_tc", "raise_xdp"),
     (Stage::Raise6, "raise6_tc", "raise6_xdp"),
     (Stage::Cut, "cut_tc", "cut_xdp"),
+    (Stage::Answer, "answer_tc", "answer_xdp"),
+    (Stage::Answer6, "answer6_tc", "answer6_xdp"),
+    (Stage::Local, "local_tc", "local_xdp"),
+    (Stage::Local6, "local6_tc", "local6_xdp"),
 ];
 
 /// Which time programs go by.
@@ -252,11 +256,8 @@ impl Plane {
         }
     }
 
-    fn classifier(&mut self) -> Result<&mut SchedClassifier> {
-        let program = self
-            .ebpf
-            .program_mut("fast_tc")
-            .ok_or_else(|| missing("fast_tc"))?;
+    fn classifier(&mut self, name: &str) -> Result<&mut SchedClassifier> {
+        let program = self.ebpf.program_mut(name).ok_or_else(|| missing(name))?;
         Ok(program.try_into()?)
     }
 
@@ -451,7 +452,7 @@ fn load_programs(ebpf: &mut Ebpf, hooks: Hooks) -> Result<()> {
         _ => &[],
     };
     let of_tc = stages(Hooks::Tc).iter().map(|(_, tc, _)| *tc);
-    for name in of_tc.chain(["start_hand", "clock", "route"]) {
+    for name in of_tc.chain(["own_tc", "behind_tc", "start_hand", "clock", "route"]) {
         let program = ebpf.program_mut(name).ok_or_else(|| missing(name))?;
         let program: &mut SchedClassifier = program.try_into()?;
         program

@@ -12,13 +12,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use lvsx_core::conn::{Entry4, Entry6, Set, sweep_set};
-use lvsx_core::director::{Action, Begun, handle};
+use lvsx_core::conn::{Entry4, Entry6, Hop, Set, sweep_set};
+use lvsx_core::director::{Action, Begun, handle, handle_own};
 use lvsx_core::env::{self, Env, PORTS, Route, Scratch, state};
 
 use lvsx_core::generation::live;
 use lvsx_core::host::Frame;
 use lvsx_core::tick::{Tick, TickRate};
+use lvsx_director::addresses::{AddressKind, LocalRoute, LocalTable};
 use lvsx_director::clock::{Clock, monotonic};
 use lvsx_director::control::Control;
 use lvsx_director::fragments::reassembly::{Arrival, Reassembly};
@@ -55,6 +56,9 @@ enum Engine {
 
 /// XDP's answer for a frame that leaves by the interface it came in by.
 const XDP_TX: u32 = 3;
+/// The program that meets what sockets send.
+const OWN: &str = "own_tc";
+
 /// The programs and what they answer.
 const PROGRAMS: [(&str, [u32; 3]); 2] = [("fast_tc", [u32::MAX, 2, 7]), ("fast_xdp", [2, 1, 4])];
 
@@ -184,6 +188,8 @@ impl Inside {
             );
         }
         inside.tables.state[state::READ as usize][state::EPOCH].store(1);
+        let told = inside.control.borrow_mut().set_locals(locals(site));
+        told.map_err(|errno| anyhow!("no local addresses: {errno:?}"))?;
         Ok(inside)
     }
 
@@ -223,25 +229,17 @@ impl Inside {
                 IpAddr::V6(_) => VIP6.into(),
             })
         };
-        self.control.borrow().set_sources(source);
+        let control = self.control.borrow();
+        control.set_sources(source);
+        let locals = locals(&self.site);
+        control.set_hops(|server| locals.is_local(server).then_some(Hop::LOCAL));
     }
 
     fn pass_through(&self, link: u8, frame: &[u8]) -> Result<Vec<OnLink>> {
         let mut taken = Vec::new();
         let (action, bytes) = match &self.engine {
             Engine::Host => {
-                let world = World {
-                    tables: &self.tables,
-                    now: self.clock().now(),
-                    routes: routes(&self.site, &self.links),
-                    routes6: routes6(&self.site, &self.links),
-                    scratch: std::array::from_fn(|_| Word::new(0)),
-                };
-                let interface = self.links.get(usize::from(link)).copied().unwrap_or(0);
-                let mut packet = Frame {
-                    bytes: frame.to_vec(),
-                    interface,
-                };
+                let (world, mut packet) = self.on_host(link, frame);
                 let verdict = handle(&mut packet, &world);
                 match verdict.action() {
                     Action::Raise => taken.push(Taken::Fragment(packet.clone())),
@@ -273,7 +271,15 @@ impl Inside {
         };
         Ok(match action {
             Action::Drop | Action::Raise | Action::Cut => self.take(taken),
+            Action::Pass if stack::is_taken(&self.site, &bytes) => {
+                let answers = stack::answer(&self.site, &bytes).into_iter();
+                answers
+                    .map(|(link, frame)| Ok((link, self.pass_out(link, &frame)?)))
+                    .collect::<Result<_>>()?
+            }
             Action::Pass => stack::answer(&self.site, &bytes),
+            // A reply to a request of the director's own: no scenario has one.
+            Action::Local => Vec::new(),
             Action::Out => vec![(self.link_of(&bytes), bytes)],
             // The kernel finds the neighbour, and all neighbours of the bench are known.
             Action::OutUnresolved => stack::out(&self.site, bytes.get(14..).unwrap_or_default())
@@ -304,6 +310,44 @@ impl Inside {
             }
         }
         out
+    }
+
+    /// A frame that a socket of the director sends, as it leaves.
+    fn pass_out(&self, link: u8, frame: &[u8]) -> Result<Vec<u8>> {
+        match &self.engine {
+            Engine::Host => {
+                let (world, mut packet) = self.on_host(link, frame);
+                let action = handle_own(&mut packet, &world).action();
+                if action != Action::Pass {
+                    bail!("what a socket sends does not leave: {action:?}");
+                }
+                Ok(packet.bytes)
+            }
+            Engine::Program(plane, ..) => {
+                let mut output = vec![0; LONGEST];
+                let (answer, length) = plane.test_run(OWN, frame, &mut output, 1)?;
+                output.truncate(length);
+                if answer != u32::MAX {
+                    bail!("{OWN} answers {answer}");
+                }
+                Ok(output)
+            }
+        }
+    }
+
+    fn on_host(&self, link: u8, frame: &[u8]) -> (World<'_>, Frame) {
+        let world = World {
+            tables: &self.tables,
+            now: self.clock().now(),
+            routes: routes(&self.site, &self.links),
+            routes6: routes6(&self.site, &self.links),
+            scratch: std::array::from_fn(|_| Word::new(0)),
+        };
+        let packet = Frame {
+            bytes: frame.to_vec(),
+            interface: self.links.get(usize::from(link)).copied().unwrap_or(0),
+        };
+        (world, packet)
     }
 
     /// The link by which a frame leaves, told by its source.
@@ -391,6 +435,20 @@ fn known<A: PartialEq + Copy>(routes: &[(A, Route)], to: A) -> Route {
     known
         .or(routes.last())
         .map_or(Route::None, |(_, route)| *route)
+}
+
+/// What the director's host routes as local.
+fn locals(site: &Site) -> LocalTable {
+    let route = |prefix: IpAddr, length: u8| LocalRoute {
+        prefix,
+        length,
+        kind: AddressKind::Local,
+        interface: LOOPBACK,
+    };
+    let single = |address: IpAddr| route(address, if address.is_ipv4() { 32 } else { 128 });
+    let own = stack::addresses(site).into_iter().map(single);
+    let loopback = route([127, 0, 0, 0].into(), 8);
+    LocalTable(own.chain([loopback]).collect())
 }
 
 fn raw(mac: Mac) -> u64 {

@@ -47,13 +47,23 @@ pub(super) fn out(site: &Site, packet: &[u8]) -> Option<OnLink> {
     ))
 }
 
+/// Whether a packet is for the director itself, so that a socket of its own answers.
+#[must_use]
+pub(super) fn is_taken(site: &Site, frame: &[u8]) -> bool {
+    let outer = read::ip(frame.get(14..).unwrap_or_default(), false);
+    outer.is_some_and(|outer| is_own(site, outer.to))
+}
+
+/// The director's addresses one by one.
+#[must_use]
+pub(super) fn addresses(site: &Site) -> Vec<IpAddr> {
+    let links = if site.two_armed { 0..=1 } else { 0..=0 };
+    let own = links.flat_map(|link| [director(link, false), director(link, true)]);
+    own.chain([VIP.into(), VIP6.into()]).collect()
+}
+
 fn is_own(site: &Site, address: IpAddr) -> bool {
-    let is_v6 = address.is_ipv6();
-    let mut own = vec![director(0, is_v6), VIP.into(), VIP6.into()];
-    if site.two_armed {
-        own.push(director(1, is_v6));
-    }
-    own.contains(&address) || site.local.iter().any(|prefix| holds(prefix, address))
+    addresses(site).contains(&address) || site.local.iter().any(|prefix| holds(prefix, address))
 }
 
 fn holds(prefix: &str, address: IpAddr) -> bool {

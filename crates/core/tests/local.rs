@@ -1,0 +1,173 @@
+//! Servers on the director itself, and its own requests.
+
+mod common;
+
+use common::*;
+use lvsx_core::director::{Action, Verdict, handle_own};
+use lvsx_core::event::Event;
+use lvsx_core::generation::SchedulerKind::RoundRobin;
+use lvsx_core::host::{Frame, World};
+
+/// A destination on the director itself.
+fn own(method: u8) -> [Server; 1] {
+    [Server {
+        address: OWN,
+        port: 8080,
+        method,
+        ..server(49, 1)
+    }]
+}
+
+/// What a socket of this host sends, as it leaves.
+fn leave(build: &Build, world: &World) -> (Verdict, Vec<u8>) {
+    let mut frame = build.frame();
+    let verdict = handle_own(&mut frame, world);
+    (verdict, frame.bytes)
+}
+
+fn is_sound(bytes: &[u8]) -> bool {
+    let (wanted, found) = transport_checksums(&bytes[14..]);
+    checksum(&[&bytes[14..34]]) == 0 && wanted == found
+}
+
+#[test]
+fn a_local_server_gets_its_clients_packets_and_its_replies_are_the_virtual_ones() {
+    for (protocol, payload) in [(6, 10), (17, 10), (6, 47_104), (6, 65_000)] {
+        let world = world(RoundRobin, &own(0));
+        let request = Build {
+            protocol,
+            ..to_vip(1, SYN)
+        };
+        let (verdict, bytes) = request.run(&world);
+        assert_eq!(verdict.event(), Event::PassLocal);
+        assert_eq!((address(&bytes, 16), bytes[14 + 8]), (OWN, 64));
+        assert_eq!(bytes[36..38], 8080u16.to_be_bytes());
+        assert!(is_sound(&bytes));
+
+        let answer = Build {
+            protocol,
+            payload,
+            ..reply((OWN, 8080), 1, SYN | ACK)
+        };
+        let (verdict, bytes) = leave(&answer, &world);
+        assert_eq!(verdict.event(), Event::PassLocal, "{answer:?}");
+        assert_eq!((address(&bytes, 12), bytes[14 + 8]), (VIP, 64));
+        assert_eq!(bytes[34..36], 80u16.to_be_bytes());
+        assert!(is_sound(&bytes));
+    }
+}
+
+#[test]
+fn a_super_frame_longer_than_its_length_field_says_is_translated() {
+    let world = world(RoundRobin, &own(0));
+    to_vip(1, SYN).run(&world);
+    let answer = Build {
+        payload: 30_000,
+        ..reply((OWN, 8080), 1, ACK)
+    };
+    let mut frame = answer.frame();
+    frame.bytes.resize(14 + 90_000, 0);
+    frame.bytes[16..18].fill(0);
+    let sum = checksum(&[&frame.bytes[14..24], &[0, 0], &frame.bytes[26..34]]);
+    frame.bytes[24..26].copy_from_slice(&sum.to_be_bytes());
+    let verdict = handle_own(&mut frame, &world);
+    assert_eq!(verdict.event(), Event::PassLocal);
+    assert_eq!(address(&frame.bytes, 12), VIP);
+    assert_eq!(checksum(&[&frame.bytes[14..34]]), 0);
+}
+
+#[test]
+fn other_methods_leave_a_packet_as_it_is_and_count_both_ways() {
+    for method in [2, 3] {
+        let world = world(RoundRobin, &own(method));
+        for (flags, back) in [(SYN, SYN | ACK), (ACK, ACK)] {
+            let request = to_vip(1, flags);
+            let (verdict, bytes) = request.run(&world);
+            assert_eq!(verdict.event(), Event::PassLocal);
+            assert_eq!(bytes, request.frame().bytes);
+            let answer = reply((VIP, 80), 1, back);
+            let (verdict, bytes) = leave(&answer, &world);
+            assert_eq!(verdict.event(), Event::PassLocal);
+            assert_eq!(bytes, answer.frame().bytes);
+        }
+        assert_eq!(world.memory.counts(0), (1, 0));
+        let tally = &world.memory.tallies[0];
+        assert_eq!((tally[1].peek(), tally[3].peek()), (2, 2));
+    }
+}
+
+#[test]
+fn what_sockets_send_otherwise_leaves_as_it_is() {
+    let world = world(RoundRobin, &own(0));
+    for from in [(OWN, 8080), (VIP, 80), ([192, 168, 1, 1], 80)] {
+        let other = reply(from, 7, ACK);
+        let (verdict, bytes) = leave(&other, &world);
+        assert_eq!(verdict.action(), Action::Pass);
+        assert_eq!(bytes, other.frame().bytes);
+    }
+}
+
+/// A packet on `lo`.
+fn by_lo(build: &Build) -> Frame {
+    let mut frame = build.frame();
+    frame.bytes[..12].fill(0);
+    Frame {
+        interface: 1,
+        ..frame
+    }
+}
+
+#[test]
+fn a_request_of_the_director_goes_to_a_server_and_its_reply_to_the_stack() {
+    for protocol in [6, 17] {
+        let world = world(RoundRobin, &[server(46, 1)]);
+        world.memory.ports[1][0].store(1 | 65_536 << 32);
+        let request = Build {
+            from: (VIP, 40_000),
+            protocol,
+            ..to_vip(40_000, SYN)
+        };
+        let mut frame = by_lo(&request);
+        let verdict = handle_own(&mut frame, &world);
+        assert_eq!(verdict.action(), Action::Out, "{verdict:?}");
+        assert_eq!(address(&frame.bytes, 16), [192, 168, 1, 46]);
+
+        for flags in [SYN | ACK, ACK] {
+            let answer = Build {
+                to: (VIP, 40_000),
+                protocol,
+                ..reply(([192, 168, 1, 46], 80), 40_000, flags)
+            };
+            let (verdict, bytes) = answer.run(&world);
+            assert_eq!(verdict.action(), Action::Local, "{verdict:?}");
+            assert_eq!(address(&bytes, 12), VIP);
+            assert!(is_sound(&bytes));
+        }
+        let stranger = Build {
+            to: (VIP, 40_001),
+            protocol,
+            ..reply(([192, 168, 1, 46], 80), 40_001, SYN | ACK)
+        };
+        assert_eq!(stranger.run(&world).0.event(), Event::PassNoService);
+    }
+}
+
+#[test]
+fn a_server_at_a_loopback_address_is_masqueraded_to_for_the_director_alone() {
+    let world = world(
+        RoundRobin,
+        &[Server {
+            address: [127, 0, 0, 1],
+            ..server(1, 1)
+        }],
+    );
+    world.memory.ports[1][0].store(1 | 65_536 << 32);
+    assert_eq!(to_vip(1, SYN).run(&world).0.event(), Event::DropNoRoute);
+    let request = Build {
+        from: (VIP, 2),
+        ..to_vip(2, SYN)
+    };
+    let mut frame = by_lo(&request);
+    assert_eq!(handle_own(&mut frame, &world).event(), Event::PassLocal);
+    assert_eq!(address(&frame.bytes, 16), [127, 0, 0, 1]);
+}
