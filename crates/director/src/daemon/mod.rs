@@ -182,7 +182,7 @@ impl Daemon {
         let connections = options.connections.unwrap_or(options::CONNECTIONS);
         let hooks = match options.mode {
             // What sockets of this host send is met by tc in either mode.
-            Mode::Xdp => Hooks::Both,
+            Mode::Xdp => Hooks::Xdp,
             Mode::Auto | Mode::Tc => Hooks::Tc,
         };
         let is_asked = options.connections.is_some();

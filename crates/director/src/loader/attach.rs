@@ -10,7 +10,7 @@ use aya::programs::links::{FdLink, Link, PinnedLink};
 use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
 use aya::programs::{LinkOrder, TcAttachType, XdpMode};
 use aya::util::KernelVersion;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 /// Priority of our filter under clsact: the first that the kernel gives out by itself, so that filters which others
@@ -147,19 +147,20 @@ pub enum AttachError {
 pub struct Attachments(BTreeMap<(u32, Seat), (Hook, String)>);
 
 impl Attachments {
-    /// What the status shows of them.
+    /// What the status shows of them: the interfaces that are served, whose incoming packets are looked at.
     #[must_use]
     pub fn listed(&self) -> Vec<Interface> {
+        let is_first = |(place, _): &(&(u32, Seat), &(Hook, String))| place.1 == Seat::First;
         let entry = |((index, seat), (hook, name)): (&(u32, Seat), &(Hook, String))| Interface {
             name: name.clone(),
             index: *index,
             hook: seat.name(*hook),
         };
-        self.0.iter().map(entry).collect()
+        self.0.iter().filter(is_first).map(entry).collect()
     }
 
     /// Attaches to the interfaces of `wanted`, what looks at packets first by `first`, and lets go of all others. What cannot
-    /// be attached is told; the rest is done all the same.
+    /// be attached is told; the rest is done all the same, but on an interface where nothing looks at packets first.
     pub fn become_these(
         &mut self,
         plane: &mut Plane,
@@ -167,7 +168,11 @@ impl Attachments {
         wanted: &Wanted,
     ) -> Vec<AttachError> {
         let mut errors = Vec::new();
+        let mut refused = BTreeSet::new();
         for (place @ (index, seat), name) in wanted {
+            if refused.contains(index) {
+                continue;
+            }
             let hook = seat.hook(first);
             if self
                 .0
@@ -183,15 +188,17 @@ impl Attachments {
                         detach(&plane.pins, before, *seat, *index, name);
                     }
                 }
-                Err(error) => errors.push(explain(&error, hook, name)),
+                Err(error) => {
+                    errors.push(explain(&error, hook, name));
+                    if *seat == Seat::First && !self.0.contains_key(place) {
+                        refused.insert(*index);
+                    }
+                }
             }
         }
-        let unwanted: Vec<(u32, Seat)> = self
-            .0
-            .keys()
-            .copied()
-            .filter(|place| !wanted.contains_key(place))
-            .collect();
+        let is_unwanted =
+            |place: &(u32, Seat)| !wanted.contains_key(place) || refused.contains(&place.0);
+        let unwanted: Vec<(u32, Seat)> = self.0.keys().copied().filter(is_unwanted).collect();
         for place @ (index, seat) in unwanted {
             if let Some((hook, name)) = self.0.remove(&place) {
                 detach(&plane.pins, hook, seat, index, &name);
