@@ -27,7 +27,7 @@ const TESTS: [&str; 4] = [
 /// How much of the self-test runs. An emulated machine takes its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// Each lab in one mode, by turns, and the last two of [`TESTS`]; every program is loaded all the same.
+    /// One lab in either mode, and one of [`TESTS`]; every program is loaded all the same.
     Part,
     /// All.
     Whole,
@@ -53,7 +53,7 @@ pub(crate) fn script(repository: &Repository, extent: Extent) -> anyhow::Result<
     for (number, method) in LAB_METHODS.into_iter().enumerate() {
         let turn = LAB_MODES[number % LAB_MODES.len()];
         for mode in LAB_MODES {
-            if extent == Extent::Part && mode != turn {
+            if extent == Extent::Part && (mode != turn || number >= LAB_MODES.len()) {
                 continue;
             }
             step(
@@ -64,7 +64,7 @@ pub(crate) fn script(repository: &Repository, extent: Extent) -> anyhow::Result<
     }
     let program = quote(&program.to_string_lossy());
     let tests = match extent {
-        Extent::Part => &TESTS[2..],
+        Extent::Part => &TESTS[2..3],
         Extent::Whole => &TESTS[..],
     };
     for test in tests {
