@@ -18,7 +18,7 @@ use nix::sys::socket::{
 use crate::pattern::{Pattern, RunningDigest};
 
 /// How long a peer may be silent.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// The longest head of a request.
 const HEAD_LIMIT: u64 = 16 * 1024;
 /// Connections that may wait to be accepted: a thousand may come at once.
