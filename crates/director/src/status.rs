@@ -26,7 +26,7 @@ pub struct Interface {
     pub name: String,
     /// Its index.
     pub index: u32,
-    /// How the program sits there: `tcx`, `clsact`, `xdp`; with `-own` at egress, with `-behind` in tc behind XDP.
+    /// How the program sits there: `tcx`, `clsact`, `xdp`.
     pub hook: &'static str,
 }
 

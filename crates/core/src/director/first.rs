@@ -168,13 +168,20 @@ pub(super) fn bind_stage<F: Family, P: Packet, E: Env>(
     if want.is_none() {
         return Err(Verdict::drop(Event::DropInconsistent));
     }
-    Err(match conn::open(env, want, new, env.now()) {
+    let opened = conn::open(env, want, new, env.now());
+    Err(after_opening::<F>(opened))
+}
+
+/// What becomes of a first packet whose connection was to be opened.
+#[inline(always)]
+pub(super) fn after_opening<F: Family>(opened: Opened) -> Verdict {
+    match opened {
         Opened::New => Verdict::next(F::SEND),
         Opened::Contended => Verdict::drop(Event::DropContended),
         Opened::Full => Verdict::drop(Event::DropTableFull),
         // Another CPU was quicker: the packet is one of that connection.
         Opened::Exists => Verdict::next(F::FAST),
-    })
+    }
 }
 
 /// An entry about to be opened.
@@ -315,7 +322,7 @@ impl<F: Family> Bound<F> {
 const FTP_DATA: u16 = 20u16.to_be();
 
 /// Port 21, raw: a service that its data connections belong to as well.
-const FTP: u16 = 21u16.to_be();
+pub(super) const FTP: u16 = 21u16.to_be();
 
 /// Ports from here are not privileged: data connections of a port-21 service go to these.
 const FIRST_UNPRIVILEGED: u16 = 1024;

@@ -8,7 +8,7 @@ use super::crossing::{
     BY_TEMPLATE, Crossing, WITHOUT_TEMPLATE, controller, keep_controller, keep_picked, service,
 };
 use super::family::Family;
-use super::first::Opening;
+use super::first::{FTP, Opening, after_opening};
 use super::out::{Bound, bound as kept, keep_destination};
 use super::verdict::Verdict;
 use super::{Flow, clients_again};
@@ -25,9 +25,6 @@ pub(super) const PERSISTENT: u32 = 1;
 
 /// Service flag: each UDP packet is scheduled on its own.
 const ONE_PACKET: u32 = 4;
-
-/// Port 21, raw.
-const FTP: u16 = 21u16.to_be();
 
 /// Whether a packet of this protocol opens no connection but is one of its own.
 #[inline(always)]
@@ -289,13 +286,7 @@ pub(super) fn join_stage<F: Family, P: Packet, E: Env>(
     } else if new.state == State::ESTABLISHED {
         conn::assure::<F::Entry, E>(env, new.controller);
     }
-    Err(match opened {
-        Opened::New => Verdict::next(F::SEND),
-        Opened::Contended => Verdict::drop(Event::DropContended),
-        Opened::Full => Verdict::drop(Event::DropTableFull),
-        // Another CPU was quicker: the packet is one of that connection.
-        Opened::Exists => Verdict::next(F::FAST),
-    })
+    Err(after_opening::<F>(opened))
 }
 
 /// What is written to open the connection that a template controls.

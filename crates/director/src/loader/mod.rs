@@ -452,13 +452,8 @@ fn load_programs(ebpf: &mut Ebpf, hooks: Hooks) -> Result<()> {
         _ => &[],
     };
     let of_tc = stages(Hooks::Tc).iter().map(|(_, tc, _)| *tc);
-    let own: &[&str] = if hooks == Hooks::Xdp {
-        &[]
-    } else {
-        &["own_tc", "behind_tc"]
-    };
-    let always = ["start_hand", "clock", "route"];
-    for name in of_tc.chain(own.iter().copied()).chain(always) {
+    let own = (hooks != Hooks::Xdp).then_some("own_tc");
+    for name in of_tc.chain(own).chain(["start_hand", "clock", "route"]) {
         let program = ebpf.program_mut(name).ok_or_else(|| missing(name))?;
         let program: &mut SchedClassifier = program.try_into()?;
         program
