@@ -78,8 +78,8 @@ events! {
     DropForwardingOff = "drop-forwarding-off",
     /// The route leaves by an interface the director does not know.
     DropUnknownPort = "drop-unknown-port",
-    /// A reply to a request of the director itself, in XDP, which cannot put it past the stack's check of its source.
-    DropOwnReply = "drop-own-reply",
+    /// The driver has no room for a word beside the frame, by which a reply to the director itself is known behind XDP.
+    DropNoMetadata = "drop-no-metadata",
     /// No room in the frame for a tunnel header.
     DropNoHeadroom = "drop-no-headroom",
     /// Longer than the interface it would leave by can carry, and not to be fragmented.

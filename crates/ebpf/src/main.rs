@@ -21,6 +21,7 @@
 //! | `answer_xdp`, `answer_tc` | tail call | replies of or for sockets of this host: their connections |
 //! | `local_xdp`, `local_tc` | tail call | packets to or from this host's own stack |
 //! | `own_tc` | tc egress | what sockets of this host send |
+//! | `behind_tc` | tc ingress behind XDP | replies for sockets of this host, which XDP marked |
 //! | `start_hand` | test run | starts the timer that removes expired connections |
 //! | `clock` | test run | tells jiffies, nanoseconds and tick |
 //! | `decap_tc` | a real server's interface | takes the outer header off IP-in-IP packets |
@@ -128,6 +129,11 @@ fn own_tc(context: TcContext) -> i32 {
     let (mut packet, world) = tc::view(&context);
     let verdict = director::own(&mut packet, &world);
     tc::carry_out(&packet, &world, verdict)
+}
+
+#[classifier]
+fn behind_tc(context: TcContext) -> i32 {
+    tc::take_in(&context)
 }
 
 #[classifier]

@@ -2,7 +2,7 @@
 
 use crate::window::window;
 use crate::world::{World, now};
-use crate::xdp::sum_of;
+use crate::xdp::{KNOWN_BEHIND_XDP, sum_of};
 use crate::{maps, redirect, tail_call, take};
 use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use aya_ebpf::bindings::{
@@ -152,6 +152,22 @@ fn redirect_by_neighbour(interface: u32, gateway: Gateway) -> i32 {
 pub(crate) fn came_in(context: &TcContext) -> bool {
     // SAFETY: the kernel's context is valid while the program runs.
     unsafe { (*context.skb.skb).ingress_ifindex != 0 }
+}
+
+/// A packet behind XDP: to this host's own stack, if [`KNOWN_BEHIND_XDP`] stands in front of it.
+#[inline(always)]
+pub(crate) fn take_in(context: &TcContext) -> i32 {
+    let skb = context.skb.skb;
+    // SAFETY: the kernel's context is valid while the program runs.
+    let (beside, data) = unsafe { ((*skb).data_meta as usize, (*skb).data as usize) };
+    if beside + size_of::<u32>() > data {
+        return TC_ACT_UNSPEC;
+    }
+    // SAFETY: the word lies beside the packet, as was seen just now.
+    if unsafe { *(beside as *const u32) } != KNOWN_BEHIND_XDP {
+        return TC_ACT_UNSPEC;
+    }
+    take_to_stack(skb)
 }
 
 /// Takes a packet to this host's own stack by `lo`, routed as if it had been sent here: so it passes the check of its source,

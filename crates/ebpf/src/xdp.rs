@@ -6,9 +6,11 @@ use crate::{maps, redirect, tail_call, take};
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{
-    bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_load_bytes,
+    bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_meta, bpf_xdp_adjust_tail,
+    bpf_xdp_load_bytes,
 };
 use aya_ebpf::programs::XdpContext;
+use core::mem::size_of;
 use lvsx_core::director::{Action, Verdict, gateway, port_of};
 use lvsx_core::env::Tables;
 use lvsx_core::event::Event;
@@ -20,6 +22,9 @@ use lvsx_platform::{hide, store16, store32};
 
 /// The most bytes made room for, or taken away, in front.
 const MOST_ROOM: u32 = 127;
+
+/// What XDP writes beside a frame that the tc program behind it takes to this host's own stack.
+pub(crate) const KNOWN_BEHIND_XDP: u32 = 0x6c76_7378;
 
 /// A frame under XDP.
 pub(crate) struct Frame {
@@ -67,7 +72,10 @@ pub(crate) fn carry_out(frame: &Frame, world: &World, verdict: Verdict) -> u32 {
             XDP_DROP
         }
         Action::Local => {
-            world.count(Event::DropOwnReply);
+            if frame.mark() {
+                return XDP_PASS;
+            }
+            world.count(Event::DropNoMetadata);
             XDP_DROP
         }
         Action::Next => {
@@ -116,6 +124,29 @@ impl Frame {
     fn at<const N: usize>(&self, offset: usize) -> Option<*mut [u8; N]> {
         let (data, end) = self.ends();
         window(data, end, offset)
+    }
+
+    /// Writes [`KNOWN_BEHIND_XDP`] in front of the frame, where the tc program behind finds it. `false`: the driver has no
+    /// room there.
+    #[inline(always)]
+    fn mark(&self) -> bool {
+        // SAFETY: the context is the program's own.
+        if unsafe { bpf_xdp_adjust_meta(self.context, -(size_of::<u32>() as i32)) } != 0 {
+            return false;
+        }
+        // SAFETY: the kernel's context is valid while the program runs.
+        let (beside, data) = unsafe {
+            (
+                (*self.context).data_meta as usize,
+                (*self.context).data as usize,
+            )
+        };
+        if beside + size_of::<u32>() > data {
+            return false;
+        }
+        // SAFETY: the word lies beside the packet, as was seen just now.
+        unsafe { *(beside as *mut u32) = KNOWN_BEHIND_XDP };
+        true
     }
 
     /// Copies the link-layer header from one offset to another.

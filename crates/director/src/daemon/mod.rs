@@ -181,8 +181,7 @@ impl Daemon {
     async fn start(options: Options, pins: Pins, folder: Folder) -> Result<(Self, Inputs)> {
         let connections = options.connections.unwrap_or(options::CONNECTIONS);
         let hooks = match options.mode {
-            // What sockets of this host send is met by tc in either mode.
-            Mode::Xdp => Hooks::Xdp,
+            Mode::Xdp => Hooks::Both,
             Mode::Auto | Mode::Tc => Hooks::Tc,
         };
         let is_asked = options.connections.is_some();

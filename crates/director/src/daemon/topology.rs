@@ -206,8 +206,8 @@ impl Topology {
         };
         let locals = &self.facts.locals;
         let has_local_servers = control.config().servers().any(|it| locals.is_local(it));
-        let meets_own = self.options.mode != Mode::Xdp;
-        let wanted = served::seats(&self.facts, wanted, has_local_servers, meets_own);
+        let is_xdp = self.options.mode == Mode::Xdp;
+        let wanted = served::seats(&self.facts, wanted, has_local_servers, is_xdp);
         self.attach(plane, &wanted);
         control.set_serving(Serving {
             mode: self.options.mode.name(),

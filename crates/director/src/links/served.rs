@@ -44,25 +44,27 @@ pub fn interfaces(
 
 /// Which programs are attached where, so that `served` interfaces are served: what comes in everywhere; what sockets of this
 /// host send on `lo`, where its own requests to virtual addresses leave, and if there are servers on this host everywhere
-/// too, where their replies do. With `meets_own` false, what sockets of this host send is left alone: in XDP mode, where the
-/// programs for it would double the time until the director is ready.
+/// too, where their replies do; and behind XDP what it cannot take to the host's own stack itself.
 #[must_use]
 pub fn seats(
     facts: &Facts,
     served: BTreeMap<u32, String>,
     has_local_servers: bool,
-    meets_own: bool,
+    is_xdp: bool,
 ) -> Wanted {
     let mut wanted = Wanted::new();
     let is_loopback = |it: &Interface| it.is_up && it.kind == InterfaceKind::Loopback;
     for (index, interface) in &facts.interfaces {
-        if meets_own && !served.is_empty() && is_loopback(interface) {
+        if !served.is_empty() && is_loopback(interface) {
             wanted.insert((*index, Seat::Own), interface.name.clone());
         }
     }
     for (index, name) in served {
-        if meets_own && has_local_servers {
+        if has_local_servers {
             wanted.insert((index, Seat::Own), name.clone());
+        }
+        if is_xdp {
+            wanted.insert((index, Seat::Behind), name.clone());
         }
         wanted.insert((index, Seat::First), name);
     }
@@ -181,16 +183,17 @@ mod tests {
 
     #[test]
     fn what_sockets_send_is_looked_at_on_lo_and_for_local_servers_everywhere() {
-        let seats = |served: &[(u32, &str)], has_local_servers, meets_own| -> Vec<(u32, Seat)> {
+        let seats = |served: &[(u32, &str)], has_local_servers, is_xdp| -> Vec<(u32, Seat)> {
             let served = served.iter().map(|(index, name)| (*index, (*name).into()));
-            let wanted = seats(&facts(), served.collect(), has_local_servers, meets_own);
+            let wanted = seats(&facts(), served.collect(), has_local_servers, is_xdp);
             wanted.into_keys().collect()
         };
         assert!(seats(&[], true, true).is_empty());
-        assert_eq!(seats(&[(2, "eth0")], true, false), [(2, Seat::First)]);
         let (lo, eth0) = ((1, Seat::Own), [(2, Seat::First), (2, Seat::Own)]);
-        assert_eq!(seats(&[(2, "eth0")], false, true), [lo, eth0[0]]);
-        assert_eq!(seats(&[(2, "eth0")], true, true), [lo, eth0[0], eth0[1]]);
+        assert_eq!(seats(&[(2, "eth0")], false, false), [lo, eth0[0]]);
+        assert_eq!(seats(&[(2, "eth0")], true, false), [lo, eth0[0], eth0[1]]);
+        let behind = (2, Seat::Behind);
+        assert_eq!(seats(&[(2, "eth0")], false, true), [lo, eth0[0], behind]);
     }
 
     #[test]

@@ -60,16 +60,18 @@ pub enum Seat {
     First,
     /// Looks at what sockets of this host send: by tc, at egress.
     Own,
+    /// Takes up what XDP marked for the host's own stack: by tc, behind it.
+    Behind,
 }
 
 impl Seat {
-    const ALL: [Self; 2] = [Self::First, Self::Own];
+    const ALL: [Self; 3] = [Self::First, Self::Own, Self::Behind];
 
     /// How its program is attached where packets are met by `first`.
     fn hook(self, first: Hook) -> Hook {
         match self {
             Self::First => first,
-            Self::Own => Hook::tc(),
+            Self::Own | Self::Behind => Hook::tc(),
         }
     }
 
@@ -77,22 +79,33 @@ impl Seat {
         match self {
             Self::First => "fast_tc",
             Self::Own => "own_tc",
+            Self::Behind => "behind_tc",
         }
     }
 
     fn direction(self) -> TcAttachType {
         match self {
-            Self::First => TcAttachType::Ingress,
+            Self::First | Self::Behind => TcAttachType::Ingress,
             Self::Own => TcAttachType::Egress,
         }
     }
 
-    /// Its name in pins, attached by `hook`.
+    /// Handle of its filter: one beside another at ingress.
+    fn handle(self) -> TcHandle {
+        match self {
+            Self::First | Self::Own => TcHandle::new(0, 1),
+            Self::Behind => TcHandle::new(0, 2),
+        }
+    }
+
+    /// Its name in pins and in the status, attached by `hook`.
     const fn name(self, hook: Hook) -> &'static str {
         match (self, hook) {
             (Self::First, hook) => hook.name(),
             (Self::Own, Hook::Clsact) => "clsact-own",
             (Self::Own, _) => "tcx-own",
+            (Self::Behind, Hook::Clsact) => "clsact-behind",
+            (Self::Behind, _) => "tcx-behind",
         }
     }
 }
@@ -269,7 +282,7 @@ fn replace(plane: &mut Plane, hook: Hook, seat: Seat, link: FdLink) -> Result<()
 fn filter(plane: &mut Plane, seat: Seat, name: &str) -> Result<()> {
     let options = NlOptions {
         priority: PRIORITY,
-        handle: TcHandle::new(0, 1),
+        handle: seat.handle(),
         classid: None,
     };
     // It may be there already; if it cannot be had, attaching says so.
@@ -291,7 +304,7 @@ fn filter(plane: &mut Plane, seat: Seat, name: &str) -> Result<()> {
 
 /// The filter of a seat, as far as it is there.
 fn there(seat: Seat, name: &str) -> Result<SchedClassifierLink> {
-    let (direction, handle) = (seat.direction(), TcHandle::new(0, 1));
+    let (direction, handle) = (seat.direction(), seat.handle());
     Ok(SchedClassifierLink::attached(
         name, direction, PRIORITY, handle, None,
     )?)

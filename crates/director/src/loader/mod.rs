@@ -3,11 +3,13 @@
 
 mod attach;
 mod pins;
+mod programs;
 mod taken;
 mod time;
 
 pub use attach::{AttachError, Attachments, Hook, Seat, Wanted, detach_filters};
 pub use pins::Pins;
+pub use programs::Hooks;
 pub use taken::Buffer;
 
 use crate::clock::Clock;
@@ -15,11 +17,10 @@ use crate::generation::{Generations, Readers};
 use crate::mapping::Shared;
 use crate::tables::{Capacity, Tables};
 use anyhow::{Context, Result, anyhow, bail};
-use aya::maps::{Map, MapData, ProgramArray, RingBuf};
+use aya::maps::{Map, MapData, RingBuf};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
-use lvsx_core::director::Stage;
 use lvsx_core::env::{self, Geometry, state};
 use lvsx_core::sched::cache;
 use lvsx_core::tick::TickRate;
@@ -57,46 +58,6 @@ const PINNED: [&str; 16] = [
 /// Line of the shared state that is the director's own: what the tables are.
 const META: usize = 3;
 
-/// The stages with their programs of either hook.
-const STAGES: [(Stage, &str, &str); 36] = [
-    (Stage::Fast, "fast_tc", "fast_xdp"),
-    (Stage::Open, "open_tc", "open_xdp"),
-    (Stage::Overflow, "overflow_tc", "overflow_xdp"),
-    (Stage::Bind, "bind_tc", "bind_xdp"),
-    (Stage::Send, "send_tc", "send_xdp"),
-    (Stage::Found, "found_tc", "found_xdp"),
-    (Stage::Encapsulate, "encapsulate_tc", "encapsulate_xdp"),
-    (Stage::Refuse, "refuse_tc", "refuse_xdp"),
-    (Stage::Fast6, "fast6_tc", "fast6_xdp"),
-    (Stage::Open6, "open6_tc", "open6_xdp"),
-    (Stage::Overflow6, "overflow6_tc", "overflow6_xdp"),
-    (Stage::Bind6, "bind6_tc", "bind6_xdp"),
-    (Stage::Send6, "send6_tc", "send6_xdp"),
-    (Stage::Found6, "found6_tc", "found6_xdp"),
-    (Stage::On, "on_tc", "on_xdp"),
-    (Stage::On6, "on6_tc", "on6_xdp"),
-    (Stage::Encapsulate6, "encapsulate6_tc", "encapsulate6_xdp"),
-    (Stage::Refuse6, "refuse6_tc", "refuse6_xdp"),
-    (Stage::Relate, "relate_tc", "relate_xdp"),
-    (Stage::Relate6, "relate6_tc", "relate6_xdp"),
-    (Stage::Convert, "convert_tc", "convert_xdp"),
-    (Stage::Carry, "carry_tc", "carry_xdp"),
-    (Stage::Carry6, "carry6_tc", "carry6_xdp"),
-    (Stage::Template, "template_tc", "template_xdp"),
-    (Stage::Template6, "template6_tc", "template6_xdp"),
-    (Stage::Keep, "keep_tc", "keep_xdp"),
-    (Stage::Keep6, "keep6_tc", "keep6_xdp"),
-    (Stage::Join, "join_tc", "join_xdp"),
-    (Stage::Join6, "join6_tc", "join6_xdp"),
-    (Stage::Raise, "raise_tc", "raise_xdp"),
-    (Stage::Raise6, "raise6_tc", "raise6_xdp"),
-    (Stage::Cut, "cut_tc", "cut_xdp"),
-    (Stage::Answer, "answer_tc", "answer_xdp"),
-    (Stage::Answer6, "answer6_tc", "answer6_xdp"),
-    (Stage::Local, "local_tc", "local_xdp"),
-    (Stage::Local6, "local6_tc", "local6_xdp"),
-];
-
 /// Which time programs go by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Time {
@@ -104,17 +65,6 @@ pub enum Time {
     Real,
     /// The kernel's and the ticks of [`state::CLOCK_OFFSET`]: for tests that jump in time.
     Virtual,
-}
-
-/// Which front ends of the data plane are loaded. What was attached before stays until its attachment moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hooks {
-    /// That of tc.
-    Tc,
-    /// That of XDP.
-    Xdp,
-    /// Both.
-    Both,
 }
 
 /// The data plane in the kernel, as the director holds it.
@@ -169,7 +119,7 @@ impl Plane {
         let rate = TickRate::of_hz(time::hz()?);
         let mut ebpf = load_object(&pins, &capacity, rate, time)?;
         let tables = Arc::new(map_tables(&ebpf, capacity)?);
-        load_programs(&mut ebpf, hooks)?;
+        programs::load(&mut ebpf, hooks)?;
         let clock = time::read(&ebpf, rate)?;
         let plane = Self {
             ebpf,
@@ -442,40 +392,4 @@ fn map_tables(ebpf: &Ebpf, capacity: Capacity) -> Result<Tables> {
         cache: lines("CACHE", cache::LINES)?,
         capacity,
     })
-}
-
-/// Loads the programs of these hooks and puts the stages where they find each other. Programs that run go on with those
-/// before until their attachment moves.
-fn load_programs(ebpf: &mut Ebpf, hooks: Hooks) -> Result<()> {
-    let stages = |hook| match hooks {
-        both if both == hook || both == Hooks::Both => &STAGES[..],
-        _ => &[],
-    };
-    let of_tc = stages(Hooks::Tc).iter().map(|(_, tc, _)| *tc);
-    let own = (hooks != Hooks::Xdp).then_some("own_tc");
-    for name in of_tc.chain(own).chain(["start_hand", "clock", "route"]) {
-        let program = ebpf.program_mut(name).ok_or_else(|| missing(name))?;
-        let program: &mut SchedClassifier = program.try_into()?;
-        program
-            .load()
-            .with_context(|| format!("the kernel's verifier refuses {name}"))?;
-    }
-    let of_xdp = stages(Hooks::Xdp).iter().map(|(_, _, xdp)| *xdp);
-    for name in of_xdp.chain(["give_back"]) {
-        let program = ebpf.program_mut(name).ok_or_else(|| missing(name))?;
-        let program: &mut Xdp = program.try_into()?;
-        program
-            .load()
-            .with_context(|| format!("the kernel's verifier refuses {name}"))?;
-    }
-    for (array, hook) in [("JUMP_TC", Hooks::Tc), ("JUMP_XDP", Hooks::Xdp)] {
-        let map = ebpf.take_map(array).ok_or_else(|| missing(array))?;
-        let mut places = ProgramArray::try_from(map)?;
-        for (stage, tc, xdp) in stages(hook) {
-            let name = if hook == Hooks::Xdp { xdp } else { tc };
-            let program = ebpf.program(name).ok_or_else(|| missing(name))?;
-            places.set(*stage as u32, program.fd()?, 0)?;
-        }
-    }
-    Ok(())
 }
