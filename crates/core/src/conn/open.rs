@@ -209,21 +209,20 @@ fn settle<E: Entry, T: Tables>(
     // stays; there may be a way elsewhere that is worth less.
     let old = Control(word.load());
     let claim = old.claimed(now);
-    let (id, former_home) = (entry.id(), home_of(tables, entry));
-    let controller = entry.controller().peek();
     let is_dearer = rank(old, now) > slot >> 4 & 3;
     if is_dearer || word.compare_exchange(old.0, claim.0).is_err() {
         leave::<E, T>(tables, index, want.home);
         return Opened::Contended;
     }
     if old.is_live() {
+        // What the claim ended: nobody writes there until the new entry is published.
         tables.count(if old.is_expired(now) {
             Event::Expired
         } else {
             Event::EvictedEmbryonic
         });
-        unbind::<E, T>(tables, id, old, controller);
-        leave::<E, T>(tables, index, former_home);
+        unbind::<E, T>(tables, entry.id(), old, entry.controller().peek());
+        leave::<E, T>(tables, index, home_of(tables, entry));
     }
     fence();
     entry.write(want, new, claim.generation());
