@@ -22,6 +22,7 @@
 //! - [`relate`]: ICMP errors about packets of connections, which [`carry`] sends on; [`convert`]: those about packets of the
 //!   director's own tunnels.
 //!
+//! - [`tell`]: what comes from a masqueraded server's port and belongs to no connection, with `nat_icmp_send`.
 //! - [`raise`]: fragments, which the director's daemon puts together; [`cut`]: packets that it fragments.
 //!
 //! The generation is read once, by `fast`; the others are told which it was, so each verdict belongs to one configuration.
@@ -43,6 +44,7 @@ mod out;
 mod persistence;
 mod progress;
 mod related;
+mod stray;
 mod verdict;
 
 pub use crossing::{Begun, begun, gateway};
@@ -124,6 +126,8 @@ stages! {
     answer, answer6: local::answer_stage;
     /// Packets of connections to or from this host's own stack.
     local, local6: local::local_stage;
+    /// Packets of masqueraded servers that belong to no connection.
+    tell, tell6: stray::tell_stage;
 }
 
 /// What sockets of this host send, where it leaves: the first stage there.
@@ -197,6 +201,8 @@ fn handle_from<P: Packet, E: Env>(first: Verdict, packet: &mut P, env: &E) -> Ve
             Stage::Answer6 => answer6(packet, env),
             Stage::Local => local(packet, env),
             Stage::Local6 => local6(packet, env),
+            Stage::Tell => tell(packet, env),
+            Stage::Tell6 => tell6(packet, env),
         };
         if verdict.action() != Action::Next {
             return verdict;
@@ -242,12 +248,19 @@ fn fast_stage<F: Family, P: Packet, E: Env>(
             way => return way,
         },
         None if conn::overflow_reach(env, &flow.want) != 0 => F::OVERFLOW,
-        None if F::IS_WIDE && local::may_answer::<F>(&flow.header, &flow.ports) => F::ANSWER,
+        None if F::IS_WIDE
+            && (local::may_answer::<F>(&flow.header, &flow.ports)
+                || root.settings.nat_icmp_send) =>
+        {
+            F::ANSWER
+        }
         None => F::OPEN,
     };
-    if (next == F::OPEN || next == F::ANSWER) && flow.want.side() == Peer::Server {
+    let is_stray = (next == F::OPEN || next == F::ANSWER) && flow.want.side() == Peer::Server;
+    if is_stray && !root.settings.nat_icmp_send {
         return Err(Verdict::pass(Event::PassNoConnection));
     }
+    let next = if is_stray { F::TELL } else { next };
     Crossing {
         root: line,
         picked: 0,
@@ -272,7 +285,9 @@ fn overflow_stage<F: Family, P: Packet, E: Env>(
             keep_set(env, index);
             Verdict::next(F::FOUND)
         }
-        None if crossing.side == Peer::Server => Verdict::pass(Event::PassNoConnection),
+        None if crossing.side == Peer::Server => {
+            stray::unclaimed::<F>(&crossing.root(env)?, crossing.origin)
+        }
         None => Verdict::next(F::OPEN),
     })
 }
@@ -297,7 +312,7 @@ fn found_stage<F: Family, P: Packet, E: Env>(
     };
     match way {
         Err(verdict) if verdict == Verdict::next(F::OPEN) && crossing.side == Peer::Server => {
-            Err(Verdict::pass(Event::PassNoConnection))
+            Err(stray::unclaimed::<F>(&root, crossing.origin))
         }
         way => way,
     }

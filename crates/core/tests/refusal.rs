@@ -18,10 +18,10 @@ fn header4<P: Packet>(packet: &P) -> Header4 {
 fn refuse<P: Packet>(packet: &mut P, refusal: Refusal, mtu: u32) -> Option<()> {
     if packet.bytes::<1>(ETHERNET).expect("a packet")[0] >> 4 == 4 {
         let header = header4(packet);
-        refusal::refuse4(packet, &header, refusal, mtu)
+        refusal::refuse4(packet, &header, refusal, mtu, header.destination)
     } else {
         let header = Header6::read(packet).expect("well formed");
-        refusal::refuse6(packet, &header, refusal, mtu)
+        refusal::refuse6(packet, &header, refusal, mtu, header.destination)
     }
 }
 
@@ -94,15 +94,15 @@ proptest! {
     #[test]
     fn a_refused_packet_becomes_the_error_of_the_book(
         packet in packets(), padding in 0usize..20, is_begun in any::<bool>(), mtu in 68u32..9000,
-        refusal in prop_oneof![Just(Refusal::PortUnreachable), Just(Refusal::TooBig), Just(Refusal::TimeExceeded)]
+        refusal in prop_oneof![Just(Refusal::PortUnreachable), Just(Refusal::TooBig), Just(Refusal::TimeExceeded), Just(Refusal::NoConnection)]
     ) {
         let is_ipv4 = packet[0] >> 4 == 4;
         let is_udp = open(&packet).1 == UDP;
         let (kind, code, rest) = match (refusal, is_ipv4) {
-            (Refusal::PortUnreachable, true) => (3, 3, 0),
+            (Refusal::PortUnreachable | Refusal::NoConnection, true) => (3, 3, 0),
             (Refusal::TooBig, true) => (3, 4, mtu),
             (Refusal::TimeExceeded, true) => (11, 0, 0),
-            (Refusal::PortUnreachable, false) => (1, 4, 0),
+            (Refusal::PortUnreachable | Refusal::NoConnection, false) => (1, 4, 0),
             (Refusal::TooBig, false) => (2, 0, mtu),
             (Refusal::TimeExceeded, false) => (3, 0, 0),
         };

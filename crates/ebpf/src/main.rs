@@ -20,6 +20,7 @@
 //! | `route` | test run | tells the way to an address |
 //! | `answer_xdp`, `answer_tc` | tail call | replies of or for sockets of this host: their connections |
 //! | `local_xdp`, `local_tc` | tail call | packets to or from this host's own stack |
+//! | `tell_xdp`, `tell_tc` | tail call | packets of masqueraded servers that belong to no connection |
 //! | `own_tc` | tc egress | what sockets of this host send |
 //! | `behind_tc` | tc ingress behind XDP | replies for sockets of this host, which XDP marked |
 //! | `start_hand` | test run | starts the timer that removes expired connections |
@@ -101,6 +102,8 @@ stages! {
     answer6: answer6_xdp, answer6_tc;
     local: local_xdp, local_tc;
     local6: local6_xdp, local6_tc;
+    tell: tell_xdp, tell_tc;
+    tell6: tell6_xdp, tell6_tc;
 }
 
 stages! {
@@ -203,6 +206,8 @@ fn tail_call(context: *mut c_void, programs: *mut c_void, stage: Stage) {
             Stage::Answer6 => bpf_tail_call(context, programs, Stage::Answer6 as u32),
             Stage::Local => bpf_tail_call(context, programs, Stage::Local as u32),
             Stage::Local6 => bpf_tail_call(context, programs, Stage::Local6 as u32),
+            Stage::Tell => bpf_tail_call(context, programs, Stage::Tell as u32),
+            Stage::Tell6 => bpf_tail_call(context, programs, Stage::Tell6 as u32),
         }
     };
 }

@@ -57,6 +57,9 @@ const SET: usize = 9;
 /// Words of the scratch: what an entry said of the packet.
 pub(super) const BOUND: usize = 10;
 
+/// Words of the scratch: the address that a masqueraded server is answered from, whose packet belongs to no connection.
+const ANSWERER: usize = BOUND + 1;
+
 /// Word of the scratch: destination of the connection whose packet is refused.
 const REFUSED: usize = 15;
 
@@ -203,8 +206,8 @@ pub(super) fn forget<E: Env>(env: &E, number: u64) -> u64 {
     line[REFUSED].peek()
 }
 
-/// In whose tally the answer to a refused packet is counted, or [`NO_DESTINATION`]. Not for [`Refusal::PortUnreachable`],
-/// which no connection has.
+/// In whose tally the answer to a refused packet is counted, or [`NO_DESTINATION`]. Not for [`Refusal::PortUnreachable`] and
+/// [`Refusal::NoConnection`], which no connection has.
 #[inline(always)]
 pub(super) fn keep_refused<E: Env>(env: &E, id: u32) {
     if let Some(line) = env.scratch() {
@@ -215,7 +218,9 @@ pub(super) fn keep_refused<E: Env>(env: &E, id: u32) {
 #[inline(always)]
 pub(super) fn refused_of<E: Env>(env: &E, refusal: Refusal) -> u32 {
     match env.scratch() {
-        Some(line) if refusal != Refusal::PortUnreachable => line[REFUSED].peek() as u32,
+        Some(line) if matches!(refusal, Refusal::TooBig | Refusal::TimeExceeded) => {
+            line[REFUSED].peek() as u32
+        }
         _ => NO_DESTINATION,
     }
 }
@@ -226,9 +231,26 @@ pub(super) fn refusal<E: Env>(env: &E) -> Result<(Refusal, u32), Verdict> {
     let refusal = match word as u8 {
         0 => Refusal::PortUnreachable,
         1 => Refusal::TooBig,
-        _ => Refusal::TimeExceeded,
+        2 => Refusal::TimeExceeded,
+        _ => Refusal::NoConnection,
     };
     Ok((refusal, (word >> 32) as u32))
+}
+
+/// Keeps the address that a packet of no connection is answered from ([`Refusal::NoConnection`]), in two raw words.
+#[inline(always)]
+pub(super) fn keep_answerer<E: Env>(env: &E, address: [u64; 2]) {
+    if let Some(line) = env.scratch() {
+        line[ANSWERER].poke(address[0]);
+        line[ANSWERER + 1].poke(address[1]);
+    }
+}
+
+/// What that kept.
+#[inline(always)]
+pub(super) fn answerer<E: Env>(env: &E) -> Result<[u64; 2], Verdict> {
+    let line = line(env)?;
+    Ok([line[ANSWERER].peek(), line[ANSWERER + 1].peek()])
 }
 
 /// Whose tunnel a packet goes into and where it leaves by, for the stage that wraps it.

@@ -51,6 +51,7 @@ pub(super) trait Family: Sized {
     const RAISE: Stage;
     const ANSWER: Stage;
     const LOCAL: Stage;
+    const TELL: Stage;
     /// Protocol number of its ICMP.
     const ICMP: u8;
 
@@ -109,11 +110,13 @@ pub(super) trait Family: Sized {
     ) -> Option<()>;
     fn direct<P: Packet>(packet: &mut P) -> Option<()>;
     fn inner<P: Packet>(packet: &P, header: &Self::Header, ports: &Ports, heeds_df: bool) -> Inner;
+    /// Turns the packet into the error that refuses it, which comes from `source`.
     fn refuse<P: Packet>(
         packet: &mut P,
         header: &Self::Header,
         refusal: Refusal,
         mtu: u32,
+        source: Self::Address,
     ) -> Option<()>;
 }
 
@@ -147,6 +150,7 @@ impl Family for V4 {
     const RAISE: Stage = Stage::Raise;
     const ANSWER: Stage = Stage::Answer;
     const LOCAL: Stage = Stage::Local;
+    const TELL: Stage = Stage::Tell;
     const ICMP: u8 = icmp::ICMP;
 
     #[inline(always)]
@@ -299,8 +303,9 @@ impl Family for V4 {
         header: &Header4,
         refusal: Refusal,
         mtu: u32,
+        source: u32,
     ) -> Option<()> {
-        refuse4(packet, header, refusal, mtu)
+        refuse4(packet, header, refusal, mtu, source)
     }
 }
 
@@ -334,6 +339,7 @@ impl Family for V6 {
     const RAISE: Stage = Stage::Raise6;
     const ANSWER: Stage = Stage::Answer6;
     const LOCAL: Stage = Stage::Local6;
+    const TELL: Stage = Stage::Tell6;
     const ICMP: u8 = icmp::ICMP6;
 
     #[inline(always)]
@@ -507,8 +513,9 @@ impl Family for V6 {
         header: &Header6,
         refusal: Refusal,
         mtu: u32,
+        source: [u64; 2],
     ) -> Option<()> {
-        refuse6(packet, header, refusal, mtu)
+        refuse6(packet, header, refusal, mtu, source)
     }
 }
 

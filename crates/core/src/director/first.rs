@@ -39,7 +39,7 @@ pub(super) fn open_stage<F: Family, P: Packet, E: Env>(
     let flags = ports.flags;
     if !F::IS_WIDE
         && crossing.origin == Origin::Outside
-        && may_answer::<F>(&header, &ports)
+        && (may_answer::<F>(&header, &ports) || root.settings.nat_icmp_send)
         && F::concern(&root, env, F::ends(&header).0).is_server
     {
         // Perhaps the reply to a request of the director itself, whose source was the virtual address. Wide addresses leave

@@ -1,8 +1,8 @@
 //! Sending a packet on: next hop, length, forwarding method, link-layer header.
 
 use super::crossing::{
-    BOUND, Crossing, NO_DESTINATION, keep_leaving, keep_refusal, keep_refused, keep_transport,
-    keep_tunnel, line, refusal, refused_of, tunnel,
+    BOUND, Crossing, NO_DESTINATION, answerer, keep_leaving, keep_refusal, keep_refused,
+    keep_transport, keep_tunnel, line, refusal, refused_of, tunnel,
 };
 use super::family::{Family, V4};
 use super::hop::{Way, find_hop, port_of};
@@ -380,7 +380,15 @@ pub(super) fn refuse_stage<F: Quoting, P: Packet, E: Env>(
         return Err(Verdict::drop(Event::DropAnswerLimited));
     }
     let is_own = is_by_lo::<F, P>(packet);
-    F::refuse(packet, &header, refusal, mtu).ok_or(unanswered)?;
+    let source = if refusal == Refusal::NoConnection {
+        F::address(answerer(env)?)
+    } else {
+        F::ends(&header).1
+    };
+    if F::words(source) == [0; 2] {
+        return Err(unanswered);
+    }
+    F::refuse(packet, &header, refusal, mtu, source).ok_or(unanswered)?;
     let id = refused_of(env, refusal);
     if id != NO_DESTINATION && root.is_available(env, id) {
         tally_of(env, id, Peer::Server, F::answer_length(F::total(&header)));

@@ -159,6 +159,8 @@ impl Verdict {
             34 => Stage::Answer6,
             35 => Stage::Local,
             36 => Stage::Local6,
+            37 => Stage::Tell,
+            38 => Stage::Tell6,
             _ => Stage::Fast,
         }
     }
@@ -279,6 +281,10 @@ pub enum Stage {
     Local = 35,
     /// [`super::local6`].
     Local6 = 36,
+    /// [`super::tell`].
+    Tell = 37,
+    /// [`super::tell6`].
+    Tell6 = 38,
 }
 
 /// Stages a packet may go through before it is given up: what the kernel allows (33 tail calls).

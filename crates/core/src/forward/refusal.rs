@@ -1,6 +1,6 @@
 //! ICMP errors that the director sends: made in place of the packet that they are about, and turned back to its sender.
 //!
-//! As Linux 6.1: from the virtual address to the client; IPv4 with type of service 0xc0 (RFC 1812 section 4.3.2.5), DF clear
+//! As Linux 6.1: from the virtual address to the client, from the director to a server; IPv4 with type of service 0xc0 (RFC 1812 section 4.3.2.5), DF clear
 //! and 576 bytes at most, so 548 quoted; IPv6 with traffic class 0 and 1280 bytes at most, so 1232 quoted (RFC 4443 section
 //! 2.4); hop limit 64. A packet refused for its size is quoted with its time to live lowered, others as they came.
 //!
@@ -38,6 +38,8 @@ pub enum Refusal {
     TooBig,
     /// Its time to live is at its end.
     TimeExceeded,
+    /// A masqueraded server's that belongs to no connection: port unreachable, from the director.
+    NoConnection,
 }
 
 impl Refusal {
@@ -46,7 +48,7 @@ impl Refusal {
     #[must_use]
     pub fn message4(self, mtu: u32) -> Icmp {
         let (kind, code, rest) = match self {
-            Self::PortUnreachable => (3, 3, 0),
+            Self::PortUnreachable | Self::NoConnection => (3, 3, 0),
             // RFC 1191: the MTU is in the low half.
             Self::TooBig => (3, 4, mtu & 0xffff),
             Self::TimeExceeded => (11, 0, 0),
@@ -59,7 +61,7 @@ impl Refusal {
     #[must_use]
     pub fn message6(self, mtu: u32) -> Icmp {
         let (kind, code, rest) = match self {
-            Self::PortUnreachable => (1, 4, 0),
+            Self::PortUnreachable | Self::NoConnection => (1, 4, 0),
             Self::TooBig => (2, 0, mtu),
             Self::TimeExceeded => (3, 0, 0),
         };
@@ -98,7 +100,7 @@ pub fn answer_length6(total: u32) -> u32 {
     total.min(QUOTE6) + (FIXED6 + ICMP_HEADER) as u32
 }
 
-/// Turns an IPv4 packet into the error that refuses it. `None`: it may not be answered, or the hook cannot: it is to be
+/// Turns an IPv4 packet into the error that refuses it, sent from `source`. `None`: it may not be answered, or the hook cannot: it is to be
 /// dropped.
 #[inline(always)]
 pub fn refuse4<P: Packet>(
@@ -106,6 +108,7 @@ pub fn refuse4<P: Packet>(
     header: &Header4,
     refusal: Refusal,
     mtu: u32,
+    source: u32,
 ) -> Option<()> {
     if !is_answerable4(header) {
         return None;
@@ -122,7 +125,7 @@ pub fn refuse4<P: Packet>(
         packet,
         &quoted,
         &refusal.message4(mtu),
-        header.destination,
+        source,
         header.source,
     )
 }
@@ -134,6 +137,7 @@ pub fn refuse6<P: Packet>(
     header: &Header6,
     refusal: Refusal,
     mtu: u32,
+    source: [u64; 2],
 ) -> Option<()> {
     if !is_answerable6(header) {
         return None;
@@ -150,7 +154,7 @@ pub fn refuse6<P: Packet>(
         packet,
         &quoted,
         &refusal.message6(mtu),
-        header.destination,
+        source,
         header.source,
     )
 }

@@ -23,6 +23,7 @@ pub mod live;
 mod marks;
 mod prefixes;
 mod root;
+mod servers;
 mod service;
 mod settings;
 
@@ -37,6 +38,7 @@ pub use root::{
     Kinds, ROOT_LINES, RootLine, TIMEOUT_LBLC, TIMEOUT_LBLCR, TIMEOUT_SCALE, TIMEOUT_UDP, TIMEOUTS,
     Table,
 };
+pub use servers::ANY_PROTOCOL;
 pub use service::{
     SERVICE_PROBES, SERVICE_SLOTS, SLOTS, SchedulerKind, ServiceKey, ServiceLine, encode_slots,
     service_bucket, slot,

@@ -46,6 +46,15 @@ impl ServiceKey {
         Self(u64::from(mark) | u64::from(family) << 32 | 1 << 56)
     }
 
+    /// The key of a masqueraded real server's end, see [`super::servers`]: address as 16 bytes in two raw words, raw port. What
+    /// is found by it is to be compared.
+    #[inline(always)]
+    #[must_use]
+    pub fn server(seed: u64, family: u8, protocol: u8, address: [u64; 2], port: u16) -> Self {
+        let Self(spread) = Self::ipv6(seed ^ u64::from(family), protocol, address, port);
+        Self(spread & !(0xff << 56) | 5 << 56)
+    }
+
     /// The key as a word, never 0.
     #[must_use]
     pub fn word(self) -> u64 {

@@ -232,6 +232,29 @@ pub(crate) fn reshape(world: &World, number: u64, change: impl FnOnce(&mut Servi
     write(world, block, service.encode());
 }
 
+/// Changes the settings of generation `number` where it lies.
+pub(crate) fn set(world: &World, number: u64, change: impl FnOnce(&mut Settings)) {
+    let base = if number % 2 == 1 { 8 } else { 128 };
+    let word = &world.memory.config[base][3];
+    let mut settings = Settings::decode(word.load());
+    change(&mut settings);
+    word.store(settings.encode());
+}
+
+/// Lists the TCP ends of the first two destinations of generation `number`, as is done while `nat_icmp_send` is on.
+pub(crate) fn list_servers(world: &World, number: u64, servers: &[Server]) {
+    let base = if number % 2 == 1 { 8 } else { 128 };
+    let (services, block) = (base + ROOT_LINES + 1, base + ROOT_LINES + 3);
+    let line = &world.memory.config[services as usize];
+    for (id, server) in servers.iter().enumerate().take(2) {
+        let address = [u64::from(raw4(server.address)), 0];
+        let key = ServiceKey::server(0, 2, 6, address, server.port.to_be());
+        let place = (servers.len() - 1 - id) as u64;
+        line[4 + id * 2].store(key.word());
+        line[5 + id * 2].store(u64::from(block) + 1 + place);
+    }
+}
+
 /// A packet to build.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Build {

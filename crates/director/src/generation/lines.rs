@@ -63,6 +63,38 @@ pub fn table_key(key: &ServiceKey, seed: u64) -> Option<generation::ServiceKey> 
     })
 }
 
+/// The end of a masqueraded server as its own packets show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ServerEnd {
+    address: IpAddr,
+    port: u16,
+    protocol: u8,
+}
+
+impl ServerEnd {
+    /// The end of a destination of `service`; of one by mark, whatever the protocol.
+    #[must_use]
+    pub(super) fn of(service: &ServiceKey, destination: &DestinationKey) -> Self {
+        let protocol = match service {
+            ServiceKey::Address { protocol, .. } => u8::try_from(*protocol).ok(),
+            ServiceKey::Mark { .. } => None,
+        };
+        Self {
+            address: destination.addr,
+            port: destination.port,
+            protocol: protocol.unwrap_or(generation::ANY_PROTOCOL),
+        }
+    }
+}
+
+/// The key by which packets find a server's end in the table of a generation spread by `seed`.
+#[must_use]
+pub(super) fn server_key(end: &ServerEnd, seed: u64) -> generation::ServiceKey {
+    let (family, words) = family_and_words(end.address);
+    let port = end.port.to_be();
+    generation::ServiceKey::server(seed, family, end.protocol, words, port)
+}
+
 /// A family as lines hold it.
 fn family_number(family: Family) -> u8 {
     match family {

@@ -3,7 +3,8 @@
 use super::arena::Extent;
 use super::buckets::{buckets_for, lay_out};
 use super::lines::{
-    destination_line, identity_line, mark_line, prefix_words, service_line, table_key,
+    ServerEnd, destination_line, identity_line, mark_line, prefix_words, server_key, service_line,
+    table_key,
 };
 use super::slots::slot_lines;
 use super::{Generation, Generations, NOTHING};
@@ -15,7 +16,7 @@ use lvsx_core::generation::{
     SERVICE_PROBES, SERVICE_SLOTS, Table, filter_bucket, filter_word, filter6_bucket, filter6_line,
     prefix_lines, service_bucket,
 };
-use lvsx_ipvs::{Family, Prefix};
+use lvsx_ipvs::{Family, ForwardingMethod, Prefix};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -99,7 +100,9 @@ fn next(
     }
 
     let seed = present.map_or(0, |present| present.root.seed);
-    let keep_services = present.filter(|present| present.blocks == blocks);
+    let keep_services = present.filter(|present| {
+        present.blocks == blocks && lists_servers(&present.config) == lists_servers(config)
+    });
     let keep_filter = present.filter(|present| present.concerns.v4 == concerns.v4);
     let keep_filter6 = present.filter(|present| {
         let then = &present.concerns;
@@ -315,17 +318,20 @@ fn filter6_table(concerns: &BTreeMap<[u64; 2], Concern>, seed: u64) -> Option<Ve
     Some(table.iter().map(|bucket| filter6_line(bucket)).collect())
 }
 
-/// The table of services. `None` also where two have the same key, which another seed tells apart.
+/// The table of services, and of servers' ends. `None` also where two have the same key, which another seed tells apart.
 fn service_table(
     config: &Config,
     blocks: &BTreeMap<u32, Extent>,
     seed: u64,
 ) -> Option<Vec<[u64; WORDS]>> {
-    let slots: Vec<_> = config
+    let services = config
         .services
         .iter()
-        .filter_map(|(id, service)| Some((table_key(&service.key, seed)?, blocks.get(id)?.first)))
-        .collect();
+        .filter_map(|(id, service)| Some((table_key(&service.key, seed)?, blocks.get(id)?.first)));
+    let servers = listed_servers(config, blocks)
+        .into_iter()
+        .map(|(end, line)| (server_key(&end, seed), line));
+    let slots: Vec<_> = services.chain(servers).collect();
     let distinct: BTreeSet<u64> = slots.iter().map(|(key, _)| key.word()).collect();
     if distinct.len() != slots.len() {
         return None;
@@ -340,6 +346,31 @@ fn service_table(
         )
     };
     Some(table.iter().map(line).collect())
+}
+
+/// Whether packets look for the ends of real servers.
+fn lists_servers(config: &Config) -> bool {
+    config.values.settings().nat_icmp_send
+}
+
+/// The ends of masqueraded destinations and the line of one that has it, while packets look for them.
+fn listed_servers(config: &Config, blocks: &BTreeMap<u32, Extent>) -> BTreeMap<ServerEnd, u32> {
+    let mut listed = BTreeMap::new();
+    if !lists_servers(config) {
+        return listed;
+    }
+    for (id, service) in &config.services {
+        let Some(block) = blocks.get(id) else {
+            continue;
+        };
+        for (line, destination) in (block.first + 1..).zip(&service.destinations) {
+            if destination.settings.method == ForwardingMethod::Masquerade {
+                let end = ServerEnd::of(&service.key, &destination.key);
+                listed.entry(end).or_insert(line);
+            }
+        }
+    }
+    listed
 }
 
 /// `keys` laid out in as few buckets as will do; `first` says a key's first bucket in a table of so many less one.

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// The stages with their programs of either hook.
-const STAGES: [(Stage, &str, &str); 36] = [
+const STAGES: [(Stage, &str, &str); 38] = [
     (Stage::Fast, "fast_tc", "fast_xdp"),
     (Stage::Open, "open_tc", "open_xdp"),
     (Stage::Overflow, "overflow_tc", "overflow_xdp"),
@@ -47,6 +47,8 @@ const STAGES: [(Stage, &str, &str); 36] = [
     (Stage::Answer6, "answer6_tc", "answer6_xdp"),
     (Stage::Local, "local_tc", "local_xdp"),
     (Stage::Local6, "local6_tc", "local6_xdp"),
+    (Stage::Tell, "tell_tc", "tell_xdp"),
+    (Stage::Tell6, "tell6_tc", "tell6_xdp"),
 ];
 
 /// Which front ends of the data plane are loaded. What was attached before stays until its attachment moves.
