@@ -60,7 +60,7 @@ use crate::generation::{RootLine, live};
 use crate::packet::Packet;
 use crate::state::{TCP, UDP};
 use crate::wire::{self, Ports};
-use crossing::{Crossing, Origin, keep_set, set};
+use crossing::{Crossing, Origin, Quoted, keep_set, set};
 use family::{Family, V4, V6};
 use hop::{epoch, port_of as port};
 use out::{Bound, keep_bound, send_on};
@@ -324,10 +324,10 @@ fn again<F: Family, P: Packet, E: Env>(
     packet: &P,
     env: &E,
 ) -> Result<(Flow<F>, Crossing), Verdict> {
-    read_again(packet, env, Crossing::of(env)?)
+    read_again(reread::<F, P>(packet)?, env, Crossing::of(env)?)
 }
 
-/// [`again`] for a client's packet: all that open connections.
+/// [`again`] for a client's packet, or what an ICMP error is scheduled as: all that open connections.
 #[inline(always)]
 fn clients_again<F: Family, P: Packet, E: Env>(
     packet: &P,
@@ -337,16 +337,29 @@ fn clients_again<F: Family, P: Packet, E: Env>(
         side: Peer::Virtual,
         ..Crossing::of(env)?
     };
-    read_again(packet, env, crossing)
+    let headers = opening::<F, P, E>(packet, env, crossing.origin)?;
+    read_again(headers, env, crossing)
+}
+
+/// The headers of a packet that opens a connection.
+#[inline(always)]
+fn opening<F: Family, P: Packet, E: Env>(
+    packet: &P,
+    env: &E,
+    origin: Origin,
+) -> Result<(F::Header, Ports), Verdict> {
+    if origin == Origin::Related {
+        return Ok(Quoted::<F>::kept(env)?.headers());
+    }
+    reread::<F, P>(packet)
 }
 
 #[inline(always)]
-fn read_again<F: Family, P: Packet, E: Env>(
-    packet: &P,
+fn read_again<F: Family, E: Env>(
+    (header, ports): (F::Header, Ports),
     env: &E,
     crossing: Crossing,
 ) -> Result<(Flow<F>, Crossing), Verdict> {
-    let (header, ports) = reread::<F, P>(packet)?;
     let (source, destination) = F::ends(&header);
     let ends = ((source, ports.source), (destination, ports.destination));
     let (client, peer) = match crossing.side {

@@ -59,7 +59,7 @@ pub trait Env: Tables {
 }
 
 /// What one stage keeps for the next.
-pub type Scratch = [Word; 24];
+pub type Scratch = [Word; 32];
 
 /// How the kernel would send to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

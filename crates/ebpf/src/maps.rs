@@ -87,7 +87,7 @@ pub(crate) static BUFFER: PerCpuArray<[u64; 64], 1> = PerCpuArray::new();
 
 /// What one stage keeps for the next of the packet in hand.
 #[btf_map]
-pub(crate) static CROSSING: PerCpuArray<[u64; 24], 1> = PerCpuArray::new();
+pub(crate) static CROSSING: PerCpuArray<[u64; 32], 1> = PerCpuArray::new();
 
 /// A map as helpers take it.
 #[inline(always)]

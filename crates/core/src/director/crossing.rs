@@ -1,5 +1,6 @@
 //! What one stage tells the next.
 
+use super::family::Family;
 use super::hop::Way;
 use super::verdict::Verdict;
 use crate::conn::{Controller, Hop, Peer};
@@ -7,6 +8,7 @@ use crate::env::{Env, Gateway, Scratch};
 use crate::event::Event;
 use crate::forward::refusal::Refusal;
 use crate::generation::RootLine;
+use crate::wire::{Ports, TcpFlags};
 
 /// What crosses from one stage to the next.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +35,8 @@ pub(super) enum Origin {
     Asked = 1,
     /// From a socket of this host.
     Own = 2,
+    /// From outside: an ICMP error about what a virtual address sent, which is scheduled as if the client had sent a packet.
+    Related = 3,
 }
 
 /// Word of the scratch: root and picked destination.
@@ -116,6 +120,10 @@ const CUT: usize = 18;
 /// Word of the scratch: where in that header its checksum lies, 0 if there is none.
 const CUT_CHECKSUM: usize = 19;
 
+/// Words of the scratch: the ends of the flow that an ICMP error is scheduled as: the client's address, the virtual one, and
+/// client's port, virtual port << 16, protocol << 32, whether the transport header was quoted whole << 40.
+const QUOTED: usize = 20;
+
 /// No destination.
 pub(super) const NO_DESTINATION: u32 = u32::MAX;
 
@@ -145,6 +153,7 @@ impl Crossing {
             origin: match (side >> 8) as u8 {
                 1 => Origin::Asked,
                 2 => Origin::Own,
+                3 => Origin::Related,
                 _ => Origin::Outside,
             },
         })
@@ -251,6 +260,62 @@ pub(super) fn keep_answerer<E: Env>(env: &E, address: [u64; 2]) {
 pub(super) fn answerer<E: Env>(env: &E) -> Result<[u64; 2], Verdict> {
     let line = line(env)?;
     Ok([line[ANSWERER].peek(), line[ANSWERER + 1].peek()])
+}
+
+/// The flow that an ICMP error is scheduled as.
+#[derive(Clone, Copy)]
+pub(super) struct Quoted<F: Family> {
+    pub(super) client: (F::Address, u16),
+    pub(super) virt: (F::Address, u16),
+    pub(super) protocol: u8,
+    /// Whether the transport header was quoted whole: schedulers by port see none otherwise.
+    pub(super) is_whole: bool,
+}
+
+impl<F: Family> Quoted<F> {
+    /// Keeps it.
+    #[inline(always)]
+    pub(super) fn keep<E: Env>(&self, env: &E) {
+        let Some(line) = env.scratch() else {
+            return;
+        };
+        let (client, virt) = (F::words(self.client.0), F::words(self.virt.0));
+        line[QUOTED].poke(client[0]);
+        line[QUOTED + 1].poke(client[1]);
+        line[QUOTED + 2].poke(virt[0]);
+        line[QUOTED + 3].poke(virt[1]);
+        line[QUOTED + 4].poke(
+            u64::from(self.client.1)
+                | u64::from(self.virt.1) << 16
+                | u64::from(self.protocol) << 32
+                | u64::from(self.is_whole) << 40,
+        );
+    }
+
+    /// What was kept.
+    #[inline(always)]
+    pub(super) fn kept<E: Env>(env: &E) -> Result<Self, Verdict> {
+        let line = line(env)?;
+        let word = line[QUOTED + 4].peek();
+        let address = |at: usize| F::address([line[at].peek(), line[at + 1].peek()]);
+        Ok(Self {
+            client: (address(QUOTED), word as u16),
+            virt: (address(QUOTED + 2), (word >> 16) as u16),
+            protocol: (word >> 32) as u8,
+            is_whole: word >> 40 & 1 != 0,
+        })
+    }
+
+    /// The headers that the client's packet would have, as far as opening a connection goes: of TCP a SYN.
+    #[inline(always)]
+    pub(super) fn headers(&self) -> (F::Header, Ports) {
+        let ports = Ports {
+            source: self.client.1,
+            destination: self.virt.1,
+            flags: TcpFlags(0x02),
+        };
+        (F::bare(self.client.0, self.virt.0, self.protocol), ports)
+    }
 }
 
 /// Whose tunnel a packet goes into and where it leaves by, for the stage that wraps it.

@@ -62,6 +62,8 @@ pub(super) trait Family: Sized {
     fn next(head: &Self::Head<'_>) -> u8;
     /// Source and destination.
     fn addresses(head: &Self::Head<'_>) -> (Self::Address, Self::Address);
+    /// A header of which only ends and protocol are known.
+    fn bare(source: Self::Address, destination: Self::Address, protocol: u8) -> Self::Header;
     /// The whole header, extensions followed. `None`: malformed.
     fn parse<P: Packet>(head: &Self::Head<'_>, packet: &P) -> Option<Self::Header>;
     fn ends(header: &Self::Header) -> (Self::Address, Self::Address);
@@ -176,6 +178,24 @@ impl Family for V4 {
     #[inline(always)]
     fn addresses(head: &Head4<'_>) -> (u32, u32) {
         (head.source(), head.destination())
+    }
+
+    #[inline(always)]
+    fn bare(source: u32, destination: u32, protocol: u8) -> Header4 {
+        Header4 {
+            source,
+            destination,
+            protocol,
+            tos: 0,
+            ttl: 0,
+            total: 0,
+            identification: 0,
+            transport: wire::ETHERNET,
+            is_fragment: false,
+            fragment_offset: 0,
+            more_fragments: false,
+            dont_fragment: false,
+        }
     }
 
     #[inline(always)]
@@ -365,6 +385,20 @@ impl Family for V6 {
     #[inline(always)]
     fn addresses(head: &Head6<'_>) -> ([u64; 2], [u64; 2]) {
         (head.source(), head.destination())
+    }
+
+    #[inline(always)]
+    fn bare(source: [u64; 2], destination: [u64; 2], protocol: u8) -> Header6 {
+        Header6 {
+            source,
+            destination,
+            protocol,
+            tos: 0,
+            hop_limit: 0,
+            total: 0,
+            transport: wire::ETHERNET,
+            fragment: Fragment6::default(),
+        }
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! First packets: which service they are for, which destination serves them, and their connection's entry.
 
 use super::crossing::{
-    BY_TEMPLATE, Crossing, Origin, WITHOUT_TEMPLATE, forget, keep_picked, keep_refusal,
+    BY_TEMPLATE, Crossing, Origin, Quoted, WITHOUT_TEMPLATE, forget, keep_picked, keep_refusal,
     keep_service, service,
 };
 use super::family::Family;
@@ -11,7 +11,7 @@ use super::out::{Bound, bound, keep_bound, next_stage, send_on};
 use super::persistence::{PERSISTENT, is_one_packet};
 use super::progress::{count_connection, tally, timeout, view};
 use super::verdict::Verdict;
-use super::{Flow, clients_again, reread};
+use super::{Flow, clients_again, opening};
 use crate::conn::{self, Controller, Hop, NewEntry, Opened, Peer, Want};
 use crate::env::Env;
 use crate::event::Event;
@@ -19,7 +19,7 @@ use crate::forward::refusal::Refusal;
 use crate::generation::{DestinationLine, Method, RootLine, defence::Defences};
 use crate::generation::{Ends, ServiceLine};
 use crate::packet::Packet;
-use crate::sched::{self, Service};
+use crate::sched::{self, Request, Service};
 use crate::state::{State, TCP, tcp};
 use crate::tick::Tick;
 use crate::wire::Ports;
@@ -35,7 +35,8 @@ pub(super) fn open_stage<F: Family, P: Packet, E: Env>(
 ) -> Result<Verdict, Verdict> {
     let crossing = Crossing::of(env)?;
     let root = crossing.root(env)?;
-    let (header, ports) = reread::<F, P>(packet)?;
+    let (header, ports) = opening::<F, P, E>(packet, env, crossing.origin)?;
+    let is_related = crossing.origin == Origin::Related;
     let flags = ports.flags;
     if !F::IS_WIDE
         && crossing.origin == Origin::Outside
@@ -56,7 +57,7 @@ pub(super) fn open_stage<F: Family, P: Packet, E: Env>(
     }
     let is_new = crossing.picked != WITHOUT_TEMPLATE;
     let block = if is_new {
-        serving::<F, P, E>(packet, env, &root, &header, &ports)
+        serving::<F, P, E>(packet, env, &root, &header, &ports, is_related)
             .ok_or(Verdict::pass(Event::PassNoService))?
     } else {
         service(env)?
@@ -82,11 +83,20 @@ pub(super) fn open_stage<F: Family, P: Packet, E: Env>(
     } else {
         let service =
             Service::read(env, &root, block).ok_or(Verdict::drop(Event::DropInconsistent))?;
-        sched::pick(env, &service, &F::request(&header, ports.source))
+        let request = if is_related {
+            related_request::<F, E>(env)?
+        } else {
+            F::request(&header, ports.source)
+        };
+        sched::pick(env, &service, &request)
     };
     if picked == sched::NO_PLACE {
         if head.port == FTP && ports.destination != FTP {
             return Err(Verdict::pass(Event::PassFtpData));
+        }
+        if is_related {
+            // An error is never answered.
+            return Err(Verdict::drop(Event::DropNoDestination));
         }
         env.count(Event::DropNoDestination);
         keep_refusal(env, Refusal::PortUnreachable, 0);
@@ -115,13 +125,21 @@ fn serving<F: Family, P: Packet, E: Env>(
     root: &RootLine,
     header: &F::Header,
     ports: &Ports,
+    is_related: bool,
 ) -> Option<u32> {
-    let (source, destination) = F::ends(header);
+    let (_, destination) = F::ends(header);
     let protocol = F::protocol(header);
     if root.kinds.marked && root.kinds.mark_rules {
+        // Rules mark an ICMP error as what it is.
+        let (header, ports) = if is_related {
+            (super::header::<F, P>(packet).ok()?, Ports::default())
+        } else {
+            (*header, *ports)
+        };
+        let (source, destination) = F::ends(&header);
         let ends = Ends {
             family: F::NUMBER,
-            protocol,
+            protocol: F::protocol(&header),
             source_port: ports.source,
             destination_port: ports.destination,
             interface: packet.interface(),
@@ -150,6 +168,16 @@ fn serving<F: Family, P: Packet, E: Env>(
     None
 }
 
+/// What a scheduler knows of an ICMP error that it picks for. Those by destination go by the quoted packet's, which is the
+/// client (Linux 6.1).
+#[inline(always)]
+fn related_request<F: Family, E: Env>(env: &E) -> Result<Request, Verdict> {
+    let quoted = Quoted::<F>::kept(env)?;
+    let (client, port) = quoted.client;
+    let header = F::bare(client, client, quoted.protocol);
+    Ok(F::request(&header, if quoted.is_whole { port } else { 0 }))
+}
+
 /// Opens the connection to the destination picked by [`open_stage`]. Its state and timer are from the start those after its
 /// first packet.
 #[inline(always)]
@@ -169,18 +197,21 @@ pub(super) fn bind_stage<F: Family, P: Packet, E: Env>(
         return Err(Verdict::drop(Event::DropInconsistent));
     }
     let opened = conn::open(env, want, new, env.now());
-    Err(after_opening::<F>(opened))
+    Err(after_opening::<F, E>(env, opened))
 }
 
 /// What becomes of a first packet whose connection was to be opened.
 #[inline(always)]
-pub(super) fn after_opening<F: Family>(opened: Opened) -> Verdict {
+pub(super) fn after_opening<F: Family, E: Env>(env: &E, opened: Opened) -> Verdict {
     match opened {
         Opened::New => Verdict::next(F::SEND),
         Opened::Contended => Verdict::drop(Event::DropContended),
         Opened::Full => Verdict::drop(Event::DropTableFull),
         // Another CPU was quicker: the packet is one of that connection.
-        Opened::Exists => Verdict::next(F::FAST),
+        Opened::Exists => match Crossing::of(env) {
+            Ok(crossing) if crossing.origin == Origin::Related => Verdict::next(F::RELATE),
+            _ => Verdict::next(F::FAST),
+        },
     }
 }
 
@@ -213,13 +244,15 @@ impl<F: Family> Opening<F> {
 }
 
 impl<F: Family> Opening<F> {
-    /// A first packet's connection to the destination of `bound`, which no template controls.
+    /// A first packet's connection to the destination of `bound`, which no template controls. One that an ICMP error opens is
+    /// in no state.
     #[inline(always)]
     pub(super) fn connection<E: Env>(
         env: &E,
         root: &RootLine,
         flow: &Flow<F>,
         bound: &Bound<F>,
+        origin: Origin,
     ) -> Self {
         let now = env.now();
         // The epoch first: the director publishes hops before it moves the epoch.
@@ -234,6 +267,11 @@ impl<F: Family> Opening<F> {
             State::NONE
         };
         let deadline = now.after(timeout(env, root, protocol, state));
+        let (state, deadline) = if origin == Origin::Related {
+            (State::NONE, now.after(root.ticks(env, FIRST_TIMEOUT)))
+        } else {
+            (state, deadline)
+        };
         let known = forget(env, u64::from(state.0) | u64::from(input_only) << 8);
         let (state, input_only) = (State(known as u8), known >> 8 & 1 != 0);
         Self {
@@ -270,10 +308,10 @@ fn prepare<F: Family, P: Packet, E: Env>(packet: &P, env: &E, opening: &mut Open
         return;
     };
     let bound = Bound::picked(&flow, line);
-    *opening = Opening::connection(env, &root, &flow, &bound);
+    *opening = Opening::connection(env, &root, &flow, &bound, crossing.origin);
 }
 
-/// Counts the connection that was opened and sends its first packet on.
+/// Counts the connection that was opened and sends its first packet on. An ICMP error is counted by who carries it.
 #[inline(always)]
 pub(super) fn send_stage<F: Family, P: Packet, E: Env>(
     packet: &mut P,
@@ -289,9 +327,16 @@ pub(super) fn send_stage<F: Family, P: Packet, E: Env>(
         Bound::picked(&flow, line.ok_or(Verdict::drop(Event::DropInconsistent))?)
     };
     count_connection(env, bound.id);
-    tally(env, &flow, bound.id);
+    let is_related = crossing.origin == Origin::Related;
+    if !is_related {
+        tally(env, &flow, bound.id);
+    }
     let way = bound.way(packet, env, &flow, published(env, bound.id))?;
-    let next = next_stage::<F>(way);
+    let next = if is_related {
+        F::CARRY
+    } else {
+        next_stage::<F>(way)
+    };
     if next != F::ON {
         keep_bound(env, &bound, way);
         return Err(Verdict::next(next));
@@ -317,6 +362,9 @@ impl<F: Family> Bound<F> {
         }
     }
 }
+
+/// Seconds that a connection lives whose state nothing moved: one that an ICMP error opened (Linux 6.1).
+const FIRST_TIMEOUT: u32 = 3;
 
 /// Client port 20, raw: IPVS never schedules it.
 const FTP_DATA: u16 = 20u16.to_be();

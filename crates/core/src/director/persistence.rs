@@ -286,7 +286,7 @@ pub(super) fn join_stage<F: Family, P: Packet, E: Env>(
     } else if new.state == State::ESTABLISHED {
         conn::assure::<F::Entry, E>(env, new.controller);
     }
-    Err(after_opening::<F>(opened))
+    Err(after_opening::<F, E>(env, opened))
 }
 
 /// What is written to open the connection that a template controls.
@@ -301,5 +301,5 @@ fn follow_up<F: Family, P: Packet, E: Env>(packet: &P, env: &E, opening: &mut Op
     let Ok((bound, _)) = kept::<F, E>(env, Peer::Virtual) else {
         return;
     };
-    *opening = Opening::connection(env, &root, &flow, &bound);
+    *opening = Opening::connection(env, &root, &flow, &bound, crossing.origin);
 }

@@ -9,9 +9,10 @@
 //! - about the outside of one of the director's tunnels over IPv4: made one about the client's packet inside, to the client.
 //!
 //! They are counted as packets of the connection, but change neither its state nor its timer. Errors about nothing that is
-//! known here pass.
+//! known here pass; with `schedule_icmp`, one about what a virtual address sent opens a connection as a packet of the client
+//! would, which lives for three seconds if nothing follows.
 
-use super::crossing::{Crossing, Origin, forget_place, keep_tunnel};
+use super::crossing::{Crossing, Origin, Quoted, forget_place, keep_tunnel};
 use super::family::{Family, V4, V6};
 use super::hop::{Way, epoch, find_hop};
 use super::limits::{allow4, allow6};
@@ -43,6 +44,8 @@ pub(super) trait Quoting: Family {
     fn drops_fragment(header: &Self::Header) -> bool;
     fn quote<P: Packet>(packet: &P, header: &Self::Header) -> Option<Self::Quote>;
     fn protocol_of(quote: &Self::Quote) -> u8;
+    /// Whether its transport header is quoted whole.
+    fn is_whole(header: &Self::Header, quote: &Self::Quote) -> bool;
     /// Source and destination of the quoted packet.
     fn ends_of(quote: &Self::Quote) -> QuotedEnds<Self>;
     /// Whether what is quoted may be a tunnel packet of the director's.
@@ -87,6 +90,12 @@ impl Quoting for V4 {
     #[inline(always)]
     fn protocol_of(quote: &Quote4) -> u8 {
         quote.protocol
+    }
+
+    #[inline(always)]
+    fn is_whole(header: &Header4, quote: &Quote4) -> bool {
+        let end = ETHERNET + usize::from(header.total);
+        quote.transport + transport_length(quote.protocol) <= end
     }
 
     #[inline(always)]
@@ -159,6 +168,12 @@ impl Quoting for V6 {
     }
 
     #[inline(always)]
+    fn is_whole(header: &Header6, quote: &Quote6) -> bool {
+        let end = ETHERNET + header.total as usize;
+        quote.transport + transport_length(quote.protocol) <= end
+    }
+
+    #[inline(always)]
     fn ends_of(quote: &Quote6) -> QuotedEnds<Self> {
         (
             (quote.source, quote.source_port),
@@ -201,6 +216,12 @@ impl Quoting for V6 {
     fn allows<E: Env>(env: &E, root: &RootLine, refusal: Refusal, to: [u64; 2]) -> bool {
         allow6(env, root, refusal.message6(0).kind, to)
     }
+}
+
+/// Bytes of a TCP or UDP header.
+#[inline(always)]
+fn transport_length(protocol: u8) -> usize {
+    if protocol == TCP { 20 } else { 8 }
 }
 
 /// An ICMP packet: if it is an error about a packet of a connection, it goes where that one came from.
@@ -365,8 +386,28 @@ fn connection<F: Quoting, P: Packet, E: Env>(
         }
     };
     let want = Want::<F::Entry>::new(F::Entry::geometry(env), protocol, client, peer, side);
+    let is_scheduled = side == Peer::Virtual && root.settings.schedule_icmp && !is_own;
+    if is_scheduled {
+        Quoted::<F> {
+            client,
+            virt: peer,
+            protocol,
+            is_whole: F::is_whole(header, quote),
+        }
+        .keep(env);
+        Crossing {
+            picked: 0,
+            hash: want.hash(),
+            side,
+            origin: Origin::Related,
+            ..Crossing::of(env)?
+        }
+        .keep(env);
+    }
     let unknown = if missed.stage() == Stage::Convert {
         missed
+    } else if is_scheduled {
+        Verdict::next(F::OPEN)
     } else {
         Verdict::pass(Event::PassNoConnection)
     };
@@ -425,8 +466,13 @@ pub(super) fn convert_stage<P: Packet, E: Env>(
     env: &E,
 ) -> Result<Verdict, Verdict> {
     packet.reveal(REVEALED);
-    let root = Crossing::of(env)?.root(env)?;
-    let unknown = Verdict::pass(Event::PassNoConnection);
+    let crossing = Crossing::of(env)?;
+    let root = crossing.root(env)?;
+    let unknown = if crossing.origin == Origin::Related {
+        Verdict::next(Stage::Open)
+    } else {
+        Verdict::pass(Event::PassNoConnection)
+    };
     let head = Head4::of(packet).ok_or(unknown)?;
     let header = V4::parse(&head, packet).ok_or(unknown)?;
     let message = Icmp::read(packet, header.transport, header.payload()).ok_or(unknown)?;

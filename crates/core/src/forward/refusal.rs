@@ -1,6 +1,7 @@
 //! ICMP errors that the director sends: made in place of the packet that they are about, and turned back to its sender.
 //!
-//! As Linux 6.1: from the virtual address to the client, from the director to a server; IPv4 with type of service 0xc0 (RFC 1812 section 4.3.2.5), DF clear
+//! As Linux 6.1: from the virtual address to the client, from the director to a server; IPv4 with the precedence
+//! of internetwork control and else the quoted packet's type of service (RFC 1812 section 4.3.2.5), DF clear
 //! and 576 bytes at most, so 548 quoted; IPv6 with traffic class 0 and 1280 bytes at most, so 1232 quoted (RFC 4443 section
 //! 2.4); hop limit 64. A packet refused for its size is quoted with its time to live lowered, others as they came.
 //!
@@ -24,8 +25,10 @@ use lvsx_platform::{store16, store32};
 const QUOTE4: u32 = 576 - OUTER4 as u32 - ICMP_HEADER as u32;
 /// The most that an ICMPv6 error quotes.
 const QUOTE6: u32 = 1280 - FIXED6 as u32 - ICMP_HEADER as u32;
-/// Type of service of ICMP errors: internetwork control.
+/// Precedence of ICMP errors: internetwork control.
 const CONTROL: u8 = 0xc0;
+/// Bits of the type of service that they take over from what they quote.
+const TOS: u8 = 0x1e;
 /// Time to live of packets that the director makes.
 const LIFE: u8 = 64;
 
@@ -213,14 +216,15 @@ fn answer4<P: Packet>(
     destination: u32,
 ) -> Option<()> {
     let sum = quoted.cut_and_sum(packet)?;
-    let varying = word32(packet.bytes::<8>(ETHERNET)?, 4);
+    let quoted_head = packet.bytes::<8>(ETHERNET)?;
+    let (tos, varying) = (quoted_head[1], word32(quoted_head, 4));
     if !packet.push((OUTER4 + ICMP_HEADER) as u32, Room::PLAIN) {
         return None;
     }
     let outer = Outer {
         payload: quoted.length + ICMP_HEADER as u32,
         protocol: ICMP,
-        tos: CONTROL,
+        tos: CONTROL | tos & TOS,
         ttl: LIFE,
         dont_fragment: false,
         identification: identification(varying, u64::from(destination)),
