@@ -134,6 +134,8 @@ pub mod state {
     pub const HAND_AT: usize = 0;
     /// Word of [`HAND`]: the tick of its last move.
     pub const HAND_TICK: usize = 1;
+    /// Line of `drop_entry`: word n - 1 counts connections that had n packets, until it is the turn of one.
+    pub const TURNS: u32 = 3;
     /// Line of the defences: what packets count.
     pub const DEFENCES: u32 = 4;
     /// Word of [`DEFENCES`]: first packets until the next one is dropped, as a signed number.

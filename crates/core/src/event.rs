@@ -120,6 +120,8 @@ events! {
     DropFragmentRoom = "drop-fragment-room",
     /// A frame that lvsd could not send: its next hop did not answer in time, or its interface refused it.
     DropUnsent = "drop-unsent",
+    /// A connection or template ended before its time by `drop_entry`.
+    Thinned = "conn-thinned",
     /// From a masqueraded server's port, but of no connection: the server is told (`nat_icmp_send`).
     DropNoConnection = "drop-no-connection",
 }

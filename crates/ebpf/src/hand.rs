@@ -1,7 +1,8 @@
 //! The hand: a timer that removes expired connections slice by slice, whether or not the director lives.
 //!
 //! The timer lives in a pinned map, so it goes on when its starter dies. Each firing looks at one part in 32 of the
-//! table, so the whole is seen about every two seconds; of each set it reads one cache line.
+//! table, so the whole is seen about every two seconds; of each set it reads one cache line. While `drop_entry` is in force it
+//! ends others before their time too.
 
 use crate::maps;
 use crate::world::{World, now};
@@ -9,7 +10,9 @@ use aya_ebpf::bindings::TC_ACT_OK;
 use aya_ebpf::helpers::generated::{bpf_timer_init, bpf_timer_set_callback, bpf_timer_start};
 use core::ffi::c_void;
 use lvsx_core::conn;
-use lvsx_core::env::{Tables, state};
+use lvsx_core::env::{Env, Tables, state};
+use lvsx_core::generation::RootLine;
+use lvsx_core::generation::defence::Defences;
 
 /// Nanoseconds between firings.
 const PERIOD: u64 = 64_000_000;
@@ -51,6 +54,10 @@ extern "C" fn move_on(_map: *mut c_void, _key: *mut c_void, hand: *mut maps::Han
     if let Some(line) = world.state(state::HAND) {
         let from = line[state::HAND_AT].peek() as u32;
         let count = total / SLICES + 1;
+        let root = match RootLine::current(&world) {
+            Some(root) if Defences::in_force(&world).drop_entry => Some(root),
+            _ => None,
+        };
         world.scan(count, |step| {
             let mut index = from.wrapping_add(step);
             if index >= total {
@@ -58,6 +65,12 @@ extern "C" fn move_on(_map: *mut c_void, _key: *mut c_void, hand: *mut maps::Han
             }
             conn::sweep_set::<conn::Entry4, _>(&world, index, tick);
             conn::sweep_set::<conn::Entry6, _>(&world, index, tick);
+            if let Some(root) = &root
+                && conn::is_thinned(world.random())
+            {
+                conn::thin_set::<conn::Entry4, _>(&world, root, index, tick);
+                conn::thin_set::<conn::Entry6, _>(&world, root, index, tick);
+            }
             true
         });
         let mut next = from.wrapping_add(count);

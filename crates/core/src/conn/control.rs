@@ -227,6 +227,13 @@ impl Control {
         Self(self.0 | 1 << 4)
     }
 
+    /// Of a template: whether a server has answered a connection that it controlled.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_assured(self) -> bool {
+        self.0 & 1 << 4 != 0
+    }
+
     /// Of a template: the word once it shall not be found any more. Its tag is another, so that no look-up knows it.
     #[inline(always)]
     #[must_use]

@@ -51,6 +51,8 @@ pub trait Entry: Sized {
     fn controller(&self) -> &Word;
     /// Of a template: the ticks it lives without new connections.
     fn timeout(&self) -> u32;
+    /// Of a connection: the client's packets, as far as they were counted ([`count_packet`](super::count_packet)).
+    fn packets(&self) -> &Word;
     /// Set `index` of the family's table: the main sets, then the overflow area.
     fn set<T: Tables>(tables: &T, index: u32) -> Option<&Set<Self>>;
     /// How the family's table is laid out.
@@ -78,7 +80,7 @@ pub struct NewEntry<E: Entry> {
     pub deadline: Tick,
     /// Of a connection the template that controls it.
     pub controller: Controller,
-    /// Of a template: the ticks it lives without new connections.
+    /// Of a template: the ticks it lives without new connections. Of a connection: the client's packets so far.
     pub timeout: u32,
 }
 
@@ -90,7 +92,7 @@ pub struct NewEntry<E: Entry> {
 /// | virt | virtual address, virtual port << 32, destination port << 48 |
 /// | dest | destination address, destination id << 32 (20 bits), method << 52 |
 /// | hops | three words, see [`Hops`] |
-/// | timeout | of a template the ticks it lives without new connections |
+/// | timeout | of a template the ticks it lives without new connections; of a connection the client's packets, as far as counted |
 /// | controller | the template that controls it, 0 for none; of a template what it controls |
 ///
 /// Addresses and ports are raw.
@@ -206,6 +208,11 @@ impl Entry for Entry4 {
     #[inline(always)]
     fn timeout(&self) -> u32 {
         self.timeout.peek() as u32
+    }
+
+    #[inline(always)]
+    fn packets(&self) -> &Word {
+        &self.timeout
     }
 
     #[inline(always)]

@@ -159,6 +159,11 @@ impl Entry for Entry6 {
     }
 
     #[inline(always)]
+    fn packets(&self) -> &Word {
+        &self.timeout
+    }
+
+    #[inline(always)]
     fn set<T: Tables>(tables: &T, index: u32) -> Option<&Set<Self>> {
         tables.set6(index)
     }

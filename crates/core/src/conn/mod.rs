@@ -29,6 +29,7 @@ mod open;
 mod set;
 mod sweep;
 mod template;
+mod thin;
 mod want;
 
 pub use control::{Control, Phase};
@@ -46,5 +47,6 @@ pub use sweep::{pass_by, remove, sweep_set};
 pub use template::{
     Controller, Controls, LINGER, assure, control, find_template, release, renew, retire,
 };
+pub use thin::{count_packet, is_thinned, thin_set};
 pub(crate) use want::mix;
 pub use want::{Peer, Want};

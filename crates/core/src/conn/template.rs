@@ -350,6 +350,12 @@ fn prolong<E: Entry, T: Tables>(tables: &T, template: Controller, now: u32) -> b
     })
 }
 
+/// Whether a template controls nothing, and no server ever answered a connection that it controlled.
+#[inline(always)]
+pub(super) fn is_forsaken<E: Entry>(hit: &Hit<'_, E>) -> bool {
+    !hit.control.is_assured() && Controls(hit.entry.controller().load()).count() == 0
+}
+
 /// [`LINGER`] in ticks.
 #[inline(always)]
 fn linger<T: Tables>(tables: &T) -> u32 {

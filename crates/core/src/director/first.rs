@@ -286,7 +286,8 @@ impl<F: Family> Opening<F> {
                 state,
                 deadline,
                 controller: Controller::NONE,
-                timeout: 0,
+                // The packet that opens it is the client's first; an error is none.
+                timeout: u32::from(origin != Origin::Related),
             },
         }
     }
