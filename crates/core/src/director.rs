@@ -48,7 +48,7 @@ mod stray;
 mod verdict;
 
 pub use crossing::{Begun, begun, gateway};
-pub use fragment::Datagram;
+pub use fragment::{Datagram, tell_late};
 pub use hop::port_of;
 pub use verdict::{Action, MOST_STAGES, Stage, Verdict};
 

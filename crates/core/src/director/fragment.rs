@@ -9,18 +9,23 @@
 //! While no lvsd runs, or it has more to read than it can, fragments to a virtual address end here. Those from a real server
 //! go on untranslated, as its other packets do that are of no connection: most that lvsd does not see are not its own.
 //!
+//! Of a datagram that is not complete in time the sender is told, if its first fragment came ([`tell_late`]).
+//!
 //! A packet that may be fragmented and is longer than its way is handed to lvsd when all else is done to it.
 
 use super::crossing::{Begun, Crossing, keep_begun, leaving};
 use super::family::Family;
-use super::verdict::Verdict;
+use super::related::Quoting;
+use super::verdict::{Verdict, conclude};
 use super::{V4, V6, header};
 use crate::conn::mix;
 use crate::env::{Env, state};
 use crate::event::Event;
+use crate::forward::refusal::Refusal;
+use crate::generation::RootLine;
 use crate::packet::Packet;
 use crate::tick::Tick;
-use crate::wire::{Header4, Header6};
+use crate::wire::{ETHERNET, Header4, Header6, IPV4, IPV6, word16};
 use lvsx_platform::{Word, hide};
 
 /// Ticks for which the fragments of a datagram pass that is not the director's: half a second.
@@ -88,6 +93,47 @@ pub(super) fn raise_stage<F: Fragmented, P: Packet, E: Env>(
     }
     let is_for_service = F::concern(&root, env, F::ends(&header).1).is_virtual;
     Ok(Verdict::raise(!is_for_service))
+}
+
+/// Turns the first fragment of a datagram that was not complete in time into the error that its sender is told by, if it may be
+/// told now: [`Action::Out`](super::Action::Out), to where it came from. As Linux 6.1: from the address that it was for, if that
+/// is this host's; else from `near`, this host's address towards the sender (two raw words, zeros: unknown), and what is quoted of
+/// IPv4 was forwarded already.
+pub fn tell_late<P: Packet, E: Env>(packet: &mut P, env: &E, near: [u64; 2]) -> Verdict {
+    let told = match packet.bytes::<2>(ETHERNET - 2).map(|kind| word16(kind, 0)) {
+        Some(IPV4) => late(packet, env, near, V4),
+        Some(IPV6) => late(packet, env, near, V6),
+        _ => Err(Verdict::drop(Event::DropUnanswered)),
+    };
+    conclude(env, told)
+}
+
+fn late<F: Quoting, P: Packet, E: Env>(
+    packet: &mut P,
+    env: &E,
+    near: [u64; 2],
+    _family: F,
+) -> Result<Verdict, Verdict> {
+    let unanswered = Verdict::drop(Event::DropUnanswered);
+    let root = RootLine::current(env).ok_or(unanswered)?;
+    let header = header::<F, P>(packet)?;
+    let (sender, to) = F::ends(&header);
+    let concern = F::concern(&root, env, to);
+    let is_ours =
+        concern.is_virtual || concern.is_local || F::is_in_prefix(&root, env, to);
+    let from = if is_ours { to } else { F::address(near) };
+    if F::words(from) == [0; 2] {
+        return Err(unanswered);
+    }
+    if !F::allows(env, &root, Refusal::ReassemblyTime, sender) {
+        return Err(Verdict::drop(Event::DropAnswerLimited));
+    }
+    if !is_ours && F::NUMBER == V4::NUMBER {
+        F::direct(packet).ok_or(unanswered)?;
+    }
+    let interface = packet.interface();
+    F::refuse(packet, &header, Refusal::ReassemblyTime, 0, from).ok_or(unanswered)?;
+    Ok(Verdict::out(interface))
 }
 
 /// A packet that is ready to leave but for its length.

@@ -43,6 +43,8 @@ pub enum Refusal {
     TimeExceeded,
     /// A masqueraded server's that belongs to no connection: port unreachable, from the director.
     NoConnection,
+    /// A first fragment, whose datagram was not complete in time: reassembly time exceeded.
+    ReassemblyTime,
 }
 
 impl Refusal {
@@ -55,6 +57,7 @@ impl Refusal {
             // RFC 1191: the MTU is in the low half.
             Self::TooBig => (3, 4, mtu & 0xffff),
             Self::TimeExceeded => (11, 0, 0),
+            Self::ReassemblyTime => (11, 1, 0),
         };
         Icmp { kind, code, rest }
     }
@@ -67,6 +70,7 @@ impl Refusal {
             Self::PortUnreachable | Self::NoConnection => (1, 4, 0),
             Self::TooBig => (2, 0, mtu),
             Self::TimeExceeded => (3, 0, 0),
+            Self::ReassemblyTime => (3, 1, 0),
         };
         Icmp { kind, code, rest }
     }

@@ -277,7 +277,7 @@ impl Daemon {
                 _ = defence.tick() => {
                     self.control.watch_host();
                     self.send_resolved().await;
-                    self.fragments.expire(&self.plane.tables, Instant::now());
+                    self.give_up_late().await;
                 }
             }
         }
@@ -301,6 +301,15 @@ impl Daemon {
         let tasks = self
             .fragments
             .take(packet, tables, clock, &self.plane, Instant::now());
+        self.carry_out(tasks).await;
+    }
+
+    /// Gives up datagrams that were not complete in time.
+    async fn give_up_late(&mut self) {
+        let (tables, clock) = (&self.plane.tables, self.control.clock());
+        let tasks = self
+            .fragments
+            .expire(tables, clock, &self.plane, Instant::now());
         self.carry_out(tasks).await;
     }
 

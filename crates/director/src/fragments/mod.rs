@@ -18,14 +18,16 @@ use crate::clock::Clock;
 use crate::links::facts::Hop;
 use crate::tables::Tables;
 use cut::Measure;
-use lvsx_core::director::{Action, Begun, gateway, handle, port_of};
+use lvsx_core::director::{Action, Begun, gateway, handle, port_of, tell_late};
 use lvsx_core::env::{Env, Tables as _};
 use lvsx_core::event::Event;
 use lvsx_core::generation::live;
 use lvsx_core::host::Frame;
 use lvsx_core::packet::Packet;
 use lvsx_core::wire::ETHERNET;
+use lvsx_platform::Line;
 use packet::Joined;
+use piece::{Name, Piece};
 use reassembly::{Arrival, Reassembly, Whole};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -215,18 +217,46 @@ impl Fragments {
         self.waiting.iter().map(|waiting| waiting.hop)
     }
 
-    /// Gives up what took too long.
-    pub fn expire(&mut self, tables: &Tables, now: Instant) {
-        for _ in 0..self.reassembly.expire(now) {
-            tables.count(Event::DropFragmentLate);
-        }
+    /// Gives up what took too long. The senders of datagrams that were not complete are told, if their first fragments came.
+    pub fn expire<W: Ways>(
+        &mut self,
+        tables: &Tables,
+        clock: Clock,
+        ways: &W,
+        now: Instant,
+    ) -> Vec<Task> {
+        let world = World::new(tables, clock, ways);
+        let late = self.reassembly.expire(now);
+        count(&world, Event::DropFragmentLate, late.fragments);
         for _ in self
             .waiting
             .extract_if(.., |waiting| waiting.deadline <= now)
         {
             tables.count(Event::DropUnsent);
         }
+        let told = late.firsts.into_iter().map(|first| tell(first, tables, &world));
+        told.flatten().collect()
     }
+}
+
+/// Tells the sender of a first fragment that its datagram was not complete in time.
+fn tell<W: Ways>(mut first: Frame, tables: &Tables, world: &World<'_, W>) -> Option<Task> {
+    let near = near(&first, tables).unwrap_or_default();
+    let verdict = tell_late(&mut first, world, near);
+    first.interface = verdict.interface();
+    (verdict.action() == Action::Out).then_some(Task::Send(first))
+}
+
+/// The address that this host sends to the fragment's sender from, if that is a destination.
+fn near(fragment: &Frame, tables: &Tables) -> Option<[u64; 2]> {
+    let sender = match Piece::of(fragment)?.name {
+        Name::V4(sender, ..) => [u64::from(sender), 0],
+        Name::V6(sender, ..) => sender,
+    };
+    let pair = |line: &Line, at: usize| [line[at].peek(), line[at + 1].peek()];
+    let mut lines = tables.tunnels.iter();
+    let line = lines.find(|line| pair(line, live::tunnel::SERVER) == sender)?;
+    Some(pair(line, live::tunnel::SOURCE))
 }
 
 /// The frames in which a packet leaves by its interface.

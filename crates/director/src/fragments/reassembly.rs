@@ -5,8 +5,6 @@
 //! data, a torn part of IPv6; 30 s for IPv4, 60 s for IPv6 after the first fragment; ECN as RFC 3168 section 5.3 has it; DF
 //! set again if the longest fragment had it. Beyond [`ROOM`] fragments are refused, as the kernel does above its high
 //! threshold (4 MiB).
-//!
-//! Differs: nobody is told of a datagram that was not complete in time.
 
 use super::piece::{FRAGMENT_HEADER, Name, Piece};
 use lvsx_core::event::Event;
@@ -52,6 +50,15 @@ pub enum Arrival {
     Whole(Box<Whole>),
     /// So many fragments were given up, for that reason.
     GivenUp(Event, u64),
+}
+
+/// Datagrams that were not complete in time.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Late {
+    /// How many fragments of them were there.
+    pub fragments: u64,
+    /// The first ones, where they came: their senders are told.
+    pub firsts: Vec<Frame>,
 }
 
 /// Datagrams that are not complete.
@@ -133,16 +140,19 @@ impl Reassembly {
         }
     }
 
-    /// Gives up the datagrams whose time is over; how many fragments these were.
-    pub fn expire(&mut self, now: Instant) -> u64 {
-        let mut given_up = 0;
+    /// Gives up the datagrams whose time is over.
+    pub fn expire(&mut self, now: Instant) -> Late {
+        let mut late = Late::default();
         while let Some((&(deadline, _), &name)) = self.deadlines.first_key_value() {
             if deadline > now {
                 break;
             }
-            given_up += self.end(name).map_or(0, |queue| queue.parts.len() as u64);
+            if let Some(mut queue) = self.end(name) {
+                late.fragments += queue.parts.len() as u64;
+                late.firsts.extend(queue.parts.remove(&0).map(|part| part.frame));
+            }
         }
-        given_up
+        late
     }
 
     fn end(&mut self, name: Name) -> Option<Queue> {

@@ -214,15 +214,15 @@ fn what_is_never_completed_is_given_up_in_time() {
     let later = begin + Duration::from_secs(29);
     reassembly.take(three(2)[0].clone(), later);
     reassembly.take(three(2)[1].clone(), later);
-    assert_eq!(reassembly.expire(later), 0);
-    assert_eq!(reassembly.expire(begin + Duration::from_secs(30)), 1);
-    assert_eq!(reassembly.expire(begin + Duration::from_secs(59)), 2);
-    assert_eq!(reassembly.expire(begin + Duration::from_secs(60)), 1);
+    assert_eq!(reassembly.expire(later).fragments, 0);
+    assert_eq!(reassembly.expire(begin + Duration::from_secs(30)).fragments, 1);
+    assert_eq!(reassembly.expire(begin + Duration::from_secs(59)).fragments, 2);
+    assert_eq!(reassembly.expire(begin + Duration::from_secs(60)).fragments, 1);
     assert_eq!(reassembly.bytes(), 0);
     // A name is free again, and a new datagram has all its time.
     let again = begin + Duration::from_secs(61);
     assert_eq!(reassembly.take(three(1)[1].clone(), again), Arrival::Kept);
-    assert_eq!(reassembly.expire(again + Duration::from_secs(29)), 0);
+    assert_eq!(reassembly.expire(again + Duration::from_secs(29)).fragments, 0);
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn tiny_fragments_cost_bounded_memory() {
     let kept = ROOM / (OVERHEAD + three(0)[0].bytes.len());
     assert_eq!(refused, u64::from(u16::MAX) - kept as u64);
     assert_eq!(
-        reassembly.expire(now + Duration::from_secs(30)),
+        reassembly.expire(now + Duration::from_secs(30)).fragments,
         kept as u64
     );
     assert_eq!(reassembly.bytes(), 0);

@@ -120,6 +120,13 @@ impl Bench {
         tasks.collect::<Vec<_>>().concat()
     }
 
+    /// What is done so much later about datagrams that are not complete.
+    fn expire(&mut self, later: Duration) -> Vec<Task> {
+        let clock = self.control.clock();
+        self.fragments
+            .expire(&self.tables, clock, &KNOWN, self.now + later)
+    }
+
     fn counted(&self, event: Event) -> u64 {
         self.tables.counted(event)
     }
@@ -259,7 +266,7 @@ fn a_datagram_waits_for_its_next_hop_but_not_for_ever() {
     assert_eq!(resolve(FAR_LINK), []);
 
     assert_eq!(bench.send(&whole, 600, &unknown), [Task::Resolve(hop)]);
-    bench.fragments.expire(&bench.tables, bench.now + PATIENCE);
+    assert_eq!(bench.expire(PATIENCE), []);
     assert_eq!(bench.fragments.awaited().count(), 0);
     assert_eq!(bench.counted(Event::DropUnsent), 1);
 }
@@ -285,8 +292,39 @@ fn what_is_given_up_is_counted_by_its_name() {
     assert_eq!(bench.take(Taken::Fragment(shifted[1].clone()), &KNOWN), []);
     assert_eq!(bench.counted(Event::DropFragmentOverlap), 2);
     assert_eq!(bench.take(Taken::Fragment(came[0].clone()), &KNOWN), []);
-    bench
-        .fragments
-        .expire(&bench.tables, bench.now + Duration::from_secs(30));
+    bench.expire(Duration::from_secs(30));
     assert_eq!(bench.counted(Event::DropFragmentLate), 1);
+}
+
+#[test]
+fn a_sender_is_told_that_its_datagram_was_not_complete_in_time() {
+    let mut bench = Bench::new(ForwardingMethod::Masquerade);
+    // A client by the address that the fragment was for; a server by this host's own, its fragment forwarded already.
+    let ends = [
+        ((CLIENT, 4000), (VIP, 53), VIP, 0),
+        ((SERVER, 5353), (CLIENT, 4000), [10, 0, 0, 9], 1),
+    ];
+    for (from, to, answerer, age) in ends {
+        let whole = datagram(from, to, 1200);
+        let came = cut(&whole, &Measure::of(600), 0).expect("there is room");
+        assert_eq!(bench.take(Taken::Fragment(came[0].clone()), &KNOWN), []);
+        let tasks = bench.expire(Duration::from_secs(30));
+        let [told] = &sent(&tasks)[..] else {
+            panic!("not told: {tasks:?}");
+        };
+        assert_eq!(told.interface, IN);
+        assert_eq!(told.bytes[..6], came[0].bytes[6..12]);
+        assert_eq!((&told.bytes[26..30], &told.bytes[30..34]), (&answerer[..], &from.0[..]));
+        assert_eq!(told.bytes[34..36], [11, 1]);
+        let quoted = &told.bytes[42..];
+        assert_eq!(quoted.len(), 548);
+        assert_eq!(quoted[8], came[0].bytes[22] - age);
+        assert_eq!(quoted[12..], came[0].bytes[26..][..536]);
+    }
+    // Without the first fragment nobody is.
+    let whole = datagram((CLIENT, 4000), (VIP, 53), 1200);
+    let came = cut(&whole, &Measure::of(600), 0).expect("there is room");
+    bench.take(Taken::Fragment(came[1].clone()), &KNOWN);
+    assert_eq!(bench.expire(Duration::from_secs(30)), []);
+    assert_eq!(bench.counted(Event::DropFragmentLate), 3);
 }

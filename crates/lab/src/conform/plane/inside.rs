@@ -400,9 +400,10 @@ impl Director for Inside {
         let now = self.clock();
         let offset = now.jiffies.wrapping_sub(self.began.jiffies) >> now.rate.shift;
         self.tables.state[state::READ as usize][state::CLOCK_OFFSET].store(offset);
+        // What senders are told of meanwhile is part of no step.
         self.fragments
             .borrow_mut()
-            .expire(&self.tables, self.begin + self.passed);
+            .expire(&self.tables, now, &*self, self.begin + self.passed);
         for index in 0..self.tables.capacity.sets() {
             sweep_set::<Entry4, _>(&*self.tables, index, now.now());
             sweep_set::<Entry6, _>(&*self.tables, index, now.now());
