@@ -239,7 +239,8 @@ fn fast_stage<F: Family, P: Packet, E: Env>(
         flow => flow?,
     };
     let next = match conn::find_in_sets(env, &flow.want) {
-        Some(hit) if F::IS_WIDE => {
+        Some(hit) if F::IS_WIDE || root.settings.drop_entry != 0 => {
+            count_for_defence(&root, &flow, &hit);
             keep_set(env, hit.index);
             F::FOUND
         }
@@ -256,11 +257,24 @@ fn fast_stage<F: Family, P: Packet, E: Env>(
         }
         None => F::OPEN,
     };
-    let is_stray = (next == F::OPEN || next == F::ANSWER) && flow.want.side() == Peer::Server;
-    if is_stray && !root.settings.nat_icmp_send {
-        return Err(Verdict::pass(Event::PassNoConnection));
+    if (next == F::OPEN || next == F::ANSWER) && flow.want.side() == Peer::Server {
+        // The root is read again, because its words have no room on BPF's stack until here.
+        let Some(again) = RootLine::at(env, line) else {
+            return Err(Verdict::drop(Event::DropInconsistent));
+        };
+        let verdict = stray::unclaimed::<F>(&again, Origin::Outside);
+        if verdict.action() == Action::Next {
+            Crossing {
+                root: line,
+                picked: 0,
+                hash: flow.want.hash(),
+                side: Peer::Server,
+                origin: Origin::Outside,
+            }
+            .keep(env);
+        }
+        return Err(verdict);
     }
-    let next = if is_stray { F::TELL } else { next };
     Crossing {
         root: line,
         picked: 0,
@@ -282,6 +296,9 @@ fn overflow_stage<F: Family, P: Packet, E: Env>(
     let (flow, crossing) = again::<F, P, E>(packet, env)?;
     Err(match conn::overflow_set(env, &flow.want) {
         Some(index) => {
+            if let Some(hit) = conn::find_at(env, &flow.want, index) {
+                count_for_defence(&crossing.root(env)?, &flow, &hit);
+            }
             keep_set(env, index);
             Verdict::next(F::FOUND)
         }
@@ -410,6 +427,14 @@ fn ports<F: Family, P: Packet>(packet: &P, header: &F::Header) -> Result<Ports, 
         F::payload(header),
     )
     .ok_or(Verdict::drop(Event::DropMalformed))
+}
+
+/// Counts a client's packet where `drop_entry` may ask how many there were.
+#[inline(always)]
+fn count_for_defence<F: Family>(root: &RootLine, flow: &Flow<F>, hit: &Hit<'_, F::Entry>) {
+    if root.settings.drop_entry != 0 && flow.want.side() == Peer::Virtual {
+        conn::count_packet(hit.entry);
+    }
 }
 
 /// Whether the packet concerns the director, and what it looks for.

@@ -3,10 +3,9 @@
 mod common;
 
 use common::*;
-use lvsx_core::conn::{Entry4, is_thinned, thin_set};
+use lvsx_core::conn::{Entry4, WAYS, is_thinned, thin_way};
 use lvsx_core::director::Action;
 use lvsx_core::event::Event;
-use lvsx_core::generation::RootLine;
 use lvsx_core::generation::SchedulerKind::RoundRobin;
 use lvsx_core::generation::live::destination::{COUNTS, TEMPLATES};
 use lvsx_core::host::{World, raw4};
@@ -44,12 +43,19 @@ fn rest(world: &mut World, seconds: u32) {
     world.now = Tick(world.now.0 + RATE.ticks(seconds));
 }
 
-/// A look at each set that ends what is to end.
-fn thin(world: &World) {
-    let root = RootLine::current(&world.memory).expect("a generation");
+/// A look at each entry that `chosen` chooses, which ends what is to end.
+fn thin_some(world: &World, mut chosen: impl FnMut() -> bool) {
     for index in 0..world.memory.sets.len() as u32 {
-        thin_set::<Entry4, _>(&world.memory, &root, index, world.now);
+        for way in 0..WAYS as u32 {
+            if chosen() {
+                thin_way::<Entry4, _>(&world.memory, index, way, world.now);
+            }
+        }
     }
+}
+
+fn thin(world: &World) {
+    thin_some(world, || true);
 }
 
 /// Connections that are left, active and inactive.
@@ -117,6 +123,17 @@ fn a_few_packets_and_a_minutes_rest_end_a_connection() {
 }
 
 #[test]
+fn what_was_opened_before_the_mode_was_set_stays() {
+    let mut world = world(RoundRobin, &[server(46, 1)]);
+    send(&world, 1, UDP, &[0]);
+    set(&world, 1, |settings| settings.drop_entry = 3);
+    send(&world, 1, UDP, &[0]);
+    rest(&mut world, 61);
+    thin(&world);
+    assert_eq!(left(&world), 1);
+}
+
+#[test]
 fn of_those_with_n_packets_one_in_n_ends() {
     for packets in 1..=8 {
         let mut world = defended();
@@ -150,13 +167,8 @@ fn as_many_end_in_a_time_as_in_the_kernel() {
                 send(&world, port, UDP, &vec![0; packets]);
             }
             rest(&mut world, 61);
-            let root = RootLine::current(&world.memory).expect("a generation");
             for _ in 0..rounds {
-                for index in 0..world.memory.sets.len() as u32 {
-                    if is_thinned(random()) {
-                        thin_set::<Entry4, _>(&world.memory, &root, index, world.now);
-                    }
-                }
+                thin_some(&world, || is_thinned(random()));
                 world.now = Tick(world.now.0 + ROUND);
             }
             lived += left(&world) as f64;

@@ -332,3 +332,58 @@ fn all_hosts_together_are_limited_but_for_fragmentation_needed() {
     assert_eq!(world.memory.state[state::ICMP as usize][1].load(), 0);
     assert!(world.memory.tallies[0][live::tally::PACKETS_OUT].load() > 0);
 }
+
+/// A client's error about what the virtual address sent to a flow that nobody knows.
+fn about_nothing_known(protocol: u8, from: u16) -> Frame {
+    let quoted = Build {
+        from: (VIP, from),
+        to: (CLIENT, PORT),
+        protocol,
+        ..to_vip(0, ACK)
+    };
+    icmp_error(CLIENT, VIP, 3, 3, 0, &quoted.packet()[..28])
+}
+
+#[test]
+fn an_error_about_nothing_known_opens_a_connection_if_it_is_to_be_scheduled() {
+    for protocol in [6, 17] {
+        let mut world = world(SchedulerKind::RoundRobin, &[server(46, 1)]);
+        let frame = about_nothing_known(protocol, 80);
+        let (verdict, bytes) = run(&world, &frame);
+        assert_eq!(verdict.action(), Action::Pass, "{verdict:?}");
+        assert_eq!(bytes, frame.bytes);
+
+        set(&world, 1, |settings| settings.schedule_icmp = true);
+        let length = frame.bytes.len() as u64 - 14;
+        // The second one is about a connection.
+        for count in 1..=2 {
+            let (verdict, bytes) = run(&world, &frame);
+            assert_eq!(verdict.action(), Action::Out, "{verdict:?}");
+            assert_eq!(address(&bytes, 16), SERVER);
+            assert!(is_sound(&bytes));
+            assert_eq!(tally(&world), [count, count * length, 0, 0]);
+            assert_eq!(world.memory.tallies[0][0].load(), 1);
+            assert_eq!(world.memory.counts(0), (0, 1));
+        }
+        world.now = Tick(world.now.0 + RATE.ticks(3) + 2);
+        let (verdict, _) = run(&world, &frame);
+        assert_eq!(verdict.action(), Action::Out);
+        assert_eq!(
+            world.memory.tallies[0][0].load(),
+            2,
+            "its three seconds are over"
+        );
+
+        let other = about_nothing_known(protocol, 81);
+        assert_eq!(run(&world, &other).0.event(), Event::PassNoService);
+    }
+}
+
+#[test]
+fn an_error_that_no_server_takes_ends_without_an_answer() {
+    let world = world(SchedulerKind::RoundRobin, &[server(46, 0)]);
+    set(&world, 1, |settings| settings.schedule_icmp = true);
+    let (verdict, _) = run(&world, &about_nothing_known(6, 80));
+    assert_eq!(verdict.action(), Action::Drop);
+    assert_eq!(verdict.event(), Event::DropNoDestination);
+}

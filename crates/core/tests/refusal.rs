@@ -94,7 +94,7 @@ proptest! {
     #[test]
     fn a_refused_packet_becomes_the_error_of_the_book(
         packet in packets(), padding in 0usize..20, is_begun in any::<bool>(), mtu in 68u32..9000,
-        refusal in prop_oneof![Just(Refusal::PortUnreachable), Just(Refusal::TooBig), Just(Refusal::TimeExceeded), Just(Refusal::NoConnection)]
+        refusal in prop_oneof![Just(Refusal::PortUnreachable), Just(Refusal::TooBig), Just(Refusal::TimeExceeded), Just(Refusal::NoConnection), Just(Refusal::ReassemblyTime)]
     ) {
         let is_ipv4 = packet[0] >> 4 == 4;
         let is_udp = open(&packet).1 == UDP;
@@ -105,6 +105,8 @@ proptest! {
             (Refusal::PortUnreachable | Refusal::NoConnection, false) => (1, 4, 0),
             (Refusal::TooBig, false) => (2, 0, mtu),
             (Refusal::TimeExceeded, false) => (3, 0, 0),
+            (Refusal::ReassemblyTime, true) => (11, 1, 0),
+            (Refusal::ReassemblyTime, false) => (3, 1, 0),
         };
         let quoted = if refusal == Refusal::TooBig { lowered(&packet) } else { packet.clone() };
         let bytes = if is_begun {

@@ -31,7 +31,10 @@ fn the_server_is_told_that_nobody_knows_its_connection() {
     let world = masquerading();
     let sent = stray(ACK);
     let (verdict, bytes) = sent.run(&world);
-    assert_eq!((verdict.action(), verdict.interface()), (Action::Out, INTERFACE));
+    assert_eq!(
+        (verdict.action(), verdict.interface()),
+        (Action::Out, INTERFACE)
+    );
     assert_eq!(world.memory.counted(Event::DropNoConnection), 1);
     assert_eq!(bytes[..12], [mac(46), DIRECTOR_MAC].concat());
     assert_eq!((address(&bytes, 12), address(&bytes, 16)), (OWN, SERVER));
@@ -42,7 +45,10 @@ fn the_server_is_told_that_nobody_knows_its_connection() {
     assert_eq!(checksum(&[&bytes[14..34]]), 0);
     assert_eq!(checksum(&[&bytes[34..]]), 0);
     let tally = &world.memory.tallies[0];
-    assert!((0..5).all(|word| tally[word].load() == 0), "nothing is counted");
+    assert!(
+        (0..5).all(|word| tally[word].load() == 0),
+        "nothing is counted"
+    );
 }
 
 #[test]
@@ -93,7 +99,11 @@ fn whatever_is_not_a_servers_end_goes_its_way() {
         ..reply((SERVER, 8001), 40_000, SYN)
     }
     .run(&world);
-    assert_eq!(verdict.action(), Action::Out, "a server may be a client: {verdict:?}");
+    assert_eq!(
+        verdict.action(),
+        Action::Out,
+        "a server may be a client: {verdict:?}"
+    );
     let verdict = handle_own(&mut stray(ACK).frame(), &world);
     assert_eq!(verdict.action(), Action::Pass);
 }
@@ -106,7 +116,11 @@ fn a_packet_of_a_connection_is_none_and_without_the_setting_all_pass() {
     assert_eq!(verdict.action(), Action::Out);
     assert_eq!(address(&bytes, 12), VIP);
     let (verdict, _) = reply((SERVER, 8000), 40_001, ACK).run(&world);
-    assert_eq!(world.memory.counted(Event::DropNoConnection), 1, "{verdict:?}");
+    assert_eq!(
+        world.memory.counted(Event::DropNoConnection),
+        1,
+        "{verdict:?}"
+    );
     set(&world, 1, |settings| settings.nat_icmp_send = false);
     let (verdict, _) = reply((SERVER, 8000), 40_001, ACK).run(&world);
     assert_eq!(verdict.event(), Event::PassNoConnection);

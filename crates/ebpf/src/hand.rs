@@ -11,7 +11,6 @@ use aya_ebpf::helpers::generated::{bpf_timer_init, bpf_timer_set_callback, bpf_t
 use core::ffi::c_void;
 use lvsx_core::conn;
 use lvsx_core::env::{Env, Tables, state};
-use lvsx_core::generation::RootLine;
 use lvsx_core::generation::defence::Defences;
 
 /// Nanoseconds between firings.
@@ -19,6 +18,9 @@ const PERIOD: u64 = 64_000_000;
 
 /// Firings in which the whole table is seen.
 const SLICES: u32 = 32;
+
+/// Entries in a set.
+const WAYS: u32 = conn::WAYS as u32;
 
 const CLOCK_MONOTONIC: u64 = 1;
 
@@ -54,10 +56,6 @@ extern "C" fn move_on(_map: *mut c_void, _key: *mut c_void, hand: *mut maps::Han
     if let Some(line) = world.state(state::HAND) {
         let from = line[state::HAND_AT].peek() as u32;
         let count = total / SLICES + 1;
-        let root = match RootLine::current(&world) {
-            Some(root) if Defences::in_force(&world).drop_entry => Some(root),
-            _ => None,
-        };
         world.scan(count, |step| {
             let mut index = from.wrapping_add(step);
             if index >= total {
@@ -65,14 +63,21 @@ extern "C" fn move_on(_map: *mut c_void, _key: *mut c_void, hand: *mut maps::Han
             }
             conn::sweep_set::<conn::Entry4, _>(&world, index, tick);
             conn::sweep_set::<conn::Entry6, _>(&world, index, tick);
-            if let Some(root) = &root
-                && conn::is_thinned(world.random())
-            {
-                conn::thin_set::<conn::Entry4, _>(&world, root, index, tick);
-                conn::thin_set::<conn::Entry6, _>(&world, root, index, tick);
-            }
             true
         });
+        if Defences::in_force(&world).drop_entry {
+            world.scan(count.wrapping_mul(WAYS), |step| {
+                if conn::is_thinned(world.random()) {
+                    let mut index = from.wrapping_add(step / WAYS);
+                    if index >= total {
+                        index = index.wrapping_sub(total);
+                    }
+                    conn::thin_way::<conn::Entry4, _>(&world, index, step % WAYS, tick);
+                    conn::thin_way::<conn::Entry6, _>(&world, index, step % WAYS, tick);
+                }
+                true
+            });
+        }
         let mut next = from.wrapping_add(count);
         if next >= total {
             next = next.wrapping_sub(total);

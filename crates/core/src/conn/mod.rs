@@ -47,6 +47,6 @@ pub use sweep::{pass_by, remove, sweep_set};
 pub use template::{
     Controller, Controls, LINGER, assure, control, find_template, release, renew, retire,
 };
-pub use thin::{count_packet, is_thinned, thin_set};
+pub use thin::{UNCOUNTED, count_packet, is_thinned, thin_way};
 pub(crate) use want::mix;
 pub use want::{Peer, Want};

@@ -1,14 +1,14 @@
 //! `drop_entry`: connections that end at random, before their time, while it is in force.
 //!
-//! As Linux 6.1: each second a 32nd of the table is looked at, chosen at random. Of what is met there end
+//! As Linux 6.1: each second a 32nd of the table is looked at, chosen at random (there buckets, here entries). Of what is met there end
 //!
 //! - TCP connections that no server has answered or no client confirmed (SYN_RECV, SYNACK);
 //! - established ones, and all of UDP, that rested for a minute after one to eight packets of their client: of those with n
 //!   packets one in n;
 //! - templates that control nothing and that no server ever answered; also the one that an ended connection leaves so.
 //!
-//! Differs: a client's packets after the first are counted only while the mode of `drop_entry` is not 0; where some service is
-//! one-packet, all templates stay that may be its own.
+//! Differs: a client's packets are counted only while the mode of `drop_entry` is not 0, and connections that were opened when it
+//! was 0 stay, however few packets they had; where some service is one-packet, all templates stay that may be its own.
 
 use super::template::is_forsaken;
 use super::{Control, Controller, Entry, Hit, WAYS, remove};
@@ -17,7 +17,7 @@ use crate::event::Event;
 use crate::generation::{RootLine, TIMEOUT_UDP};
 use crate::state::{State, TCP};
 use crate::tick::Tick;
-use lvsx_platform::Word;
+use lvsx_platform::{Line, hide};
 
 /// Seconds for which a connection rests before it may end for having had few packets.
 const REST: u32 = 60;
@@ -25,11 +25,13 @@ const REST: u32 = 60;
 /// Packets beyond which a connection is never ended for having had few.
 const FEW: u64 = 8;
 
-/// Of 2^32: how likely a look at a set ends connections there. The hand sees each set once in 2.048 s; each second a 32nd is
-/// due.
+/// Packets of a connection that were not counted from the first one on: as good as many.
+pub const UNCOUNTED: u32 = FEW as u32 + 1;
+
+/// Of 2^32: how likely the hand looks at an entry so. It sees each once in 2.048 s, and each second a 32nd is due.
 const CHANCE: u32 = ((1u64 << 32) * 2048 / 32_000) as u32;
 
-/// Whether this look at a set is one that ends connections; `random`: 32 random bits.
+/// Whether the hand looks at an entry so; `random`: 32 random bits.
 #[inline(always)]
 #[must_use]
 pub fn is_thinned(random: u32) -> bool {
@@ -45,45 +47,51 @@ pub fn count_packet<E: Entry>(entry: &E) {
     }
 }
 
-/// Ends those connections and templates of set `index` that `drop_entry` is for.
+/// Ends the connection or template in a way of set `index`, if `drop_entry` is for it.
 #[inline(always)]
-pub fn thin_set<E: Entry, T: Tables>(tables: &T, root: &RootLine, index: u32, now: Tick) {
-    let (Some(set), Some(turns)) = (E::set(tables, index), tables.state(state::TURNS)) else {
-        return;
-    };
-    let mut way = 0;
-    while way < WAYS {
+pub fn thin_way<E: Entry, T: Tables>(tables: &T, index: u32, way: u32, now: Tick) {
+    let way = hide(way.into()) as usize;
+    if way < WAYS
+        && let Some(set) = E::set(tables, index)
+    {
         let (word, entry) = (&set.control[way], &set.entry[way]);
+        let control = Control(word.load());
         let hit = Hit {
             index,
             way: way as u64,
             entry,
             word,
-            control: Control(word.load()),
+            control,
         };
-        if gives_up(tables, root, turns, &hit, now) {
-            let controller = Controller(entry.controller().peek());
-            let is_connection = hit.control.is_live();
-            if remove(tables, &hit) {
-                tables.count(Event::Thinned);
-                if is_connection {
-                    remove_forsaken::<E, T>(tables, controller);
-                }
-            }
-        }
-        way += 1;
+        thin(tables, &hit, now);
     }
+}
+
+/// Ends an entry that `drop_entry` is for.
+#[inline(always)]
+fn thin<E: Entry, T: Tables>(tables: &T, hit: &Hit<'_, E>, now: Tick) {
+    let controller = Controller(hit.entry.controller().peek());
+    if !gives_up(tables, hit, now) || !remove(tables, hit) {
+        return;
+    }
+    tables.count(Event::Thinned);
+    // A template's own word is no controller.
+    remove_forsaken::<E, T>(tables, controller);
 }
 
 /// Whether an entry ends.
 #[inline(always)]
-fn gives_up<E: Entry, T: Tables>(
-    tables: &T,
-    root: &RootLine,
-    turns: &[Word; 8],
-    hit: &Hit<'_, E>,
-    now: Tick,
-) -> bool {
+fn gives_up<E: Entry, T: Tables>(tables: &T, hit: &Hit<'_, E>, now: Tick) -> bool {
+    let Some(turns) = tables.state(state::TURNS) else {
+        return false;
+    };
+    let Some(line) = RootLine::in_force(tables) else {
+        return false;
+    };
+    let Some(line) = tables.config(line) else {
+        return false;
+    };
+    let root = RootLine::decode(line);
     let (control, entry) = (hit.control, hit.entry);
     if control.is_expired(now) {
         return false;
@@ -114,11 +122,11 @@ fn gives_up<E: Entry, T: Tables>(
 
 /// Whether it is the turn of a connection that had `packets` packets of its client: the first one, then each `packets`-th.
 #[inline(always)]
-fn is_turn(turns: &[Word; 8], packets: u64) -> bool {
+fn is_turn(turns: &Line, packets: u64) -> bool {
     if packets == 0 || packets > FEW {
         return false;
     }
-    let turn = &turns[packets as usize - 1 & 7];
+    let turn = &turns[(packets as usize - 1) & 7];
     let left = (turn.peek() as i64).wrapping_sub(1);
     let is_it = left <= 0;
     turn.poke(if is_it { packets } else { left as u64 });

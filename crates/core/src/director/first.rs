@@ -272,7 +272,16 @@ impl<F: Family> Opening<F> {
         } else {
             (state, deadline)
         };
-        let known = forget(env, u64::from(state.0) | u64::from(input_only) << 8);
+        // The packet that opens it is the client's first; an error is none.
+        let packets = if root.settings.drop_entry == 0 {
+            conn::UNCOUNTED
+        } else {
+            u32::from(origin != Origin::Related)
+        };
+        let known = forget(
+            env,
+            u64::from(state.0) | u64::from(input_only) << 8 | u64::from(packets) << 16,
+        );
         let (state, input_only) = (State(known as u8), known >> 8 & 1 != 0);
         Self {
             want: flow.want,
@@ -286,8 +295,7 @@ impl<F: Family> Opening<F> {
                 state,
                 deadline,
                 controller: Controller::NONE,
-                // The packet that opens it is the client's first; an error is none.
-                timeout: u32::from(origin != Origin::Related),
+                timeout: (known >> 16) as u32,
             },
         }
     }

@@ -119,8 +119,7 @@ fn late<F: Quoting, P: Packet, E: Env>(
     let header = header::<F, P>(packet)?;
     let (sender, to) = F::ends(&header);
     let concern = F::concern(&root, env, to);
-    let is_ours =
-        concern.is_virtual || concern.is_local || F::is_in_prefix(&root, env, to);
+    let is_ours = concern.is_virtual || concern.is_local || F::is_in_prefix(&root, env, to);
     let from = if is_ours { to } else { F::address(near) };
     if F::words(from) == [0; 2] {
         return Err(unanswered);

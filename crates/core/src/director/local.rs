@@ -95,15 +95,17 @@ pub(super) fn answer_stage<F: Family, P: Packet, E: Env>(
             }
         }
     }
-    Err(if !is_own && from.is_server && root.settings.nat_icmp_send {
-        Verdict::next(F::TELL)
-    } else if !is_own {
-        Verdict::next(F::OPEN)
-    } else if F::concern(&root, env, destination).is_virtual {
-        Verdict::next(F::FAST)
-    } else {
-        Verdict::pass(Event::PassNotOurs)
-    })
+    Err(
+        if !is_own && from.is_server && root.settings.nat_icmp_send {
+            Verdict::next(F::TELL)
+        } else if !is_own {
+            Verdict::next(F::OPEN)
+        } else if F::concern(&root, env, destination).is_virtual {
+            Verdict::next(F::FAST)
+        } else {
+            Verdict::pass(Event::PassNotOurs)
+        },
+    )
 }
 
 /// Whether a packet may be a server's reply: any but a plain SYN.

@@ -26,16 +26,12 @@ pub(super) fn advance<F: Family, E: Env>(
     now: Tick,
 ) -> Option<()> {
     let mut control = hit.control;
-    let side = flow.want.side();
-    let defends = root.settings.defends();
-    if defends && root.settings.drop_entry != 0 && side == Peer::Virtual {
-        conn::count_packet(hit.entry);
-    }
     let mut tries = 0;
     while hide(tries) < ADVANCE_TRIES {
+        let side = flow.want.side();
         let (state, active) = if F::protocol(&flow.header) == TCP {
             let state = tcp::next_by(
-                defends && Defences::in_force(env).secure_tcp,
+                root.settings.secure_tcp != 0 && Defences::in_force(env).secure_tcp,
                 view(side, control.is_input_only()),
                 flow.ports.flags,
                 control.state(),

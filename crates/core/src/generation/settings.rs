@@ -243,13 +243,6 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Whether some defence that concerns packets of connections may be in force.
-    #[inline(always)]
-    #[must_use]
-    pub fn defends(&self) -> bool {
-        self.drop_entry | self.secure_tcp != 0
-    }
-
     /// The switches in one word.
     #[must_use]
     pub fn encode(&self) -> u64 {

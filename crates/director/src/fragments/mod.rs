@@ -234,7 +234,10 @@ impl Fragments {
         {
             tables.count(Event::DropUnsent);
         }
-        let told = late.firsts.into_iter().map(|first| tell(first, tables, &world));
+        let told = late
+            .firsts
+            .into_iter()
+            .map(|first| tell(first, tables, &world));
         told.flatten().collect()
     }
 }

@@ -149,7 +149,8 @@ impl Reassembly {
             }
             if let Some(mut queue) = self.end(name) {
                 late.fragments += queue.parts.len() as u64;
-                late.firsts.extend(queue.parts.remove(&0).map(|part| part.frame));
+                late.firsts
+                    .extend(queue.parts.remove(&0).map(|part| part.frame));
             }
         }
         late

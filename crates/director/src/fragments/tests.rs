@@ -215,14 +215,26 @@ fn what_is_never_completed_is_given_up_in_time() {
     reassembly.take(three(2)[0].clone(), later);
     reassembly.take(three(2)[1].clone(), later);
     assert_eq!(reassembly.expire(later).fragments, 0);
-    assert_eq!(reassembly.expire(begin + Duration::from_secs(30)).fragments, 1);
-    assert_eq!(reassembly.expire(begin + Duration::from_secs(59)).fragments, 2);
-    assert_eq!(reassembly.expire(begin + Duration::from_secs(60)).fragments, 1);
+    assert_eq!(
+        reassembly.expire(begin + Duration::from_secs(30)).fragments,
+        1
+    );
+    assert_eq!(
+        reassembly.expire(begin + Duration::from_secs(59)).fragments,
+        2
+    );
+    assert_eq!(
+        reassembly.expire(begin + Duration::from_secs(60)).fragments,
+        1
+    );
     assert_eq!(reassembly.bytes(), 0);
     // A name is free again, and a new datagram has all its time.
     let again = begin + Duration::from_secs(61);
     assert_eq!(reassembly.take(three(1)[1].clone(), again), Arrival::Kept);
-    assert_eq!(reassembly.expire(again + Duration::from_secs(29)).fragments, 0);
+    assert_eq!(
+        reassembly.expire(again + Duration::from_secs(29)).fragments,
+        0
+    );
 }
 
 #[test]

@@ -314,7 +314,10 @@ fn a_sender_is_told_that_its_datagram_was_not_complete_in_time() {
         };
         assert_eq!(told.interface, IN);
         assert_eq!(told.bytes[..6], came[0].bytes[6..12]);
-        assert_eq!((&told.bytes[26..30], &told.bytes[30..34]), (&answerer[..], &from.0[..]));
+        assert_eq!(
+            (&told.bytes[26..30], &told.bytes[30..34]),
+            (&answerer[..], &from.0[..])
+        );
         assert_eq!(told.bytes[34..36], [11, 1]);
         let quoted = &told.bytes[42..];
         assert_eq!(quoted.len(), 548);
