@@ -134,12 +134,13 @@ pub mod state {
     pub const HAND_AT: usize = 0;
     /// Word of [`HAND`]: the tick of its last move.
     pub const HAND_TICK: usize = 1;
-    /// Line of `drop_entry`: word n - 1 counts connections that had n packets, until it is the turn of one.
-    pub const TURNS: u32 = 3;
     /// Line of the defences: what packets count.
     pub const DEFENCES: u32 = 4;
     /// Word of [`DEFENCES`]: first packets until the next one is dropped, as a signed number.
     pub const DROP_COUNTER: usize = 0;
+    /// Word of [`DEFENCES`], and the next six: connections that had two packets (three, ... eight) until it is the turn of one to
+    /// end by `drop_entry`.
+    pub const TURNS: usize = 1;
     /// Line of the limits of ICMP errors.
     pub const ICMP: u32 = 5;
     /// Word of [`ICMP`]: errors that may still be sent now << 32 + the millisecond of the last change.

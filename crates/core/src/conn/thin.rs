@@ -82,7 +82,7 @@ fn thin<E: Entry, T: Tables>(tables: &T, hit: &Hit<'_, E>, now: Tick) {
 /// Whether an entry ends.
 #[inline(always)]
 fn gives_up<E: Entry, T: Tables>(tables: &T, hit: &Hit<'_, E>, now: Tick) -> bool {
-    let Some(turns) = tables.state(state::TURNS) else {
+    let Some(turns) = tables.state(state::DEFENCES) else {
         return false;
     };
     let Some(line) = RootLine::in_force(tables) else {
@@ -123,10 +123,10 @@ fn gives_up<E: Entry, T: Tables>(tables: &T, hit: &Hit<'_, E>, now: Tick) -> boo
 /// Whether it is the turn of a connection that had `packets` packets of its client: the first one, then each `packets`-th.
 #[inline(always)]
 fn is_turn(turns: &Line, packets: u64) -> bool {
-    if packets == 0 || packets > FEW {
-        return false;
+    if packets < 2 || packets > FEW {
+        return packets == 1;
     }
-    let turn = &turns[(packets as usize - 1) & 7];
+    let turn = &turns[(state::TURNS + packets as usize - 2) & 7];
     let left = (turn.peek() as i64).wrapping_sub(1);
     let is_it = left <= 0;
     turn.poke(if is_it { packets } else { left as u64 });
