@@ -123,7 +123,7 @@ fn gives_up<E: Entry, T: Tables>(tables: &T, hit: &Hit<'_, E>, now: Tick) -> boo
 /// Whether it is the turn of a connection that had `packets` packets of its client: the first one, then each `packets`-th.
 #[inline(always)]
 fn is_turn(turns: &Line, packets: u64) -> bool {
-    if packets < 2 || packets > FEW {
+    if !(2..=FEW).contains(&packets) {
         return packets == 1;
     }
     let turn = &turns[(state::TURNS + packets as usize - 2) & 7];
