@@ -2,12 +2,15 @@
 
 use crate::generation::address;
 use crate::tables::Tables;
-use lvsx_core::conn::{Control, Controls, Entry, Set, WAYS};
+use lvsx_core::conn::{Control, Controls, Entry, Entry4, Entry6, Hit, Set, WAYS};
 use lvsx_core::generation::live::tunnel;
 use lvsx_core::state::State;
 use lvsx_core::tick::Tick;
 use lvsx_platform::Line;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// Looks at an entry that packets keep changing.
+const TRIES: u32 = 16;
 
 /// A connection as it was when it was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +57,53 @@ pub fn count(tables: &Tables, now: Tick) -> usize {
         .map(|word| Control(word.load()))
         .filter(|control| control.is_live() && !control.is_expired(now))
         .count()
+}
+
+/// Ends all connections and templates of a destination. Those that a packet changes in this very moment are looked at again;
+/// one that is opened meanwhile may be missed.
+pub fn end(tables: &Tables, destination: u32) {
+    end_in::<Entry4>(tables, destination);
+    end_in::<Entry6>(tables, destination);
+}
+
+/// Connections first: so no template goes before those that it controls.
+fn end_in<E: Entry>(tables: &Tables, destination: u32) {
+    for of_phase in [Control::is_live, Control::is_template] {
+        for index in 0..tables.capacity.sets() {
+            let Some(set) = E::set(tables, index) else {
+                continue;
+            };
+            for way in 0..WAYS {
+                end_at(tables, set, index, way, |control, entry| {
+                    of_phase(control) && entry.id() == destination
+                });
+            }
+        }
+    }
+}
+
+/// Ends what lives in a way, if it is `wanted`.
+fn end_at<E: Entry>(
+    tables: &Tables,
+    set: &Set<E>,
+    index: u32,
+    way: usize,
+    wanted: impl Fn(Control, &E) -> bool,
+) {
+    let (word, entry) = (&set.control[way], &set.entry[way]);
+    // A packet may move the control word on between two looks, but hardly ever twice.
+    for _ in 0..TRIES {
+        let hit = Hit {
+            index,
+            way: way as u64,
+            entry,
+            word,
+            control: Control(word.load()),
+        };
+        if !wanted(hit.control, entry) || !hit.holds() || hit.end(tables) {
+            return;
+        }
+    }
 }
 
 /// Those of one table. `tunnels`: lines of destinations by id.

@@ -13,6 +13,7 @@ lvsd, the director of this network namespace
                        carry a virtual address, lead to a server, or carry the default route
   --connections N      rated size of a new connection table (262144)
   --any-vip            services' addresses are ours even where the kernel does not route them as local
+  --check-user NAME    who may read the tables and set weights by a socket of its own, and nothing else (lvsx-check)
   --stop-forwarding    end the forwarding that a director left here, and exit; also --detach
   -h, --help           this text
   -V, --version        the version
@@ -21,6 +22,8 @@ It runs in the foreground, logs to stderr (LVSX_LOG=debug tells more) and says `
 signal it leaves forwarding as it is: the next lvsd goes on with it. LVSX_RUN_DIR replaces /run/lvsx.
 ";
 
+/// The usual user of the health checks.
+pub const CHECK_USER: &str = "lvsx-check";
 /// Rated size of a new connection table.
 pub const CONNECTIONS: u32 = 262_144;
 /// Largest rated size: sets must be numbered in 32 bits, with the overflow area, and 4 GiB of table is enough.
@@ -73,6 +76,8 @@ pub struct Options {
     pub connections: Option<u32>,
     /// Services' addresses are ours, local or not.
     pub any_vip: bool,
+    /// The user of the health checks, who may set weights; `None`: [`CHECK_USER`], if there is such a user.
+    pub check_user: Option<String>,
 }
 
 /// Reads the arguments (without the program's name).
@@ -106,6 +111,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Command, lexopt::Error> {
                 }
                 options.connections = Some(connections);
             }
+            Long("check-user") => options.check_user = Some(parser.value()?.string()?),
             Long("any-vip") => options.any_vip = true,
             Long("stop-forwarding" | "detach") => return Ok(Command::StopForwarding),
             Short('h') | Long("help") => return Ok(Command::Help),
@@ -132,8 +138,9 @@ mod tests {
             interfaces: vec!["eth0".into(), "eth1".into()],
             connections: Some(1000),
             any_vip: true,
+            check_user: Some("nobody".into()),
         };
-        let line = "--mode xdp --iface eth0 --iface=eth1 --connections 1000 --any-vip";
+        let line = "--mode xdp --iface eth0 --iface=eth1 --connections 1000 --any-vip --check-user nobody";
         assert_eq!(parsed(line), Ok(Command::Run(options)));
         assert_eq!(parsed(""), Ok(Command::Run(Options::default())));
         assert_eq!(parsed("--detach"), Ok(Command::StopForwarding));

@@ -7,7 +7,7 @@ use crate::consts::control;
 use crate::errno::{Errno, Refused};
 use crate::mark::{MarkEdit, MarkRule};
 use crate::message::{self, Messages};
-use crate::model::{Destination, Family, Info, Service, ServiceKey, SyncDaemon, Timeouts};
+use crate::model::{Destination, DestinationKey, Family, Info, Service, ServiceKey, SyncDaemon, Timeouts};
 use crate::reply::Reply;
 use crate::request::{EDITS_MAX, Request};
 use crate::transport::{Choice, ConnectError, DEADLINE, Transport};
@@ -258,6 +258,19 @@ impl Client {
             )));
         }
         self.call(&Request::EditMarks(lines)).map(drop)
+    }
+
+    /// Ends the connections and persistence templates of a destination.
+    ///
+    /// # Errors
+    /// As [`Director::end_connections`](crate::Director::end_connections) says; and see [`ClientError`].
+    pub fn end_connections(
+        &mut self,
+        service: &ServiceKey,
+        key: &DestinationKey,
+    ) -> Result<(), ClientError> {
+        self.call(&Request::EndConnections(*service, *key))
+            .map(drop)
     }
 
     fn text(&mut self, request: &Request) -> Result<Vec<u8>, ClientError> {

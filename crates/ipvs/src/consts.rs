@@ -85,6 +85,8 @@ pub mod cmd {
     pub const MARKS: u8 = 0xf4;
     /// Private: changes them, a line a change, all or none.
     pub const EDIT_MARKS: u8 = 0xf5;
+    /// Private: ends the connections of a destination.
+    pub const END_CONNECTIONS: u8 = 0xf6;
 }
 
 /// Top-level attributes.

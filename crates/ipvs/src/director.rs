@@ -76,6 +76,16 @@ pub trait Director {
         key: &DestinationKey,
     ) -> Result<(), Errno>;
 
+    /// Ends the connections and persistence templates of a destination, as if their time were over.
+    ///
+    /// # Errors
+    /// `ESRCH` no such service; `ENOENT` no such destination.
+    fn end_connections(
+        &mut self,
+        service: &ServiceKey,
+        key: &DestinationKey,
+    ) -> Result<(), Errno>;
+
     /// The destinations of a service, newest first.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ pub mod namespace;
 mod nlctrl;
 pub mod reply;
 pub mod request;
+pub mod rights;
 pub mod serve;
 pub mod transport;
 
@@ -28,8 +29,9 @@ pub use model::{
     Netmask, Service, ServiceFlags, ServiceKey, ServiceSettings, Stats, SyncDaemon, SyncRole,
     Timeouts, Tunnel, TunnelType,
 };
-pub use namespace::{cookie, namespace_dir, pins_dir, run_dir};
+pub use namespace::{check_dir, cookie, namespace_dir, pins_dir, run_dir};
 pub use reply::Reply;
 pub use request::Request;
-pub use serve::{answer, answer_port};
+pub use rights::Rights;
+pub use serve::{answer, answer_as, answer_port};
 pub use transport::{Choice, ConnectError, Transport};

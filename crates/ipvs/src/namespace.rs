@@ -68,6 +68,15 @@ pub fn pins_dir() -> io::Result<PathBuf> {
     Ok(run_dir().join("bpf").join(cookie()?.to_string()))
 }
 
+/// The folder of the health checks of the calling thread's network namespace, `<run_dir>/check/<cookie>`. It is root's, and
+/// others may look into it.
+///
+/// # Errors
+/// Those of [`cookie`].
+pub fn check_dir() -> io::Result<PathBuf> {
+    Ok(run_dir().join("check").join(cookie()?.to_string()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -62,6 +62,8 @@ pub enum Request {
     Marks,
     /// Private: changes them, a line a change as [`crate::mark::edits`] reads it.
     EditMarks(String),
+    /// Private: ends the connections and templates of a destination.
+    EndConnections(ServiceKey, DestinationKey),
 }
 
 /// Why a message is not a request that the director could be asked.
@@ -136,6 +138,7 @@ impl Request {
             Self::SetSetting(..) => cmd::SET_SETTING,
             Self::Marks => cmd::MARKS,
             Self::EditMarks(_) => cmd::EDIT_MARKS,
+            Self::EndConnections(..) => cmd::END_CONNECTIONS,
         }
     }
 
@@ -174,7 +177,7 @@ impl Request {
                     destination::write_settings(nest, settings);
                 });
             }
-            Self::DeleteDestination(service, key) => {
+            Self::DeleteDestination(service, key) | Self::EndConnections(service, key) => {
                 write_service_key(writer, service).nest(attr::DEST | NESTED, |nest| {
                     destination::write_key(nest, key)
                 });
@@ -222,7 +225,8 @@ impl Request {
             }
             (_, false) => {}
         }
-        let known = (cmd::NEW_SERVICE..=cmd::FLUSH).contains(&command) && command != cmd::SET_INFO;
+        let known = (cmd::NEW_SERVICE..=cmd::FLUSH).contains(&command) && command != cmd::SET_INFO
+            || command == cmd::END_CONNECTIONS;
         if !known {
             return Err(Errno::EOPNOTSUPP.into());
         }
@@ -239,7 +243,7 @@ impl Request {
             }
             cmd::DEL_SERVICE => Self::DeleteService(service()?.key),
             cmd::GET_SERVICE => Self::Service(service()?.key),
-            cmd::NEW_DEST | cmd::SET_DEST | cmd::DEL_DEST => {
+            cmd::NEW_DEST | cmd::SET_DEST | cmd::DEL_DEST | cmd::END_CONNECTIONS => {
                 let key = service()?.key;
                 Self::decode_destination(command, key, table.bytes(attr::DEST))
                     .map_err(|errno| Refusal::Destination(key, errno))?
@@ -261,9 +265,12 @@ impl Request {
         service: ServiceKey,
         nest: Option<&[u8]>,
     ) -> Result<Self, Errno> {
-        if command == cmd::DEL_DEST {
+        if matches!(command, cmd::DEL_DEST | cmd::END_CONNECTIONS) {
             let nest = DestinationNest::parse(nest, service.family(), Settings::Optional)?;
-            return Ok(Self::DeleteDestination(service, nest.key));
+            return Ok(match command {
+                cmd::DEL_DEST => Self::DeleteDestination(service, nest.key),
+                _ => Self::EndConnections(service, nest.key),
+            });
         }
         let nest = DestinationNest::parse(nest, service.family(), Settings::Required)?;
         let settings = nest.settings();

@@ -8,6 +8,7 @@ use crate::message::{self, Message, Messages};
 use crate::nlctrl;
 use crate::reply::{self, Reply};
 use crate::request::{Refusal, Request};
+use crate::rights::Rights;
 
 /// Answers every message of a datagram, each answer a datagram to be sent in this order.
 ///
@@ -27,17 +28,33 @@ pub fn answer_port(
     port: Option<u32>,
     director: &mut impl Director,
 ) -> Vec<Vec<u8>> {
+    answer_as(Rights::All, datagram, port, director)
+}
+
+/// As [`answer_port`], to a sender who may ask for what `rights` grant; what they do not is answered by `EPERM` with the
+/// reason.
+pub fn answer_as(
+    rights: Rights,
+    datagram: &[u8],
+    port: Option<u32>,
+    director: &mut impl Director,
+) -> Vec<Vec<u8>> {
     let mut answers = Vec::new();
     for mut message in Messages(datagram) {
         if let Some(port) = port {
             message.header.port = port;
         }
-        answer_message(&message, director, &mut answers);
+        answer_message(rights, &message, director, &mut answers);
     }
     answers
 }
 
-fn answer_message(message: &Message<'_>, director: &mut impl Director, answers: &mut Vec<Vec<u8>>) {
+fn answer_message(
+    rights: Rights,
+    message: &Message<'_>,
+    director: &mut impl Director,
+    answers: &mut Vec<Vec<u8>>,
+) {
     let header = &message.header;
     let outcome = if header.flags & flag::REQUEST == 0 || header.kind < control::MIN_TYPE {
         Ok(Answer::Messages(Vec::new()))
@@ -49,7 +66,7 @@ fn answer_message(message: &Message<'_>, director: &mut impl Director, answers: 
                     _ => Answer::Messages(vec![found]),
                 })
                 .map_err(Failure::from),
-            FAMILY_ID => ipvs(message, director),
+            FAMILY_ID => ipvs(rights, message, director),
             _ => Err(Errno::ENOENT.into()),
         }
     };
@@ -93,7 +110,11 @@ impl From<Refused> for Failure {
     }
 }
 
-fn ipvs(message: &Message<'_>, director: &mut impl Director) -> Result<Answer, Failure> {
+fn ipvs(
+    rights: Rights,
+    message: &Message<'_>,
+    director: &mut impl Director,
+) -> Result<Answer, Failure> {
     let (command, attributes) = message.generic().ok_or(Errno::EINVAL)?;
     let dump = message.header.flags & flag::DUMP == flag::DUMP;
     let request = match Request::decode(command, dump, attributes) {
@@ -104,6 +125,7 @@ fn ipvs(message: &Message<'_>, director: &mut impl Director) -> Result<Answer, F
             return Err(errno.into());
         }
     };
+    rights.check(&request, director)?;
     let replies = ask(&request, director)?;
     if request.is_dump() {
         return Ok(Answer::Dump(reply::dump(message, replies)));
@@ -146,6 +168,9 @@ fn ask(request: &Request, director: &mut impl Director) -> Result<Vec<Reply>, Fa
             .map(nothing),
         Request::DeleteDestination(service, key) => {
             director.delete_destination(service, key).map(nothing)
+        }
+        Request::EndConnections(service, key) => {
+            director.end_connections(service, key).map(nothing)
         }
         Request::Destinations(key) => {
             // The kernel answers an unknown service with an empty list.

@@ -27,6 +27,8 @@ use crate::nlctrl;
 pub const DEADLINE: Duration = Duration::from_secs(5);
 /// Name of lvsd's Unix socket in the namespace's folder.
 pub const SOCKET_NAME: &str = "director.sock";
+/// Name of the socket for weights in [`check_dir`](crate::check_dir).
+pub const WEIGHTS_NAME: &str = "weights.sock";
 /// Name of the file with the port id of lvsd's netlink socket.
 pub const PORT_NAME: &str = "port";
 /// Longest datagram that is accepted; the kernel's dumps come in 32 KiB.

@@ -3,7 +3,7 @@
 use super::Control;
 use crate::config::{DestinationConfig, ServiceConfig};
 use crate::stats::Rate;
-use crate::{proc, status};
+use crate::{connections, proc, status};
 use lvsx_core::generation::TIMEOUT_UDP;
 use lvsx_core::generation::live::destination::{COUNTS, TEMPLATES};
 use lvsx_core::state::State;
@@ -54,6 +54,17 @@ impl Director for Control {
         settings: &DestinationSettings,
     ) -> Result<(), Errno> {
         self.change_destination(service, key, settings)
+    }
+
+    fn end_connections(
+        &mut self,
+        service: &ServiceKey,
+        key: &DestinationKey,
+    ) -> Result<(), Errno> {
+        let (_, found) = self.find(service)?;
+        let (_, destination) = found.destination(key).ok_or(Errno::ENOENT)?;
+        connections::end(&self.tables, destination.id);
+        Ok(())
     }
 
     fn delete_destination(

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `Daemon::run` | answers requests one after another, follows the network, estimates rates, watches the memory | a signal |
 //! | `taken`, one a CPU | reads packets that programs hand over, waits for `Daemon::run` to take them | nothing; a full queue makes programs drop |
-//! | `unix`, one a client | reads a request, waits for the answers, sends them | its client, or patience |
+//! | `unix`, one a client of either socket | reads a request, waits for the answers, sends them | its client, or patience |
 //! | `netlink`, and one a slow receiver | the same on the netlink port | patience |
 //!
 //! A change is answered when it is in force and its interfaces are attached, so a client's next packet meets it.
@@ -18,6 +18,7 @@ mod taken;
 mod topology;
 mod unix;
 mod watch;
+mod weights;
 
 use crate::control::Control;
 use crate::fragments::{Fragments, Taken, Task};
@@ -33,6 +34,7 @@ use folder::Folder;
 use futures_util::{Stream, StreamExt};
 use lvsx_core::env::Tables as _;
 use lvsx_core::event::Event;
+use lvsx_ipvs::Rights;
 use lvsx_ipvs::transport::{PORT_NAME, SOCKET_NAME};
 use nix::unistd::Uid;
 use request::{Desk, Request};
@@ -47,6 +49,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use topology::Topology;
+use unix::Door;
 
 /// Between two runs of the estimators.
 const ESTIMATOR: Duration = Duration::from_secs(2);
@@ -130,6 +133,7 @@ fn stop_forwarding() -> Result<()> {
     folder
         .remove()
         .context("removing the folder of this network namespace")?;
+    weights::remove().context("removing the folder of the health checks")?;
     tracing::info!("forwarding has ended");
     Ok(())
 }
@@ -198,18 +202,25 @@ impl Daemon {
             tracing::info!("took over the data plane in force, with {services} services");
         }
 
+        let check_user = options.check_user.clone();
         let (links, changes) = Links::listen()?;
         let topology = Topology::begin(links, options, &mut plane, &mut control).await?;
         let unresolved = watch::watch(plane.unresolved()?, Interest::READABLE)?;
         let taken = taken::read(plane.taken()?).context("buffers for packets")?;
         let sender = taken::Sender::open().context("a packet socket")?;
         let (desk, requests) = Desk::open();
-        let listener = unix::Listener::bind(&folder.file(SOCKET_NAME))?;
+        let door = Door {
+            guest: None,
+            rights: Rights::All,
+        };
+        let listener = unix::Listener::bind(&folder.file(SOCKET_NAME), door)?;
+        let weights = weights::listen(check_user.as_deref())?;
         let port = netlink::Port::bind()?;
         folder
             .write(PORT_NAME, &format!("{}\n", port.id))
             .context("publishing the netlink port")?;
         tokio::spawn(listener.serve(desk.clone()));
+        tokio::spawn(weights.serve(desk.clone()));
         tokio::spawn(port.serve(desk));
         let daemon = Self {
             plane,
@@ -285,7 +296,8 @@ impl Daemon {
 
     async fn answer(&mut self, request: Request) {
         let before = self.control.generation();
-        let answers = lvsx_ipvs::answer_port(&request.datagram, request.port, &mut self.control);
+        let Request { rights, port, .. } = request;
+        let answers = lvsx_ipvs::answer_as(rights, &request.datagram, port, &mut self.control);
         if self.control.generation() != before {
             self.topology
                 .services_changed(&mut self.plane, &mut self.control)

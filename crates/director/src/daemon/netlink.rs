@@ -7,6 +7,7 @@
 use super::request::Desk;
 use super::watch::watch;
 use anyhow::{Result, bail};
+use lvsx_ipvs::Rights;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, sendto,
@@ -88,7 +89,7 @@ impl Port {
                     continue;
                 }
             };
-            let Some(answers) = desk.ask(datagram, Some(client)).await else {
+            let Some(answers) = desk.ask(Rights::All, datagram, Some(client)).await else {
                 return;
             };
             let mut answers = VecDeque::from(answers);

@@ -1,11 +1,14 @@
 //! How sockets put datagrams to the one task that owns the director, and get its answers.
 
+use lvsx_ipvs::Rights;
 use tokio::sync::{mpsc, oneshot};
 
 /// A client's datagram, and where its answers go.
 pub(super) struct Request {
     /// The datagram, as it came.
     pub(super) datagram: Vec<u8>,
+    /// What the client may ask for.
+    pub(super) rights: Rights,
     /// The netlink port it came from, which answers name.
     pub(super) port: Option<u32>,
     /// Takes the answers, in order.
@@ -28,11 +31,17 @@ impl Desk {
     }
 
     /// The answers to a datagram. `None`: the director is ending.
-    pub(super) async fn ask(&self, datagram: Vec<u8>, port: Option<u32>) -> Option<Vec<Vec<u8>>> {
+    pub(super) async fn ask(
+        &self,
+        rights: Rights,
+        datagram: Vec<u8>,
+        port: Option<u32>,
+    ) -> Option<Vec<Vec<u8>>> {
         let (answers, receiver) = oneshot::channel();
         self.0
             .send(Request {
                 datagram,
+                rights,
                 port,
                 answers,
             })

@@ -1,4 +1,5 @@
-//! The Unix socket: one record a datagram, clients of the same user only.
+//! The Unix sockets: one record a datagram. One is for clients of the same user, who may do everything; the other for the
+//! user of the health checks too, who may read and set weights ([`Rights::Weights`]).
 //!
 //! Each client has a task of its own. It is asked for its next request when it has taken all answers to the last one, and
 //! is dropped when it does not take them; so no client holds up another, nor fills the director's memory.
@@ -6,6 +7,7 @@
 use super::request::Desk;
 use super::watch::watch;
 use anyhow::{Context, Result};
+use lvsx_ipvs::Rights;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt,
@@ -31,15 +33,27 @@ const CLIENTS: usize = 64;
 /// A client that does not take an answer for so long is dropped.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The listening socket.
-pub(super) struct Listener(AsyncFd<OwnedFd>);
+/// A listening socket.
+pub(super) struct Listener {
+    fd: AsyncFd<OwnedFd>,
+    door: Door,
+}
+
+/// Who may come in, and for what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Door {
+    /// A user besides the director's own.
+    pub(super) guest: Option<Uid>,
+    /// What clients may ask for.
+    pub(super) rights: Rights,
+}
 
 impl Listener {
     /// Listens at `path`; what a director before left there is replaced.
     ///
     /// # Errors
     /// Those of the socket.
-    pub(super) fn bind(path: &Path) -> Result<Self> {
+    pub(super) fn bind(path: &Path, door: Door) -> Result<Self> {
         let at = || path.display().to_string();
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -51,8 +65,12 @@ impl Listener {
         let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
         bind(fd.as_raw_fd(), &UnixAddr::new(path)?).with_context(at)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).with_context(at)?;
+        if let Some(guest) = door.guest {
+            std::os::unix::fs::chown(path, Some(guest.as_raw()), None).with_context(at)?;
+        }
         listen(&fd, Backlog::new(128)?).with_context(at)?;
-        Ok(Self(watch(fd, Interest::READABLE)?))
+        let fd = watch(fd, Interest::READABLE)?;
+        Ok(Self { fd, door })
     }
 
     /// Serves clients for ever.
@@ -64,9 +82,9 @@ impl Listener {
             };
             match self.accept().await {
                 Ok(client) => {
-                    let desk = desk.clone();
+                    let (desk, door) = (desk.clone(), self.door);
                     tokio::spawn(async move {
-                        if let Err(error) = attend(client, desk).await {
+                        if let Err(error) = attend(client, door, desk).await {
                             tracing::debug!("a client of the Unix socket: {error}");
                         }
                         drop(place);
@@ -84,7 +102,7 @@ impl Listener {
     async fn accept(&self) -> io::Result<AsyncFd<OwnedFd>> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let accepted = self
-            .0
+            .fd
             .async_io(Interest::READABLE, |fd| Ok(accept4(fd.as_raw_fd(), flags)?))
             .await?;
         // SAFETY: the descriptor is new and nobody else's.
@@ -95,9 +113,9 @@ impl Listener {
     }
 }
 
-async fn attend(client: AsyncFd<OwnedFd>, desk: Desk) -> io::Result<()> {
-    let user = getsockopt(client.get_ref(), sockopt::PeerCredentials)?.uid();
-    if user != Uid::effective().as_raw() {
+async fn attend(client: AsyncFd<OwnedFd>, door: Door, desk: Desk) -> io::Result<()> {
+    let user = Uid::from_raw(getsockopt(client.get_ref(), sockopt::PeerCredentials)?.uid());
+    if user != Uid::effective() && Some(user) != door.guest {
         tracing::warn!("user {user} may not speak to the director");
         return Ok(());
     }
@@ -115,7 +133,7 @@ async fn attend(client: AsyncFd<OwnedFd>, desk: Desk) -> io::Result<()> {
             tracing::warn!("a request of {length} bytes is too long; its sender is dropped");
             return Ok(());
         };
-        let Some(answers) = desk.ask(datagram.to_vec(), None).await else {
+        let Some(answers) = desk.ask(door.rights, datagram.to_vec(), None).await else {
             return Ok(());
         };
         for answer in answers {

@@ -165,6 +165,19 @@ impl Director for MemoryDirector {
         Ok(())
     }
 
+    fn end_connections(
+        &mut self,
+        service: &ServiceKey,
+        key: &DestinationKey,
+    ) -> Result<(), Errno> {
+        let place = self.place(service)?;
+        let destinations = &mut self.services[place].1;
+        let stored = destinations.iter_mut().find(|stored| stored.key == *key);
+        let stored = stored.ok_or(Errno::ENOENT)?;
+        (stored.active, stored.inactive, stored.persistent) = (0, 0, 0);
+        Ok(())
+    }
+
     fn destinations(&self, service: &ServiceKey) -> Result<Vec<Destination>, Errno> {
         Ok(self.services[self.place(service)?].1.clone())
     }

@@ -1,0 +1,3 @@
+//! agent
+/// The usual port of agents.
+pub const PORT: u16 = 9707;
