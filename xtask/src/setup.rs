@@ -58,6 +58,10 @@ impl Part {
                     package: "bpftool",
                     sign: Sign::Program("bpftool"),
                 },
+                Need {
+                    package: "haproxy",
+                    sign: Sign::File("/usr/sbin/haproxy"),
+                },
             ],
             Self::Ebpf => &[
                 Need {

@@ -140,7 +140,8 @@ mod tests {
             any_vip: true,
             check_user: Some("nobody".into()),
         };
-        let line = "--mode xdp --iface eth0 --iface=eth1 --connections 1000 --any-vip --check-user nobody";
+        let line =
+            "--mode xdp --iface eth0 --iface=eth1 --connections 1000 --any-vip --check-user nobody";
         assert_eq!(parsed(line), Ok(Command::Run(options)));
         assert_eq!(parsed(""), Ok(Command::Run(Options::default())));
         assert_eq!(parsed("--detach"), Ok(Command::StopForwarding));

@@ -55,6 +55,12 @@ impl Ledger {
         account.configured
     }
 
+    /// The configured weight of a place that was seen.
+    #[must_use]
+    pub fn configured(&self, place: &Place) -> Option<u32> {
+        self.accounts.get(place).map(|account| account.configured)
+    }
+
     /// Takes note of what is about to be set.
     pub fn intend(&mut self, place: &Place, weight: u32) {
         if let Some(account) = self.accounts.get_mut(place) {

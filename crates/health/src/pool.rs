@@ -14,7 +14,7 @@ use std::time::Duration;
 mod tests;
 
 /// Weights of a pool that must have fine steps are multiplied until the smallest is at least this.
-const FINE: u32 = 16;
+const FINE: u32 = 64;
 /// The share of its weight that a server starts with.
 const FIRST_SHARE: f64 = 0.1;
 /// A weight moves only by so much of itself, and at least by 1; to and from 0 always.
@@ -102,7 +102,7 @@ impl Member {
     }
 
     fn serves(&self) -> bool {
-        self.counts() && (self.is_up || self.is_held)
+        self.counts() && (self.is_up || self.is_held) && self.factor > 0.0
     }
 }
 
@@ -168,7 +168,7 @@ impl Pool {
         }
     }
 
-    /// Takes note of what a server's load makes of its weight, 1 for nothing.
+    /// Takes note of what a server's load makes of its weight: 1 for nothing, 0 if its agent wants no clients.
     pub fn set_factor(&mut self, key: &DestinationKey, factor: f64) {
         if let Some(member) = self.members.get_mut(key) {
             member.factor = factor;
@@ -261,7 +261,11 @@ impl Pool {
                 (None, is_sorry) => !is_sorry,
                 (Some(_), is_sorry) => is_sorry,
             };
-            let weight = if is_on { weight(member, &rules, scale, now) } else { 0 };
+            let weight = if is_on {
+                weight(member, &rules, scale, now)
+            } else {
+                0
+            };
             member.weight = Some(weight);
             (*key, weight)
         });
@@ -276,6 +280,13 @@ impl Pool {
         let configured = self.members.values().map(|member| member.configured);
         let smallest = configured.filter(|weight| *weight > 0).min();
         smallest.map_or(1, |smallest| FINE.div_ceil(smallest))
+    }
+
+    /// Whether a server came up not long ago: its load says little yet.
+    #[must_use]
+    pub fn is_new(&self, key: &DestinationKey, now: Moment) -> bool {
+        let rose = self.members.get(key).and_then(|member| member.rose);
+        rose.is_some_and(|rose| now.since(rose) <= self.rules.slow_start)
     }
 
     /// Whether the weights change by themselves as time goes on.
@@ -312,7 +323,9 @@ fn weight(member: &Member, rules: &Rules, scale: u32, now: Moment) -> u32 {
         return 0;
     }
     let full = (f64::from(member.configured) * f64::from(scale)).min(HEAVIEST);
-    let ramp = member.rose.map_or(1.0, |rose| ramp(now.since(rose), rules.slow_start));
+    let ramp = member
+        .rose
+        .map_or(1.0, |rose| ramp(now.since(rose), rules.slow_start));
     let wanted = (full * member.factor * ramp).round().clamp(1.0, HEAVIEST);
     let is_plain = ramp >= 1.0 && member.factor == 1.0;
     match member.weight {

@@ -115,7 +115,11 @@ mod tests {
         let (t, f) = (true, false);
         let mut standing = Standing::new(true);
         assert_eq!(
-            changes(&mut standing, patience(2, 3), &[f, f, t, f, f, f, f, t, f, t, t]),
+            changes(
+                &mut standing,
+                patience(2, 3),
+                &[f, f, t, f, f, f, f, t, f, t, t]
+            ),
             [5, 10]
         );
         assert!(standing.is_up());

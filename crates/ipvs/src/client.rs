@@ -7,7 +7,9 @@ use crate::consts::control;
 use crate::errno::{Errno, Refused};
 use crate::mark::{MarkEdit, MarkRule};
 use crate::message::{self, Messages};
-use crate::model::{Destination, DestinationKey, Family, Info, Service, ServiceKey, SyncDaemon, Timeouts};
+use crate::model::{
+    Destination, DestinationKey, Family, Info, Service, ServiceKey, SyncDaemon, Timeouts,
+};
 use crate::reply::Reply;
 use crate::request::{EDITS_MAX, Request};
 use crate::transport::{Choice, ConnectError, DEADLINE, Transport};

@@ -80,11 +80,7 @@ pub trait Director {
     ///
     /// # Errors
     /// `ESRCH` no such service; `ENOENT` no such destination.
-    fn end_connections(
-        &mut self,
-        service: &ServiceKey,
-        key: &DestinationKey,
-    ) -> Result<(), Errno>;
+    fn end_connections(&mut self, service: &ServiceKey, key: &DestinationKey) -> Result<(), Errno>;
 
     /// The destinations of a service, newest first.
     ///

@@ -20,11 +20,7 @@ impl Rights {
     ///
     /// # Errors
     /// `EPERM`, with what is refused and why.
-    pub(crate) fn check(
-        self,
-        request: &Request,
-        director: &impl Director,
-    ) -> Result<(), Refused> {
+    pub(crate) fn check(self, request: &Request, director: &impl Director) -> Result<(), Refused> {
         match (self, request) {
             (Self::All, _) => Ok(()),
             (
@@ -37,8 +33,15 @@ impl Rights {
             ) => Ok(()),
             (Self::Weights, Request::SetDestination(service, key, wanted)) => {
                 match settings(director, service, key) {
-                    Some(found) if DestinationSettings { weight: found.weight, ..*wanted } != found => {
-                        refused("only a destination's weight may be changed here; its other settings are others by now")
+                    Some(found)
+                        if DestinationSettings {
+                            weight: found.weight,
+                            ..*wanted
+                        } != found =>
+                    {
+                        refused(
+                            "only a destination's weight may be changed here; its other settings are others by now",
+                        )
                     }
                     // The director knows better why one cannot be changed that is not there.
                     _ => Ok(()),
@@ -69,6 +72,8 @@ fn settings(
     key: &DestinationKey,
 ) -> Option<DestinationSettings> {
     let listed = director.destinations(service).ok()?;
-    let found = listed.into_iter().find(|destination| destination.key == *key)?;
+    let found = listed
+        .into_iter()
+        .find(|destination| destination.key == *key)?;
     Some(found.settings)
 }

@@ -28,7 +28,14 @@ use crate::topology::{DIRECTOR, SWITCH};
 pub const LAB_VARIABLE: &str = "LVSX_LAB";
 
 /// The names under which a lab's programs are called.
-const PROGRAMS: [&str; 5] = ["lvsx", "lvsd", "ipvsadm", "ipvsadm-save", "ipvsadm-restore"];
+const PROGRAMS: [&str; 6] = [
+    "lvsx",
+    "lvsd",
+    "lvsx-check",
+    "ipvsadm",
+    "ipvsadm-save",
+    "ipvsadm-restore",
+];
 
 /// What is known about a lab from outside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -317,9 +324,13 @@ fn stop_forwarding(record: &Record) -> Result<()> {
         // A failure shows in what is left, which is removed below.
         let _ = finish(child, Duration::from_secs(10));
     }
-    let left = director
-        .namespace()
-        .run(|| [lvsx_ipvs::pins_dir(), lvsx_ipvs::namespace_dir()])?;
+    let left = director.namespace().run(|| {
+        [
+            lvsx_ipvs::pins_dir(),
+            lvsx_ipvs::check_dir(),
+            lvsx_ipvs::namespace_dir(),
+        ]
+    })?;
     for path in left {
         let path = path?;
         if path.exists() {

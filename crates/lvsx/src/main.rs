@@ -1,4 +1,4 @@
-//! The one binary of lvsx. Its name says what it is: `lvsd`, `ipvsadm`, `ipvsadm-save`,
+//! The one binary of lvsx. Its name says what it is: `lvsd`, `lvsx-check`, `ipvsadm`, `ipvsadm-save`,
 //! `ipvsadm-restore`; under any other name it is the operator's tool, whose first word says what
 //! to do, and may be one of those names too.
 
@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 mod mark;
+mod order;
 mod status;
 mod sysctl;
 
@@ -19,7 +20,11 @@ lvsx, the Linux Virtual Server in tc and XDP
   lvsx status [--json]       what the director of this network namespace is doing
   lvsx sysctl ...            its settings net.ipv4.vs.*, as sysctl(8)
   lvsx mark ...              which packets carry a mark for services by mark
+  lvsx drain|maint|ready SERVER
+                             takes a real server out of service, and puts it back
+  lvsx agent ...             on a real server: tells directors how loaded it is
   lvsx lvsd ...              the director; also by the name lvsd
+  lvsx check ...             its health checks; also by the name lvsx-check
   lvsx ipvsadm ...           its administration; also by the name ipvsadm, and likewise
                              ipvsadm-save and ipvsadm-restore
 
@@ -50,6 +55,9 @@ fn main() -> ExitCode {
         "status" => status::main(&arguments),
         "sysctl" => sysctl::main(&arguments),
         "mark" => mark::main(&arguments),
+        "drain" | "maint" | "ready" => order::main(&word, &arguments),
+        "agent" => lvsx_health::agent::serve::main(arguments),
+        "check" => lvsx_health::main(arguments),
         "-h" | "--help" | "help" => usage(ExitCode::SUCCESS),
         "-V" | "--version" => say(
             &format!("lvsx {}\n", env!("CARGO_PKG_VERSION")),
@@ -66,6 +74,7 @@ fn main() -> ExitCode {
 fn program(name: &str, arguments: &[OsString]) -> Option<ExitCode> {
     match name {
         "lvsd" => Some(lvsx_director::main(arguments.to_vec())),
+        "lvsx-check" => Some(lvsx_health::main(arguments.to_vec())),
         "ipvsadm" | "ipvsadm-save" | "ipvsadm-restore" => {
             Some(lvsx_ipvsadm::main(name, arguments.to_vec()))
         }

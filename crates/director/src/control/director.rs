@@ -56,11 +56,7 @@ impl Director for Control {
         self.change_destination(service, key, settings)
     }
 
-    fn end_connections(
-        &mut self,
-        service: &ServiceKey,
-        key: &DestinationKey,
-    ) -> Result<(), Errno> {
+    fn end_connections(&mut self, service: &ServiceKey, key: &DestinationKey) -> Result<(), Errno> {
         let (_, found) = self.find(service)?;
         let (_, destination) = found.destination(key).ok_or(Errno::ENOENT)?;
         connections::end(&self.tables, destination.id);

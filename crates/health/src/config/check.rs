@@ -2,7 +2,8 @@
 
 use crate::standing::Patience;
 use regex_lite::Regex;
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -101,6 +102,15 @@ pub struct Script {
 pub struct Whom {
     /// The server's address.
     pub address: IpAddr,
-    /// The port that is asked.
+    /// The port that is asked; 0 where there is none.
     pub port: u16,
+}
+
+impl fmt::Display for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            0 => self.address.fmt(f),
+            port => SocketAddr::new(self.address, port).fmt(f),
+        }
+    }
 }

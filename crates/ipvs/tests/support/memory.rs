@@ -165,11 +165,7 @@ impl Director for MemoryDirector {
         Ok(())
     }
 
-    fn end_connections(
-        &mut self,
-        service: &ServiceKey,
-        key: &DestinationKey,
-    ) -> Result<(), Errno> {
+    fn end_connections(&mut self, service: &ServiceKey, key: &DestinationKey) -> Result<(), Errno> {
         let place = self.place(service)?;
         let destinations = &mut self.services[place].1;
         let stored = destinations.iter_mut().find(|stored| stored.key == *key);

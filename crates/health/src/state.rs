@@ -1,0 +1,135 @@
+//! What outlives lvsx-check as long as the director's tables do: configured weights, and who was down.
+
+use crate::config::check::Whom;
+use crate::config::{display_service, parse_destination, parse_service};
+use crate::ledger::{Account, Ledger};
+use crate::watch::Subject;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// Name of the file in the user's own folder.
+const NAME: &str = "state/weights.json";
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+struct Text {
+    weights: Vec<Weight>,
+    down: Vec<Down>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+struct Weight {
+    service: String,
+    server: String,
+    configured: u32,
+    found: u32,
+    set: u32,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+struct Down {
+    check: String,
+    address: IpAddr,
+    port: u16,
+}
+
+/// The file.
+pub struct File {
+    path: PathBuf,
+    written: Option<Text>,
+}
+
+impl File {
+    /// The file of this network namespace.
+    ///
+    /// # Errors
+    /// The network namespace has no cookie.
+    pub fn of_namespace() -> Result<Self> {
+        Ok(Self {
+            path: lvsx_ipvs::check_dir()?.join(NAME),
+            written: None,
+        })
+    }
+
+    /// What was written last; nothing where nothing was.
+    ///
+    /// # Errors
+    /// The file is there and cannot be understood.
+    pub fn read(&self) -> Result<(Ledger, BTreeSet<Subject>)> {
+        let at = || {
+            format!(
+                "{}: remove it, and look at the weights with `ipvsadm -Ln`",
+                self.path.display()
+            )
+        };
+        let text = match fs::read(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
+            other => other.with_context(at)?,
+        };
+        let text: Text = serde_json::from_slice(&text).with_context(at)?;
+        let accounts = text.weights.iter().map(|weight| {
+            let place = (
+                parse_service(&weight.service)?,
+                parse_destination(&weight.server)?,
+            );
+            let account = Account {
+                configured: weight.configured,
+                found: weight.found,
+                set: weight.set,
+            };
+            Ok((place, account))
+        });
+        let accounts: Result<Vec<_>, String> = accounts.collect();
+        let accounts = accounts.map_err(anyhow::Error::msg).with_context(at)?;
+        let down = text.down.into_iter().map(|down| Subject {
+            check: down.check,
+            whom: Whom {
+                address: down.address,
+                port: down.port,
+            },
+        });
+        Ok((Ledger::of(accounts), down.collect()))
+    }
+
+    /// Writes it in one piece, if it is another than before.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn write<'a>(
+        &mut self,
+        ledger: &Ledger,
+        down: impl Iterator<Item = &'a Subject>,
+    ) -> Result<()> {
+        let weights = ledger
+            .accounts()
+            .map(|((service, server), account)| Weight {
+                service: display_service(service),
+                server: SocketAddr::new(server.addr, server.port).to_string(),
+                configured: account.configured,
+                found: account.found,
+                set: account.set,
+            });
+        let down = down.map(|subject| Down {
+            check: subject.check.clone(),
+            address: subject.whom.address,
+            port: subject.whom.port,
+        });
+        let text = Text {
+            weights: weights.collect(),
+            down: down.collect(),
+        };
+        if self.written.as_ref() == Some(&text) {
+            return Ok(());
+        }
+        let at = || self.path.display().to_string();
+        let next = self.path.with_extension("new");
+        fs::write(&next, serde_json::to_vec_pretty(&text)?).with_context(at)?;
+        fs::rename(next, &self.path).with_context(at)?;
+        self.written = Some(text);
+        Ok(())
+    }
+}

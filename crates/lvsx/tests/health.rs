@@ -1,0 +1,499 @@
+//! Health checks in the tutorial's lab: servers that die, flap and come back, with real connections through the director. Needs root.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Child;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use lvsx_host::{ForwardingMethod, bpf};
+use lvsx_lab::client::page;
+use lvsx_lab::topology::SERVERS;
+use lvsx_lab::{Blueprint, Host, Lab, Mode, Narrator};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// The user that the tests' lvsx-check becomes; every Debian has it.
+const USER: &str = "nobody";
+/// The user that its scripts run as.
+const SCRIPT_USER: &str = "games";
+/// How long anything may take that has no time of its own; the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Running {
+    fn signal(&self, signal: Signal) {
+        let _ = kill(Pid::from_raw(self.0.id().cast_signed()), signal);
+    }
+
+    /// Ends it as a crash would.
+    fn kill(mut self) -> Result<()> {
+        self.0.kill()?;
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The tutorial's machines by NAT; the director lets [`USER`] set weights, and has four services on two servers.
+struct Scene {
+    lab: Lab,
+    director: Host,
+    _lvsd: Running,
+    webs: Vec<Running>,
+    /// A folder that only root can write, for scripts.
+    scripts: PathBuf,
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.scripts);
+    }
+}
+
+impl Scene {
+    fn new() -> Result<Self> {
+        let method = ForwardingMethod::Masquerade;
+        let blueprint = Blueprint {
+            method: Some(method),
+            mode: Mode::Tc,
+            binary: env!("CARGO_BIN_EXE_lvsx").into(),
+            object: bpf::OBJECT,
+        };
+        let narrator = Narrator::silent();
+        let lab = Lab::build(blueprint, &narrator)?;
+        lab.set_up_servers(method, &narrator)?;
+        lab.set_up_director(method, &narrator)?;
+        let director = lab.director()?;
+        let lvsd = Running(director.start("lvsd", &["--check-user", USER], "lvsd")?);
+        wait("lvsd is ready", Duration::from_secs(60), || {
+            Ok(lab.director_log().contains("ready"))
+        })?;
+        let scripts = PathBuf::from(format!("/usr/local/lib/lvsx-test-{}", std::process::id()));
+        std::fs::create_dir_all(&scripts)?;
+        let mut scene = Self {
+            lab,
+            director,
+            _lvsd: lvsd,
+            webs: Vec::new(),
+            scripts,
+        };
+        for server in SERVERS {
+            scene.webs.push(scene.web(server)?);
+        }
+        scene.run("echo 1 > /proc/sys/net/ipv4/ip_forward && ipvsadm -At 8.8.8.8:80 -s rr && ipvsadm -At 8.8.8.8:81 -s wrr")?;
+        scene.run("ipvsadm -Au 8.8.8.8:82 -s rr && ipvsadm -At 8.8.8.8:83 -s wlc")?;
+        for last in [46, 47] {
+            for service in [
+                "-at 8.8.8.8:80",
+                "-at 8.8.8.8:81",
+                "-au 8.8.8.8:82",
+                "-at 8.8.8.8:83",
+            ] {
+                scene.run(&format!(
+                    "ipvsadm {service} -r 192.168.1.{last}:80 -m -w {}",
+                    last - 44
+                ))?;
+            }
+        }
+        Ok(scene)
+    }
+
+    fn web(&self, server: &str) -> Result<Running> {
+        let page = self.lab.page_of(server)?;
+        let arguments = ["lab", "web", "80", &page];
+        Ok(Running(self.lab.host(server)?.start(
+            "lvsx",
+            &arguments,
+            &format!("web-{server}"),
+        )?))
+    }
+
+    fn run(&self, line: &str) -> Result<String> {
+        self.director
+            .run(line)?
+            .success()
+            .with_context(|| line.to_owned())
+    }
+
+    /// Starts lvsx-check with this configuration.
+    fn check(&self, config: &str) -> Result<Running> {
+        let path = self.lab.folder().path().join("lvsx.toml");
+        std::fs::write(
+            &path,
+            format!("[process]\nuser = \"{USER}\"\nscript_user = \"{SCRIPT_USER}\"\n{config}"),
+        )?;
+        let log = self.check_log();
+        let before = log.len();
+        let mut child = Running(self.director.start(
+            "lvsx-check",
+            &["--config", &path.to_string_lossy()],
+            "check",
+        )?);
+        wait("lvsx-check is ready", PATIENCE, || {
+            if let Some(status) = child.0.try_wait()? {
+                bail!("lvsx-check ended ({status}): {}", self.check_log());
+            }
+            Ok(self.check_log()[before..].contains("ready"))
+        })?;
+        Ok(child)
+    }
+
+    fn check_log(&self) -> String {
+        std::fs::read_to_string(self.lab.folder().log("check")).unwrap_or_default()
+    }
+
+    /// Weights of both servers in the service at this port.
+    fn weights(&self, port: u16) -> Result<[u32; 2]> {
+        let kind = if port == 82 { "-u" } else { "-t" };
+        let listing = self.run(&format!("ipvsadm -Ln {kind} 8.8.8.8:{port}"))?;
+        let weight = |server: &str| -> Result<u32> {
+            let line = listing
+                .lines()
+                .find(|line| line.contains(server))
+                .context("it is listed")?;
+            Ok(line
+                .split_ascii_whitespace()
+                .nth(3)
+                .context("a weight")?
+                .parse()?)
+        };
+        Ok([weight("192.168.1.46:80")?, weight("192.168.1.47:80")?])
+    }
+
+    /// Waits until the service at this port has these weights; how long it took.
+    fn until_weights(&self, port: u16, wanted: [u32; 2]) -> Result<Duration> {
+        let begin = Instant::now();
+        wait(
+            &format!("port {port} has weights {wanted:?}"),
+            PATIENCE,
+            || Ok(self.weights(port)? == wanted),
+        )
+        .with_context(|| format!("{:?}; log:\n{}", self.weights(port), self.check_log()))?;
+        Ok(begin.elapsed())
+    }
+
+    fn client(&self, port: u16) -> Result<TcpStream> {
+        self.lab
+            .client()?
+            .connect(std::net::SocketAddrV4::new([8, 8, 8, 8].into(), port))
+    }
+}
+
+fn wait(what: &str, limit: Duration, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let begin = Instant::now();
+    while !is_so()? {
+        ensure!(begin.elapsed() < limit, "not within {limit:?}: {what}");
+        sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// A check every 200 ms; a server is down after two failures of 100 ms, up after two successes.
+const QUICK: &str = "interval = \"200ms\"\ntimeout = \"100ms\"\nrise = 2\nfall = 2\n";
+
+/// The bound that the documents give for a server that dies, and what a busy machine adds.
+const DEAD: Duration = Duration::from_millis(2 * 200 + 100);
+const BUSY: Duration = Duration::from_millis(1500);
+
+/// All in one lab, since each takes seconds to build.
+#[test]
+fn servers_are_checked_and_weights_follow() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let begin = Instant::now();
+    let passed = |what: &str| eprintln!("{what} after {:?}", begin.elapsed());
+    rights_are_bounded(&scene)?;
+    passed("rights are bounded");
+    a_dead_server_leaves(&mut scene)?;
+    passed("a dead server leaves");
+    one_that_flaps_does_not_flap_the_pool(&scene)?;
+    passed("one that flaps");
+    killed_checks_leave_everything(&mut scene)?;
+    passed("killed checks");
+    orders_are_followed(&scene)?;
+    passed("orders");
+    scripts_cannot_get_out_of_hand(&scene)?;
+    passed("scripts");
+    Ok(())
+}
+
+fn http(port: u16, more: &str) -> String {
+    format!(
+        "[check.web]\ntype = \"http\"\n{QUICK}[[service]]\nservice = \"tcp 8.8.8.8:{port}\"\ncheck = \"web\"\n{more}\n"
+    )
+}
+
+/// What nobody may do who may set weights.
+fn rights_are_bounded(scene: &Scene) -> Result<()> {
+    use lvsx_ipvs::transport::WEIGHTS_NAME;
+    use lvsx_ipvs::{Client, ClientError, DestinationSettings, Errno, Request, Transport};
+    let path = scene
+        .director
+        .namespace()
+        .run(lvsx_ipvs::check_dir)??
+        .join(WEIGHTS_NAME);
+    let mut client = Client::new(Transport::director(&path)?);
+    let services = client.services()?;
+    ensure!(services.len() == 4, "the tables can be read");
+    let key = services[0].key;
+    let server = client.destinations(&key)?[0].clone();
+    let settings = |weight| DestinationSettings {
+        weight,
+        ..server.settings
+    };
+    let overloaded = DestinationSettings {
+        upper_threshold: 1,
+        ..server.settings
+    };
+    for refused in [
+        Request::Flush,
+        Request::Zero(None),
+        Request::DeleteService(key),
+        Request::DeleteDestination(key, server.key),
+        Request::NewDestination(key, server.key, server.settings),
+        Request::SetDestination(key, server.key, overloaded),
+        Request::EndConnections(key, server.key),
+        Request::SetSetting("drop_entry".into(), "1".into()),
+        Request::ProcText("ip_vs_conn".into()),
+        Request::Marks,
+    ] {
+        match client.call(&refused) {
+            Err(ClientError::Explained(why))
+                if why.errno == Errno::EPERM
+                    && why.why.contains("allowed") | why.why.contains("may be") => {}
+            other => bail!("{refused:?}: {other:?}"),
+        }
+    }
+    client.call(&Request::SetDestination(key, server.key, settings(0)))?;
+    client.end_connections(&key, &server.key)?;
+    client.call(&Request::SetDestination(key, server.key, server.settings))?;
+    // Others than root and the checks' user are not even let in.
+    let connects = |user: &str| -> Result<bool> {
+        let script = format!(
+            "perl -MSocket -e 'socket(S,AF_UNIX,SOCK_SEQPACKET,0);exit(connect(S,sockaddr_un(shift))?0:1)' {}",
+            path.display()
+        );
+        Ok(scene
+            .director
+            .run(&format!("setpriv --reuid {user} --clear-groups {script}"))?
+            .status
+            .success())
+    };
+    ensure!(connects(USER)? && !connects(SCRIPT_USER)?);
+    Ok(())
+}
+
+fn a_dead_server_leaves(scene: &mut Scene) -> Result<()> {
+    let config = format!(
+        "{}[[service]]\nservice = \"tcp 8.8.8.8:81\"\ncheck = \"web\"\nslow_start = \"2s\"\n\
+         [[service]]\nservice = \"udp 8.8.8.8:82\"\ncheck = \"web\"\n[[service]]\nservice = \"tcp 8.8.8.8:83\"\nsorry = \"192.168.1.47:80\"\ncheck = \"web\"\n",
+        http(80, "")
+    );
+    let check = scene.check(&config)?;
+    scene.until_weights(83, [2, 0])?;
+    ensure!(
+        scene.weights(80)? == [2, 3] && scene.weights(82)? == [2, 3],
+        "the others stay"
+    );
+    // A connection to each server; each server is asked once for all four services.
+    let mut before: Vec<TcpStream> = (0..4).map(|_| scene.client(80)).collect::<Result<_>>()?;
+    let died = Instant::now();
+    let web = scene.webs.remove(0);
+    web.kill()?;
+    scene.until_weights(80, [0, 3])?;
+    let took = died.elapsed();
+    ensure!(took < DEAD + BUSY, "it left after {took:?}");
+    scene.until_weights(82, [0, 3])?;
+    scene.until_weights(83, [0, 3])?;
+    // New clients come to the other one, and connections there go on.
+    for _ in 0..4 {
+        ensure!(page(scene.client(80)?)?.trim() == "192.168.1.47");
+    }
+    let pages: Vec<String> = before
+        .drain(..)
+        .filter_map(|stream| page(stream).ok())
+        .collect();
+    ensure!(
+        pages.len() == 2 && pages.iter().all(|page| page.trim() == "192.168.1.47"),
+        "{pages:?}"
+    );
+    // It comes back, slowly where that is wanted.
+    let web = scene.web(SERVERS[0])?;
+    scene.webs.insert(0, web);
+    scene.until_weights(80, [2, 3])?;
+    scene.until_weights(83, [2, 0])?;
+    let slow = scene.weights(81)?;
+    ensure!(slow[0] > 0 && slow[0] < 64 && slow[1] == 96, "{slow:?}");
+    scene.until_weights(81, [64, 96])?;
+    ensure!(page(scene.client(80)?).is_ok());
+    check.signal(Signal::SIGTERM);
+    Ok(())
+}
+
+fn one_that_flaps_does_not_flap_the_pool(scene: &Scene) -> Result<()> {
+    scene.run("ipvsadm -et 8.8.8.8:81 -r 192.168.1.46:80 -m -w 2; ipvsadm -et 8.8.8.8:81 -r 192.168.1.47:80 -m -w 3")?;
+    let log = scene.check_log().len();
+    let check = scene.check(&http(80, ""))?;
+    // Silent for half a second, and there for half a second, for six seconds.
+    for _ in 0..6 {
+        scene.webs[0].signal(Signal::SIGSTOP);
+        sleep(Duration::from_millis(500));
+        scene.webs[0].signal(Signal::SIGCONT);
+        sleep(Duration::from_millis(500));
+    }
+    let log = scene.check_log()[log..].to_owned();
+    let moves = log
+        .lines()
+        .filter(|line| line.contains("192.168.1.46:80 of tcp 8.8.8.8:80: weight"))
+        .count();
+    ensure!(
+        (1..=5).contains(&moves),
+        "{moves} changes of weight:\n{log}"
+    );
+    scene.until_weights(80, [2, 3])?;
+    drop(check);
+    Ok(())
+}
+
+fn killed_checks_leave_everything(scene: &mut Scene) -> Result<()> {
+    let check = scene.check(&http(80, ""))?;
+    let web = scene.webs.remove(0);
+    web.kill()?;
+    scene.until_weights(80, [0, 3])?;
+    check.kill()?;
+    sleep(Duration::from_millis(300));
+    ensure!(scene.weights(80)? == [0, 3]);
+    for _ in 0..4 {
+        ensure!(page(scene.client(80)?)?.trim() == "192.168.1.47");
+    }
+    // The next one knows what is configured, and that the server was down.
+    let check = scene.check(&http(80, ""))?;
+    sleep(Duration::from_millis(700));
+    ensure!(scene.weights(80)? == [0, 3]);
+    let web = scene.web(SERVERS[0])?;
+    scene.webs.insert(0, web);
+    scene.until_weights(80, [2, 3])?;
+    // What the operator sets by hand is configured from then on.
+    scene.run("ipvsadm -et 8.8.8.8:80 -r 192.168.1.46:80 -m -w 7")?;
+    sleep(Duration::from_millis(700));
+    ensure!(scene.weights(80)? == [7, 3]);
+    scene.run("ipvsadm -et 8.8.8.8:80 -r 192.168.1.46:80 -m -w 2")?;
+    drop(check);
+    Ok(())
+}
+
+fn orders_are_followed(scene: &Scene) -> Result<()> {
+    let nobody = scene.director.run("lvsx drain 192.168.1.46")?;
+    ensure!(
+        !nobody.status.success() && nobody.stderr.contains("lvsx-check"),
+        "{nobody:?}"
+    );
+    let stranger = scene.director.run("lvsx drain 192.168.1.99")?;
+    ensure!(stranger.stderr.contains("ipvsadm -Ln"), "{stranger:?}");
+    let check = scene.check(&http(80, ""))?;
+    ensure!(scene.weights(80)? == [2, 3], "the order was taken back");
+    let mut open: Vec<TcpStream> = (0..2).map(|_| scene.client(80)).collect::<Result<_>>()?;
+    let ended = scene.run("lvsx drain 192.168.1.46 --within 1s")?;
+    ensure!(
+        ended.contains("connections to 192.168.1.46 were ended"),
+        "{ended}"
+    );
+    ensure!(
+        scene.weights(80)? == [0, 3] && scene.weights(82)? == [0, 3],
+        "in all services"
+    );
+    let pages = open.drain(..).map(|mut stream| {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut text).map(|_| text)
+    });
+    let pages: Vec<_> = pages.collect();
+    let reset = |page: &&std::io::Result<String>| matches!(page, Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset);
+    ensure!(
+        pages.iter().filter(reset).count() == 1,
+        "one is told so, the other goes on: {pages:?}"
+    );
+    ensure!(
+        pages.iter().filter(|page| page.is_ok()).count() == 1,
+        "{pages:?}"
+    );
+    scene.run("lvsx ready 192.168.1.46")?;
+    scene.until_weights(80, [2, 3])?;
+    scene.run("lvsx maint 192.168.1.47:80")?;
+    ensure!(scene.weights(80)? == [2, 0]);
+    scene.run("lvsx ready 192.168.1.47:80")?;
+    scene.until_weights(80, [2, 3])?;
+    drop(check);
+    Ok(())
+}
+
+fn scripts_cannot_get_out_of_hand(scene: &Scene) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let script = |name: &str, text: &str| -> Result<String> {
+        let path = scene.scripts.join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n"))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+        Ok(path.to_string_lossy().into_owned())
+    };
+    // Ends well for one server; for the other it forks, leaves its group, and never ends.
+    let wild = script(
+        "wild",
+        "[ \"$(id -un)\" = games ] || exit 1\n[ \"$1 $2\" = '192.168.1.46 80' ] && exit 0\n\
+         while :; do setsid -f sleep 1000 & sh -c 'sleep 1000 & sleep 1000' & sleep 0.01; done",
+    )?;
+    let config = format!(
+        "[check.wild]\ntype = \"script\"\nscript = \"{wild}\"\ninterval = \"500ms\"\ntimeout = \"400ms\"\nfall = 2\nrise = 1\n\
+         [[service]]\nservice = \"tcp 8.8.8.8:80\"\ncheck = \"wild\"\n"
+    );
+    let check = scene.check(&config)?;
+    scene.until_weights(80, [2, 0])?;
+    sleep(Duration::from_secs(2));
+    ensure!(
+        scene.weights(80)? == [2, 0],
+        "the good one stays in service"
+    );
+    let most = scene
+        .director
+        .run("ps -u games --no-headers | wc -l")?
+        .success()?;
+    ensure!(
+        most.trim().parse::<u32>()? <= 64,
+        "{most} processes at most"
+    );
+    check.kill()?;
+    wait("nothing is left of the scripts", PATIENCE, || {
+        Ok(scene
+            .director
+            .run("ps -u games --no-headers | wc -l")?
+            .success()?
+            .trim()
+            == "0")
+    })?;
+    // A script that others can change is not taken.
+    std::fs::set_permissions(&wild, std::fs::Permissions::from_mode(0o777))?;
+    let refused = scene.check(&config).err().context("it starts")?;
+    ensure!(
+        format!("{refused:#}").contains(&format!("chmod go-w {wild}")),
+        "{refused:#}"
+    );
+    let typo = scene
+        .check(&config.replace("timeout", "timeot"))
+        .err()
+        .context("it starts")?;
+    ensure!(
+        format!("{typo:#}").contains("`timeot`") && format!("{typo:#}").contains("`timeout`"),
+        "{typo:#}"
+    );
+    Ok(())
+}
