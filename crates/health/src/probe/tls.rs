@@ -125,3 +125,92 @@ impl ServerCertVerifier for Anybody {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+    /// Certificates made for this test alone, by an authority that nobody else knows.
+    const CERTIFICATE: &[u8] = include_bytes!("tls/server.pem");
+    const KEY: &[u8] = include_bytes!("tls/server.key");
+
+    fn wanted(name: Option<&str>) -> Tls {
+        Tls {
+            name: name.map(str::to_owned),
+            verify: true,
+            authorities: PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+                .join("src/probe/tls/authority.pem"),
+        }
+    }
+
+    /// What comes of TLS as `wanted`, and the name that the server was asked for.
+    async fn opened(wanted: &Tls) -> (Result<(), String>, Option<String>) {
+        let provider = Arc::new(ring::default_provider());
+        let certificate = CertificateDer::from_pem_slice(CERTIFICATE).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_slice(KEY).expect("a key");
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .expect("they fit");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let at = listener.local_addr().expect("an address");
+        let server = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.expect("a client");
+            let accepted = TlsAcceptor::from(Arc::new(config))
+                .accept(stream)
+                .await
+                .ok()?;
+            accepted.get_ref().1.server_name().map(str::to_owned)
+        });
+        let connector = connector(wanted).expect("authorities");
+        let stream = TcpStream::connect(at).await.expect("it listens");
+        let result = open(&connector, stream, wanted, at.ip()).await.map(drop);
+        (result, server.await.expect("it ends"))
+    }
+
+    #[tokio::test]
+    async fn certificates_are_verified_unless_that_is_switched_off() {
+        let (result, name) = opened(&wanted(Some("www.example.org"))).await;
+        assert_eq!((result, name.as_deref()), (Ok(()), Some("www.example.org")));
+        let (result, name) = opened(&wanted(None)).await;
+        assert_eq!(
+            (result, name),
+            (Ok(()), None),
+            "an address has no server name"
+        );
+        let (result, _) = opened(&wanted(Some("other.example.org"))).await;
+        assert!(result.expect_err("another name").contains("TLS"));
+        let of_debian = Tls {
+            authorities: "/etc/ssl/certs/ca-certificates.crt".into(),
+            ..wanted(Some("www.example.org"))
+        };
+        if of_debian.authorities.exists() {
+            let (result, _) = opened(&of_debian).await;
+            assert!(result.expect_err("nobody's authority").contains("TLS"));
+        }
+        let anybody = Tls {
+            verify: false,
+            ..wanted(Some("other.example.org"))
+        };
+        assert_eq!(opened(&anybody).await.0, Ok(()));
+    }
+
+    #[test]
+    fn authorities_that_are_none_are_named() {
+        for path in ["/nowhere.pem", "/etc/hostname"] {
+            let wanted = Tls {
+                authorities: path.into(),
+                ..wanted(None)
+            };
+            let why = format!("{:#}", connector(&wanted).err().expect(path));
+            assert!(why.contains(path), "{why}");
+        }
+    }
+}
