@@ -13,8 +13,9 @@ use std::time::Duration;
 #[cfg(test)]
 mod tests;
 
-/// Weights of a pool that must have fine steps are multiplied until the smallest is at least this.
-const FINE: u32 = 64;
+/// Weights of a pool that must have fine steps are multiplied until the smallest is at least this. Not more: wrr serves the
+/// heaviest servers alone until it has come down to the others' weights, and begins anew after each change.
+const FINE: u32 = 16;
 /// The share of its weight that a server starts with.
 const FIRST_SHARE: f64 = 0.1;
 /// A weight moves only by so much of itself, and at least by 1; to and from 0 always.
@@ -326,14 +327,15 @@ fn weight(member: &Member, rules: &Rules, scale: u32, now: Moment) -> u32 {
     let ramp = member
         .rose
         .map_or(1.0, |rose| ramp(now.since(rose), rules.slow_start));
-    let wanted = (full * member.factor * ramp).round().clamp(1.0, HEAVIEST);
+    let wanted = (full * member.factor * ramp).clamp(1.0, HEAVIEST);
     let is_plain = ramp >= 1.0 && member.factor == 1.0;
     match member.weight {
         Some(old) if old > 0 && !is_plain && !is_a_step(f64::from(old), wanted) => old,
-        _ => wanted as u32,
+        _ => wanted.round() as u32,
     }
 }
 
+/// Whether a weight is to move. Looked at before it is rounded, so that noise does not have it jump between two numbers.
 fn is_a_step(old: f64, new: f64) -> bool {
     (new - old).abs() >= (STEP * old).max(1.0)
 }

@@ -11,6 +11,7 @@ use lexopt::prelude::{Long, Short, Value, ValueExt};
 use lvsx_host::{ForwardingMethod, bpf};
 
 use crate::demonstration::Demonstration;
+use crate::load::Load;
 use crate::record::{self, LAB_VARIABLE, Record};
 use crate::topology::CLIENT;
 use crate::{Blueprint, Mode, Narrator, interrupt, web};
@@ -18,9 +19,10 @@ use crate::{Blueprint, Mode, Narrator, interrupt, web};
 const USAGE: &str = "\
 The tutorial's labs, in network namespaces of this machine.
 
-  lvsx lab nat|tun|dr [--mode tc|xdp] [--scheduler NAME] [--keep]
+  lvsx lab nat|tun|dr [--mode tc|xdp] [--scheduler NAME] [--load A|B=LOAD]... [--keep]
       builds the machines, runs the tutorial's commands, shows what comes back and judges it;
-      exit status 0 only if everything was as it must be
+      exit status 0 only if everything was as it must be; with --load the servers' agents tell these loads, from 0
+      to 1, and weights follow
   lvsx lab exec [--lab NAME] HOST [-- COMMAND...]
       runs a command (else a shell) on a machine of a lab that was kept
   lvsx lab list
@@ -31,12 +33,13 @@ Schedulers: rr wrr lc wlc sed nq fo ovf twos dh sh mh lblc lblcr; the tutorial's
 ";
 
 /// A command line of the labs.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 enum Command {
     Show {
         method: ForwardingMethod,
         mode: Mode,
         scheduler: String,
+        loads: Vec<Load>,
         keep: bool,
     },
     Exec {
@@ -107,10 +110,12 @@ fn parse(arguments: Vec<OsString>) -> Result<Command> {
 
 fn parse_show(method: ForwardingMethod, mut parser: lexopt::Parser) -> Result<Command> {
     let (mut mode, mut scheduler, mut keep) = (Mode::Tc, "rr".to_owned(), false);
+    let mut loads = Vec::new();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("mode") => mode = parser.value()?.string()?.parse()?,
             Long("scheduler") => scheduler = parser.value()?.string()?,
+            Long("load") => loads.push(parser.value()?.string()?.parse()?),
             Long("keep") => keep = true,
             Short('h') | Long("help") => return Ok(Command::Help),
             other => return Err(other.unexpected().into()),
@@ -126,6 +131,7 @@ fn parse_show(method: ForwardingMethod, mut parser: lexopt::Parser) -> Result<Co
         method,
         mode,
         scheduler,
+        loads,
         keep,
     })
 }
@@ -186,8 +192,9 @@ fn run(command: Command) -> Result<bool> {
             method,
             mode,
             scheduler,
+            loads,
             keep,
-        } => show(method, mode, scheduler, keep),
+        } => show(method, mode, scheduler, loads, keep),
         Command::Exec { lab, host, command } => exec(lab, &host, &command),
         Command::Down(which) => down(which),
         Command::List => list(),
@@ -195,7 +202,13 @@ fn run(command: Command) -> Result<bool> {
     }
 }
 
-fn show(method: ForwardingMethod, mode: Mode, scheduler: String, keep: bool) -> Result<bool> {
+fn show(
+    method: ForwardingMethod,
+    mode: Mode,
+    scheduler: String,
+    loads: Vec<Load>,
+    keep: bool,
+) -> Result<bool> {
     interrupt::catch()?;
     clean_up_on_panic();
     let narrator = Narrator::aloud();
@@ -213,6 +226,7 @@ fn show(method: ForwardingMethod, mode: Mode, scheduler: String, keep: bool) -> 
         blueprint,
         method,
         scheduler,
+        loads,
         keep,
     }
     .run(&narrator)
@@ -313,6 +327,7 @@ mod tests {
                 method: ForwardingMethod::DirectRouting,
                 mode: Mode::Xdp,
                 scheduler: "wlc".to_owned(),
+                loads: Vec::new(),
                 keep: true
             }
         );
@@ -343,6 +358,9 @@ mod tests {
             ("drr", "nat, tun and dr"),
             ("dr --mode xpd", "tc and xdp"),
             ("dr --scheduler rr;reboot", "no scheduler"),
+            ("dr --load A", "A=0.9"),
+            ("dr --load C=0.9", "A=0.9"),
+            ("dr --load A=9", "from 0 to 1"),
             ("dr --kep", "--kep"),
             ("exec", "needs a machine"),
             ("down a b", "b"),

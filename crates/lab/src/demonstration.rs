@@ -11,6 +11,7 @@ use crate::capture::{Capture, Seen, Traffic};
 use crate::expectation::Expectation;
 use crate::host::until;
 use crate::listing::{Counters, ServiceCounters, exact_counters};
+use crate::load::{self, Load};
 use crate::topology::{CLIENT, DIRECTOR, SERVERS};
 use crate::{Blueprint, Lab, Narrator, interrupt, tutorial};
 
@@ -28,6 +29,8 @@ pub struct Demonstration {
     pub method: ForwardingMethod,
     /// The scheduler in place of the tutorial's `rr`.
     pub scheduler: String,
+    /// Loads of servers, and with them weights from load.
+    pub loads: Vec<Load>,
     /// Whether the lab stays up afterwards.
     pub keep: bool,
 }
@@ -55,6 +58,9 @@ impl Demonstration {
     /// What could not be built, started or read.
     pub fn run(&self, narrator: &Narrator) -> Result<bool> {
         let mut lab = Lab::build(self.blueprint.clone(), narrator)?;
+        if !self.loads.is_empty() {
+            lab.let_set_weights(load::USER);
+        }
         let findings = self.show(&mut lab, narrator);
         if let Ok(findings) = &findings {
             conclude(lab.title(), findings, narrator);
@@ -85,6 +91,11 @@ impl Demonstration {
         self.judge_pages(lab, &pages, &mut findings)?;
         self.judge_counters(lab, &pages, &capture, &mut findings)?;
         drop(capture);
+        if !self.loads.is_empty() {
+            findings
+                .points
+                .extend(load::show(lab, &self.scheduler, &self.loads, narrator)?);
+        }
 
         self.service_file(narrator, &mut findings)?;
         Ok(findings)
@@ -291,7 +302,7 @@ fn keep(lab: Lab, narrator: &Narrator) -> Result<()> {
 }
 
 /// Runs a line on the director and shows it with what it prints.
-fn run_and_show(lab: &Lab, line: &str, narrator: &Narrator) -> Result<String> {
+pub(crate) fn run_and_show(lab: &Lab, line: &str, narrator: &Narrator) -> Result<String> {
     narrator.command(DIRECTOR, line, "");
     let finished = lab.director()?.run(line)?;
     let remarks = finished.stderr.clone();

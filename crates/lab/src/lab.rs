@@ -96,6 +96,10 @@ pub struct Lab {
     record: Record,
     web_servers: Vec<Child>,
     director: Option<Child>,
+    /// Agents and health checks.
+    others: Vec<Child>,
+    /// A user whom the director lets set weights.
+    check_user: Option<String>,
 }
 
 impl Lab {
@@ -137,6 +141,8 @@ impl Lab {
             record,
             web_servers: Vec::new(),
             director: None,
+            others: Vec::new(),
+            check_user: None,
         };
         narrator.heading(&format!("{}: {}", lab.name(), lab.title()));
         narrator.output(&lab.topology.picture());
@@ -267,10 +273,14 @@ impl Lab {
     /// When it ends or is not ready in time; the error holds its log.
     pub fn start_director(&mut self, narrator: &Narrator) -> Result<()> {
         let mode = self.blueprint.mode.to_string();
-        narrator.command(DIRECTOR, &format!("lvsd --mode {mode}"), "");
+        let mut arguments = vec!["--mode", &mode];
+        if let Some(user) = &self.check_user {
+            arguments.extend(["--check-user", user]);
+        }
+        narrator.command(DIRECTOR, &format!("lvsd {}", arguments.join(" ")), "");
         let log = self.folder.log("lvsd");
         let before = log_text(&log).len();
-        let mut child = self.director()?.start("lvsd", &["--mode", &mode], "lvsd")?;
+        let mut child = self.director()?.start("lvsd", &arguments, "lvsd")?;
         let said = || log_text(&log).get(before..).unwrap_or_default().to_owned();
         let ready = until(READY, || {
             if let Some(status) = child.try_wait()? {
@@ -283,6 +293,27 @@ impl Lab {
             format!("lvsd is not ready after {} s:\n{}", READY.as_secs(), said())
         })?;
         narrator.output("ready");
+        Ok(())
+    }
+
+    /// Has the director, once it is started, let this user set weights.
+    pub fn let_set_weights(&mut self, user: &str) {
+        self.check_user = Some(user.to_owned());
+    }
+
+    /// Starts a program on a machine that ends with the lab, with both outputs in the log file of that name.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(
+        &mut self,
+        host: &str,
+        program: &str,
+        arguments: &[&str],
+        log: &str,
+    ) -> Result<()> {
+        let child = self.host(host)?.start(program, arguments, log)?;
+        self.others.push(child);
         Ok(())
     }
 
@@ -424,6 +455,7 @@ impl Drop for Lab {
             .take()
             .into_iter()
             .chain(self.web_servers.drain(..))
+            .chain(self.others.drain(..))
         {
             let _ = child.kill();
             let _ = child.wait();

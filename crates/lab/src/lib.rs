@@ -21,6 +21,7 @@ pub mod host;
 mod interrupt;
 pub mod lab;
 pub mod listing;
+pub mod load;
 pub mod namespace;
 pub mod narrator;
 pub mod pattern;

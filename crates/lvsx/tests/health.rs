@@ -333,8 +333,8 @@ fn a_dead_server_leaves(scene: &mut Scene) -> Result<()> {
     scene.until_weights(80, [2, 3])?;
     scene.until_weights(83, [2, 0])?;
     let slow = scene.weights(81)?;
-    ensure!(slow[0] > 0 && slow[0] < 64 && slow[1] == 96, "{slow:?}");
-    scene.until_weights(81, [64, 96])?;
+    ensure!(slow[0] > 0 && slow[0] < 16 && slow[1] == 24, "{slow:?}");
+    scene.until_weights(81, [16, 24])?;
     ensure!(page(scene.client(80)?).is_ok());
     check.signal(Signal::SIGTERM);
     Ok(())

@@ -88,6 +88,45 @@ impl Loads {
     }
 }
 
+/// Which loads count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inputs([bool; 6]);
+
+impl Inputs {
+    /// All.
+    pub const ALL: Self = Self([true; 6]);
+
+    /// Reads names with commas between.
+    ///
+    /// # Errors
+    /// A name that is none, with those there are.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let names = Loads::default().named().map(|(name, _)| name);
+        let mut inputs = Self([false; 6]);
+        for word in text.split(',') {
+            let at = names.iter().position(|name| *name == word);
+            let at =
+                at.ok_or_else(|| format!("`{word}` is no input: there are {}", names.join(", ")))?;
+            inputs.0[at] = true;
+        }
+        Ok(inputs)
+    }
+
+    /// The loads that count.
+    #[must_use]
+    pub fn of(self, loads: Loads) -> Loads {
+        let [cpu, run, psi, mem, nic, app] = self.0;
+        Loads {
+            cpu: loads.cpu.filter(|_| cpu),
+            run: loads.run.filter(|_| run),
+            psi: loads.psi.filter(|_| psi),
+            mem: loads.mem.filter(|_| mem),
+            nic: loads.nic.filter(|_| nic),
+            app: loads.app.filter(|_| app),
+        }
+    }
+}
+
 impl Figures {
     /// What the kernel says now.
     #[must_use]
@@ -297,6 +336,22 @@ mod tests {
             "{figures:?}"
         );
         assert!((0.0..=1.0).contains(&loads.load()));
+    }
+
+    #[test]
+    fn only_what_counts_counts() {
+        let all = Loads {
+            cpu: Some(0.9),
+            app: Some(0.3),
+            ..Loads::default()
+        };
+        let app = Inputs::parse("app,mem").expect("they are inputs");
+        assert_eq!((app.of(all).load(), Inputs::ALL.of(all)), (0.3, all));
+        assert!(
+            Inputs::parse("app,")
+                .expect_err("nothing")
+                .contains("cpu, run")
+        );
     }
 
     #[test]

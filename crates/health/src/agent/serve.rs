@@ -1,7 +1,7 @@
 //! `lvsx agent`: says how loaded this machine is, to who asks by HAProxy's agent-check protocol.
 
 use super::PORT;
-use super::measure::{Figures, Loads};
+use super::measure::{Figures, Inputs, Loads};
 use crate::config::time;
 use crate::user::become_user;
 use anyhow::{Context, Result, bail};
@@ -27,6 +27,7 @@ lvsx agent: tells directors (and HAProxy, by its agent-check) how loaded this se
 
   --listen ADDRESS:PORT  where it is asked ([::]:9707, which is every address)
   --interval TIME        from one sample to the next (1s)
+  --inputs NAME,...      what counts, of cpu, run, psi, mem, nic and app; all if nothing is said
   --app FILE             a file with a number from 0 to 1: the application's own load
   --percent              says its idle share as a weight, for balancers that know nothing better; such weights swing
   --user NAME            the user to become once it listens
@@ -57,6 +58,7 @@ enum Command {
 struct Options {
     listen: SocketAddr,
     interval: Duration,
+    inputs: Inputs,
     app: Option<PathBuf>,
     percent: bool,
     user: Option<String>,
@@ -96,6 +98,7 @@ fn parse(arguments: Vec<OsString>) -> Result<Command, lexopt::Error> {
     let mut options = Options {
         listen: SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), PORT),
         interval: Duration::from_secs(1),
+        inputs: Inputs::ALL,
         app: None,
         percent: false,
         user: None,
@@ -112,6 +115,7 @@ fn parse(arguments: Vec<OsString>) -> Result<Command, lexopt::Error> {
                 options.interval =
                     time::parse(&parser.value()?.string()?)?.max(Duration::from_millis(10));
             }
+            Long("inputs") => options.inputs = Inputs::parse(&parser.value()?.string()?)?,
             Long("app") => options.app = Some(parser.value()?.into()),
             Long("percent") => options.percent = true,
             Long("user") => options.user = Some(parser.value()?.string()?),
@@ -150,7 +154,12 @@ fn serve(options: Options) -> Result<()> {
             become_user(user)?;
         }
         let latest = Arc::new(Mutex::new(Sample::default()));
-        tokio::spawn(measure(latest.clone(), options.interval, options.app));
+        tokio::spawn(measure(
+            latest.clone(),
+            options.interval,
+            options.inputs,
+            options.app,
+        ));
         let places = Arc::new(Semaphore::new(PLACES));
         loop {
             let Ok(place) = places.clone().acquire_owned().await else {
@@ -177,7 +186,12 @@ struct Sample {
     loads: Loads,
 }
 
-async fn measure(latest: Arc<Mutex<Sample>>, interval: Duration, app: Option<PathBuf>) {
+async fn measure(
+    latest: Arc<Mutex<Sample>>,
+    interval: Duration,
+    inputs: Inputs,
+    app: Option<PathBuf>,
+) {
     let mut before = Figures::read();
     let mut at = Instant::now();
     for number in 1.. {
@@ -189,6 +203,7 @@ async fn measure(latest: Arc<Mutex<Sample>>, interval: Duration, app: Option<Pat
         }
         (before, at) = (figures, Instant::now());
         loads.app = app.as_ref().and_then(application);
+        loads = inputs.of(loads);
         {
             let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
             *latest = Sample {
@@ -311,6 +326,7 @@ mod tests {
             (99, Duration::from_millis(100))
         );
         for (line, part) in [
+            ("--inputs cpu,gpu", "gpu"),
             ("--listen 99", "0.0.0.0:9707"),
             ("--interval 5", "250ms"),
             ("drian", "drian"),
