@@ -79,7 +79,7 @@ impl<K: Ord + Copy> Controller<K> {
         let mut multipliers = BTreeMap::new();
         for (key, server) in &mut self.loops {
             let (Some(mean), Some(load)) = (mean, server.load) else {
-                server.factor += HOME * (1.0 - server.factor);
+                server.go_home();
                 multipliers.insert(*key, 1.0);
                 continue;
             };
@@ -146,6 +146,17 @@ impl<K: Ord + Copy> Controller<K> {
         for server in self.loops.values_mut() {
             server.factor = (server.factor * configured / now).clamp(FACTORS.0, FACTORS.1);
         }
+    }
+}
+
+impl Loop {
+    /// A part of the way to the configured weight; the last bit at once, so that it gets there.
+    fn go_home(&mut self) {
+        let away = 1.0 - self.factor;
+        self.factor = match away.abs() < HOME / 2.0 {
+            true => 1.0,
+            false => self.factor + HOME * away,
+        };
     }
 }
 

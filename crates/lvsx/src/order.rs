@@ -27,7 +27,7 @@ lvsx-check too; lvsx-check must run. Clients whose connections were ended are to
 ";
 
 /// How long lvsx-check may take to follow.
-const FOLLOWED: Duration = Duration::from_secs(5);
+const FOLLOWED: Duration = Duration::from_secs(3);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 

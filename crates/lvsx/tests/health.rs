@@ -218,10 +218,14 @@ fn servers_are_checked_and_weights_follow() -> Result<()> {
     passed("a dead server leaves");
     one_that_flaps_does_not_flap_the_pool(&scene)?;
     passed("one that flaps");
+    every_kind_of_check_sees_a_cut_cable(&scene)?;
+    passed("every kind");
     killed_checks_leave_everything(&mut scene)?;
     passed("killed checks");
     orders_are_followed(&scene)?;
     passed("orders");
+    weights_follow_the_load(&scene)?;
+    passed("load");
     scripts_cannot_get_out_of_hand(&scene)?;
     passed("scripts");
     Ok(())
@@ -344,8 +348,8 @@ fn one_that_flaps_does_not_flap_the_pool(scene: &Scene) -> Result<()> {
     scene.run("ipvsadm -et 8.8.8.8:81 -r 192.168.1.46:80 -m -w 2; ipvsadm -et 8.8.8.8:81 -r 192.168.1.47:80 -m -w 3")?;
     let log = scene.check_log().len();
     let check = scene.check(&http(80, ""))?;
-    // Silent for half a second, and there for half a second, for six seconds.
-    for _ in 0..6 {
+    // Silent for half a second, and there for half a second.
+    for _ in 0..5 {
         scene.webs[0].signal(Signal::SIGSTOP);
         sleep(Duration::from_millis(500));
         scene.webs[0].signal(Signal::SIGCONT);
@@ -362,6 +366,88 @@ fn one_that_flaps_does_not_flap_the_pool(scene: &Scene) -> Result<()> {
     );
     scene.until_weights(80, [2, 3])?;
     drop(check);
+    Ok(())
+}
+
+fn every_kind_of_check_sees_a_cut_cable(scene: &Scene) -> Result<()> {
+    let kind = |name: &str, more: &str, service: &str| {
+        format!(
+            "[check.{name}]\ntype = \"{name}\"\n{QUICK}{more}[[service]]\nservice = \"{service}\"\ncheck = \"{name}\"\n"
+        )
+    };
+    let config = kind("ping", "", "tcp 8.8.8.8:80")
+        + &kind("tcp", "", "tcp 8.8.8.8:81")
+        + &kind("udp", "send = \"00\"\n", "udp 8.8.8.8:82");
+    let check = scene.check(&config)?;
+    // Nobody listens there: all fail at once, and nobody believes it.
+    wait("the pool panics", PATIENCE, || {
+        Ok(scene
+            .check_log()
+            .contains("udp 8.8.8.8:82: 2 of 2 servers failed at once"))
+    })?;
+    scene.until_weights(82, [2, 3])?;
+    let server = scene.lab.host(SERVERS[0])?;
+    // Its routes go with the link.
+    let route = server.run("ip route show default")?.success()?;
+    server.run("ip link set eth0 down")?.success()?;
+    scene.until_weights(80, [0, 3])?;
+    scene.until_weights(81, [0, 3])?;
+    server
+        .run(&format!(
+            "ip link set eth0 up && ip route replace {}",
+            route.trim()
+        ))?
+        .success()?;
+    scene.until_weights(80, [2, 3])?;
+    scene.until_weights(81, [2, 3])?;
+    drop(check);
+    Ok(())
+}
+
+/// Agents tell a load; weights follow where they shall, and go home when nobody tells any more.
+fn weights_follow_the_load(scene: &Scene) -> Result<()> {
+    let mut agents = Vec::new();
+    for (server, load) in SERVERS.into_iter().zip(["0.9", "0.3"]) {
+        let file = scene.lab.folder().path().join(format!("load-{server}"));
+        std::fs::write(&file, load)?;
+        let file = file.to_string_lossy().into_owned();
+        let arguments = [
+            "agent",
+            "--inputs",
+            "app",
+            "--app",
+            &file,
+            "--interval",
+            "20ms",
+        ];
+        agents.push(Running(
+            scene.lab.host(server)?.start("lvsx", &arguments, "agent")?,
+        ));
+    }
+    let service = |port: u16, load: &str| {
+        format!(
+            "[[service]]\nservice = \"tcp 8.8.8.8:{port}\"\nload = \"{load}\"\nagent_interval = \"50ms\"\n\
+             agent_timeout = \"200ms\"\nload_period = \"100ms\"\n"
+        )
+    };
+    let check = scene.check(&(service(81, "on") + &service(83, "shadow") + &service(80, "off")))?;
+    wait("weights follow", PATIENCE, || {
+        let [loaded, free] = scene.weights(81)?;
+        Ok(loaded < 12 && free > 26)
+    })?;
+    ensure!(
+        scene.weights(83)? == [2, 3] && scene.weights(80)? == [2, 3],
+        "in the shadow nothing moves"
+    );
+    wait("the shadow says what it would do", PATIENCE, || {
+        Ok(scene
+            .check_log()
+            .contains("192.168.1.46:80 of tcp 8.8.8.8:83: would have"))
+    })?;
+    agents.clear();
+    scene.until_weights(81, [16, 24])?;
+    drop(check);
+    scene.run("ipvsadm -et 8.8.8.8:81 -r 192.168.1.46:80 -m -w 2; ipvsadm -et 8.8.8.8:81 -r 192.168.1.47:80 -m -w 3")?;
     Ok(())
 }
 
