@@ -297,20 +297,6 @@ impl Pool {
         let rose = self.members.values().filter_map(|member| member.rose);
         rose.clone().any(|rose| now.since(rose) <= slow + slow / 10)
     }
-
-    /// How each server stands in a word or two, for people.
-    pub fn states(&self) -> impl Iterator<Item = (DestinationKey, &'static str)> {
-        self.members.iter().map(|(key, member)| {
-            let state = match (member.order, member.is_up, member.is_held) {
-                (Order::Drain, ..) => "drain",
-                (Order::Maintenance, ..) => "maint",
-                (Order::Ready, true, _) => "up",
-                (Order::Ready, false, true) => "down, kept",
-                (Order::Ready, false, false) => "down",
-            };
-            (*key, state)
-        })
-    }
 }
 
 /// Whether more than `percent` of `of` failed.

@@ -4,7 +4,9 @@ use crate::config::check::Whom;
 use crate::config::{display_service, parse_destination, parse_service};
 use crate::ledger::{Account, Ledger};
 use crate::watch::Subject;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,8 +14,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-/// Name of the file in the user's own folder.
-const NAME: &str = "state/weights.json";
+/// The user's own folder, the file in it, and the lock that makes a second lvsx-check impossible.
+const FOLDER: &str = "state";
+const NAME: &str = "weights.json";
+const LOCK: &str = "lock";
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 struct Text {
@@ -37,22 +41,47 @@ struct Down {
     port: u16,
 }
 
-/// The file.
+/// The file, and its lock while this is alive.
 pub struct File {
     path: PathBuf,
     written: Option<Text>,
+    _lock: Flock<fs::File>,
 }
 
 impl File {
     /// The file of this network namespace.
     ///
     /// # Errors
-    /// The network namespace has no cookie.
+    /// No lvsd has run here; another lvsx-check runs here; the folder is another user's.
     pub fn of_namespace() -> Result<Self> {
-        Ok(Self {
-            path: lvsx_ipvs::check_dir()?.join(NAME),
-            written: None,
-        })
+        let folder = lvsx_ipvs::check_dir()?.join(FOLDER);
+        let at = || folder.display().to_string();
+        if !folder.exists() {
+            bail!(
+                "{}: it is not there; start lvsd first, which makes it",
+                at()
+            );
+        }
+        let lock = fs::File::create(folder.join(LOCK)).with_context(|| {
+            format!(
+                "{}; start lvsd with `--check-user` and the user of [process]",
+                at()
+            )
+        })?;
+        match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Self {
+                path: folder.join(NAME),
+                written: None,
+                _lock: lock,
+            }),
+            Err((_, Errno::EWOULDBLOCK)) => {
+                bail!(
+                    "another lvsx-check runs in this network namespace ({} is locked)",
+                    at()
+                )
+            }
+            Err((_, error)) => Err(error).with_context(at),
+        }
     }
 
     /// What was written last; nothing where nothing was.

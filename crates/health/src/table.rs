@@ -22,8 +22,6 @@ pub struct Row {
     pub settings: DestinationSettings,
     /// Connections that count as active.
     pub active: u32,
-    /// All others.
-    pub inactive: u32,
     /// New connections a second.
     pub rate: u64,
 }
@@ -33,7 +31,6 @@ impl From<&Destination> for Row {
         Self {
             settings: destination.settings,
             active: destination.active,
-            inactive: destination.inactive,
             rate: destination.stats.connection_rate,
         }
     }

@@ -9,8 +9,9 @@ use std::rc::Rc;
 
 use lvsx_ipvs::{
     Client, ClientError, DestinationKey, DestinationSettings, Errno, Family, FlagChange,
-    ForwardingMethod, MarkEdit, MarkRule, Netmask, Request, ServiceFlags, ServiceKey,
+    ForwardingMethod, MarkEdit, MarkRule, Netmask, Request, Rights, ServiceFlags, ServiceKey,
     ServiceSettings, SyncDaemon, SyncRole, Timeouts, Transport, Tunnel, TunnelType, answer,
+    answer_as,
 };
 use support::memory::MemoryDirector;
 
@@ -319,4 +320,69 @@ fn mark_rules_change_all_or_none() {
         client.edit_marks(&many),
         Err(ClientError::Explained(_))
     ));
+}
+
+/// What a client may do who may set weights, and what not.
+#[test]
+fn rights_to_weights_are_rights_to_nothing_else() {
+    let (mut root, director) = connected();
+    let [key, other] = [server(2), server(3)];
+    root.call(&Request::NewService(web(), round_robin()))
+        .unwrap();
+    for key in [key, other] {
+        root.call(&Request::NewDestination(web(), key, masquerade(1)))
+            .unwrap();
+    }
+    let served = Rc::clone(&director);
+    let mut guest = Client::new(Transport::local(move |datagram| {
+        answer_as(Rights::Weights, datagram, None, &mut *served.borrow_mut())
+    }));
+    let weights = |client: &mut Client| -> Vec<u32> {
+        let listed = client.destinations(&web()).unwrap();
+        listed.iter().map(|listed| listed.settings.weight).collect()
+    };
+    assert_eq!(guest.services().unwrap().len(), 1);
+    assert_eq!(weights(&mut guest), [1, 1]);
+    let before = format!("{:?}", director.borrow().services);
+    let tunnel = DestinationSettings {
+        method: ForwardingMethod::Tunnel,
+        ..masquerade(0)
+    };
+    for refused in [
+        Request::NewService(web(), round_robin()),
+        Request::SetService(web(), round_robin()),
+        Request::DeleteService(web()),
+        Request::NewDestination(web(), server(4), masquerade(1)),
+        Request::DeleteDestination(web(), key),
+        Request::SetDestination(web(), key, tunnel),
+        Request::EndConnections(web(), key),
+        Request::SetTimeouts(Timeouts::default()),
+        Request::Zero(Some(web())),
+        Request::Flush,
+        Request::ProcText("ip_vs_conn".into()),
+        Request::Status,
+        Request::Settings,
+        Request::SetSetting("amemthresh".into(), "1".into()),
+        Request::Marks,
+        Request::EditMarks(String::new()),
+        Request::Daemons,
+        Request::DeleteDaemon(SyncRole::Master),
+    ] {
+        match guest.call(&refused) {
+            Err(ClientError::Explained(why)) => assert_eq!(why.errno, Errno::EPERM, "{refused:?}"),
+            other => panic!("{refused:?}: {other:?}"),
+        }
+    }
+    assert_eq!(format!("{:?}", director.borrow().services), before);
+    guest
+        .call(&Request::SetDestination(web(), key, masquerade(0)))
+        .unwrap();
+    guest.end_connections(&web(), &key).unwrap();
+    assert_eq!(
+        refusal(guest.end_connections(&web(), &server(9))),
+        Errno::ENOENT
+    );
+    let mut now = weights(&mut guest);
+    now.sort_unstable();
+    assert_eq!(now, [0, 1]);
 }

@@ -155,20 +155,30 @@ impl Scene {
 
     /// Weights of both servers in the service at this port.
     fn weights(&self, port: u16) -> Result<[u32; 2]> {
+        self.column(port, 3)
+    }
+
+    /// Connections of both, active or not.
+    fn connections(&self, port: u16) -> Result<[u32; 2]> {
+        let [active, inactive] = [self.column(port, 4)?, self.column(port, 5)?];
+        Ok([active[0] + inactive[0], active[1] + inactive[1]])
+    }
+
+    fn column(&self, port: u16, number: usize) -> Result<[u32; 2]> {
         let kind = if port == 82 { "-u" } else { "-t" };
         let listing = self.run(&format!("ipvsadm -Ln {kind} 8.8.8.8:{port}"))?;
-        let weight = |server: &str| -> Result<u32> {
+        let column = |server: &str| -> Result<u32> {
             let line = listing
                 .lines()
                 .find(|line| line.contains(server))
                 .context("it is listed")?;
             Ok(line
                 .split_ascii_whitespace()
-                .nth(3)
-                .context("a weight")?
+                .nth(number)
+                .context("a column")?
                 .parse()?)
         };
-        Ok([weight("192.168.1.46:80")?, weight("192.168.1.47:80")?])
+        Ok([column("192.168.1.46:80")?, column("192.168.1.47:80")?])
     }
 
     /// Waits until the service at this port has these weights; how long it took.
@@ -299,7 +309,7 @@ fn rights_are_bounded(scene: &Scene) -> Result<()> {
 
 fn a_dead_server_leaves(scene: &mut Scene) -> Result<()> {
     let config = format!(
-        "{}[[service]]\nservice = \"tcp 8.8.8.8:81\"\ncheck = \"web\"\nslow_start = \"2s\"\n\
+        "{}[[service]]\nservice = \"tcp 8.8.8.8:81\"\ncheck = \"web\"\nslow_start = \"2s\"\non_failure = \"remove\"\n\
          [[service]]\nservice = \"udp 8.8.8.8:82\"\ncheck = \"web\"\n[[service]]\nservice = \"tcp 8.8.8.8:83\"\nsorry = \"192.168.1.47:80\"\ncheck = \"web\"\n",
         http(80, "")
     );
@@ -311,6 +321,8 @@ fn a_dead_server_leaves(scene: &mut Scene) -> Result<()> {
     );
     // A connection to each server; each server is asked once for all four services.
     let mut before: Vec<TcpStream> = (0..4).map(|_| scene.client(80)).collect::<Result<_>>()?;
+    let _kept: Vec<TcpStream> = (0..4).map(|_| scene.client(81)).collect::<Result<_>>()?;
+    ensure!(scene.connections(81)?[0] > 0);
     let died = Instant::now();
     let web = scene.webs.remove(0);
     web.kill()?;
@@ -319,6 +331,12 @@ fn a_dead_server_leaves(scene: &mut Scene) -> Result<()> {
     ensure!(took < DEAD + BUSY, "it left after {took:?}");
     scene.until_weights(82, [0, 3])?;
     scene.until_weights(83, [0, 3])?;
+    // Inhibited it keeps its connections; removed it does not.
+    scene.until_weights(81, [0, 24])?;
+    wait("connections are ended", PATIENCE, || {
+        Ok(scene.connections(81)?[0] == 0)
+    })?;
+    ensure!(scene.connections(81)?[1] > 0 && scene.connections(80)?[0] > 0);
     // New clients come to the other one, and connections there go on.
     for _ in 0..4 {
         ensure!(page(scene.client(80)?)?.trim() == "192.168.1.47");
@@ -464,6 +482,11 @@ fn killed_checks_leave_everything(scene: &mut Scene) -> Result<()> {
     }
     // The next one knows what is configured, and that the server was down.
     let check = scene.check(&http(80, ""))?;
+    let second = scene.check(&http(80, "")).err().context("there are two")?;
+    ensure!(
+        format!("{second:#}").contains("another lvsx-check runs"),
+        "{second:#}"
+    );
     sleep(Duration::from_millis(700));
     ensure!(scene.weights(80)? == [0, 3]);
     let web = scene.web(SERVERS[0])?;
