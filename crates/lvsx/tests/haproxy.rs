@@ -106,11 +106,14 @@ impl Haproxy {
     }
 }
 
+/// What an agent says, and how often it has.
+type Line = Arc<Mutex<(Vec<u8>, u32)>>;
+
 /// An agent that says what it is told to.
-fn scripted() -> Result<(u16, Arc<Mutex<(Vec<u8>, u32)>>)> {
+fn scripted() -> Result<(u16, Line)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = listener.local_addr()?.port();
-    let line: Arc<Mutex<(Vec<u8>, u32)>> = Arc::default();
+    let line = Line::default();
     let said = line.clone();
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
