@@ -209,11 +209,11 @@ fn wait(what: &str, limit: Duration, mut is_so: impl FnMut() -> Result<bool>) ->
     Ok(())
 }
 
-/// A check every 200 ms; a server is down after two failures of 100 ms, up after two successes.
-const QUICK: &str = "interval = \"200ms\"\ntimeout = \"100ms\"\nrise = 2\nfall = 2\n";
+/// A check every 200 ms; a server is down after two failures of 250 ms at most, up after two successes.
+const QUICK: &str = "interval = \"200ms\"\ntimeout = \"250ms\"\nrise = 2\nfall = 2\n";
 
 /// The bound that the documents give for a server that dies, and what a busy machine adds.
-const DEAD: Duration = Duration::from_millis(2 * 200 + 100);
+const DEAD: Duration = Duration::from_millis(2 * 200 + 250);
 const BUSY: Duration = Duration::from_millis(1500);
 
 /// All in one lab, since each takes seconds to build.
@@ -366,10 +366,10 @@ fn one_that_flaps_does_not_flap_the_pool(scene: &Scene) -> Result<()> {
     scene.run("ipvsadm -et 8.8.8.8:81 -r 192.168.1.46:80 -m -w 2; ipvsadm -et 8.8.8.8:81 -r 192.168.1.47:80 -m -w 3")?;
     let log = scene.check_log().len();
     let check = scene.check(&http(80, ""))?;
-    // Silent for half a second, and there for half a second.
+    // Silent for a while, and there for a while.
     for _ in 0..5 {
         scene.webs[0].signal(Signal::SIGSTOP);
-        sleep(Duration::from_millis(500));
+        sleep(Duration::from_millis(800));
         scene.webs[0].signal(Signal::SIGCONT);
         sleep(Duration::from_millis(500));
     }
