@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use lvsx_host::{
-    Decapsulation, ForwardingMethod, Object, Offload, Plan, Step, director, realserver,
-};
+use lvsx_host::{Decapsulation, ForwardingMethod, Object, Offload, Plan, Setup, Step, director};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -212,16 +210,21 @@ impl Lab {
     /// The step that failed.
     pub fn set_up_servers(&self, method: ForwardingMethod, narrator: &Narrator) -> Result<()> {
         let decapsulation = Decapsulation::of_this_kernel(self.blueprint.object)?;
-        let gateway = self.address_of(DIRECTOR)?;
-        for name in SERVERS {
-            let plan = realserver::plan(
-                method,
-                self.service()?.address,
-                "eth0",
-                gateway,
+        let virtual_address = self.service()?.address.into();
+        let setup = match method {
+            ForwardingMethod::Masquerade => Setup::Masquerade {
+                virtual_address,
+                gateway: self.address_of(DIRECTOR)?.into(),
+            },
+            ForwardingMethod::DirectRouting => Setup::DirectRouting { virtual_address },
+            ForwardingMethod::Tunnel => Setup::Tunnel {
+                virtual_address,
+                iface: "eth0".to_owned(),
                 decapsulation,
-            );
-            let _ = self.host(name)?.apply(&plan, narrator)?;
+            },
+        };
+        for name in SERVERS {
+            let _ = self.host(name)?.apply(&setup.plan(), narrator)?;
         }
         Ok(())
     }

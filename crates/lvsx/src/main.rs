@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 mod mark;
+mod realserver;
 mod status;
 mod sysctl;
 
@@ -17,6 +18,7 @@ lvsx, the Linux Virtual Server in tc and XDP
 
   lvsx lab nat|tun|dr        shows LVS work, in network namespaces of this machine
   lvsx status [--json]       what the director of this network namespace is doing
+  lvsx realserver ...        makes this machine a real server, or takes that back
   lvsx sysctl ...            its settings net.ipv4.vs.*, as sysctl(8)
   lvsx mark ...              which packets carry a mark for services by mark
   lvsx lvsd ...              the director; also by the name lvsd
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         "lab" => lvsx_lab::main(arguments),
         "status" => status::main(&arguments),
         "sysctl" => sysctl::main(&arguments),
+        "realserver" => realserver::main(arguments),
         "mark" => mark::main(&arguments),
         "-h" | "--help" | "help" => usage(ExitCode::SUCCESS),
         "-V" | "--version" => say(

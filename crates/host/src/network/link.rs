@@ -1,5 +1,6 @@
 //! Interfaces.
 
+use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 
 use futures_util::{StreamExt, TryStreamExt};
@@ -16,8 +17,14 @@ impl Network {
     /// # Errors
     /// When the kernel refuses.
     pub fn links(&self) -> Result<Vec<String>> {
+        Ok(self.names()?.into_values().collect())
+    }
+
+    /// The names of all interfaces by their indices.
+    pub(crate) fn names(&self) -> Result<BTreeMap<u32, String>> {
         let links: Vec<_> = self.wait(self.handle.link().get().execute().try_collect())?;
-        Ok(links.iter().filter_map(name).map(str::to_owned).collect())
+        let named = |link: &LinkMessage| Some((link.header.index, name(link)?.to_owned()));
+        Ok(links.iter().filter_map(named).collect())
     }
 
     pub(crate) fn has_link(&self, iface: &str) -> Result<bool> {
