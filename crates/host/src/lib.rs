@@ -26,7 +26,7 @@ pub mod plan;
 mod prefix;
 pub mod realserver;
 pub mod step;
-mod sysctl;
+pub mod sysctl;
 
 pub use before::{Before, OldRoute};
 pub use bpf::Object;
@@ -34,7 +34,7 @@ pub use error::{Error, Result};
 pub use ipip::{Decapsulation, kernel_has_ipip};
 pub use journal::{Change, Journal};
 pub use method::{ForwardingMethod, UnknownMethod};
-pub use network::Network;
+pub use network::{Card, Network};
 pub use offload::Offload;
 pub use plan::{Outcome, Plan, PlannedStep};
 pub use prefix::Prefix;

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use crate::host::{log_text, until, wait};
 use crate::namespace::Namespace;
 use crate::record::{self, Folder, Record};
-use crate::topology::{CLIENT, DIRECTOR, SERVERS, SWITCH, Topology, port};
+use crate::topology::{CLIENT, DIRECTOR, HostSpec, SERVERS, SWITCH, Topology, port};
 use crate::tutorial::{self, VirtualService};
 use crate::{Host, Narrator, interrupt};
 
@@ -345,6 +345,21 @@ impl Lab {
     /// When it has none of that name.
     pub fn host(&self, name: &str) -> Result<Host> {
         self.record.host(name)
+    }
+
+    /// The machine that has an address as its own.
+    ///
+    /// # Errors
+    /// When none has.
+    pub fn host_of(&self, address: std::net::IpAddr) -> Result<Host> {
+        let has = |host: &&HostSpec| {
+            let mut own = host.cards.iter().filter_map(|card| card.address);
+            own.any(|own| own.address == address)
+        };
+        match self.topology.hosts.iter().find(has) {
+            Some(host) => self.host(host.name),
+            None => bail!("no machine of this lab has {address}"),
+        }
     }
 
     /// The machine of the client.

@@ -18,6 +18,7 @@ lvsx, the Linux Virtual Server in tc and XDP
 
   lvsx lab nat|tun|dr        shows LVS work, in network namespaces of this machine
   lvsx status [--json]       what the director of this network namespace is doing
+  lvsx doctor ...            what is wrong with a director or a real server, and the cure
   lvsx realserver ...        makes this machine a real server, or takes that back
   lvsx sysctl ...            its settings net.ipv4.vs.*, as sysctl(8)
   lvsx mark ...              which packets carry a mark for services by mark
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         "status" => status::main(&arguments),
         "sysctl" => sysctl::main(&arguments),
         "realserver" => realserver::main(arguments),
+        "doctor" => lvsx_doctor::main(arguments, realserver::folder()),
         "mark" => mark::main(&arguments),
         "-h" | "--help" | "help" => usage(ExitCode::SUCCESS),
         "-V" | "--version" => say(

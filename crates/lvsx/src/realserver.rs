@@ -200,7 +200,7 @@ impl Command {
 
 /// The interface of the default route, or the only one there is.
 fn outer_interface(network: &Network, family: IpAddr) -> Result<String, Failure> {
-    if let Some(iface) = network.way_out(Destination::everything(family))? {
+    if let Some((iface, _)) = network.way_out(Destination::everything(family))? {
         return Ok(iface);
     }
     let mut cards = network.links()?;

@@ -1,5 +1,6 @@
 //! Routes of the main table.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
@@ -61,31 +62,21 @@ impl Network {
             Err(other) => return Err(other),
         };
         let names = self.names()?;
-        Ok(found.first().and_then(|route| {
-            let iface = route
-                .attributes
-                .iter()
-                .find_map(|attribute| match attribute {
-                    RouteAttribute::Oif(index) => names.get(index).cloned(),
-                    _ => None,
-                })?;
-            Some((iface, gateway(route)))
-        }))
+        let route = found.first();
+        Ok(route.and_then(|route| Some((iface(route, &names)?, gateway(route)))))
     }
 
-    /// The interface of the main table's route to exactly this destination; `None` where there is none.
+    /// The way of the main table's route to exactly this destination: the interface, and the router
+    /// on it where there is one. `None` where there is no such route.
     ///
     /// # Errors
     /// When the kernel could not be asked.
-    pub fn way_out(&self, destination: Destination) -> Result<Option<String>> {
+    pub fn way_out(&self, destination: Destination) -> Result<Option<(String, Option<IpAddr>)>> {
         let names = self.names()?;
-        let routes = self.routes(destination)?;
-        Ok(routes.iter().flat_map(|route| &route.attributes).find_map(
-            |attribute| match attribute {
-                RouteAttribute::Oif(index) => names.get(index).cloned(),
-                _ => None,
-            },
-        ))
+        let routes = self.routes_of_any_metric(destination)?;
+        Ok(routes
+            .iter()
+            .find_map(|route| Some((iface(route, &names)?, gateway(route)))))
     }
 
     /// Whether a route goes exactly this way.
@@ -188,6 +179,16 @@ fn leads_to(route: &RouteMessage, destination: Destination) -> bool {
             length == prefix.length && (length == 0 || address == Some(prefix.address))
         }
     }
+}
+
+fn iface(route: &RouteMessage, names: &BTreeMap<u32, String>) -> Option<String> {
+    route
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Oif(index) => names.get(index).cloned(),
+            _ => None,
+        })
 }
 
 fn gateway(route: &RouteMessage) -> Option<IpAddr> {
