@@ -1,4 +1,4 @@
-//! Our IP-in-IP decapsulation at an interface's ingress, for kernels without ipip.
+//! Our decapsulation at an interface's ingress, for kernels without the modules of tunnels.
 //!
 //! It is a clsact filter on every kernel, not a tcx link: a filter stays when the process that
 //! attached it ends and dies with the interface, a link would need a pin that outlives both.

@@ -62,7 +62,11 @@ impl Plan {
         observe: impl FnMut(&PlannedStep, Outcome),
     ) -> Result<Journal> {
         let mut journal = Journal::default();
-        match self.apply_noting(network, |change| Ok(journal.changes.push(change)), observe) {
+        let note = |change| {
+            journal.changes.push(change);
+            Ok(())
+        };
+        match self.apply_noting(network, note, observe) {
             Ok(()) => Ok(journal),
             Err(failure) => {
                 // The step's failure is what the caller has to hear of; a further one while going

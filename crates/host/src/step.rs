@@ -51,9 +51,9 @@ pub enum Step {
         /// Each feature and whether it shall be on.
         features: Vec<(Offload, bool)>,
     },
-    /// Attaches our own IP-in-IP decapsulation at an interface's ingress: packets of protocol 4
-    /// for this host lose their outer header, everything else passes untouched. The filter stays
-    /// when the process ends, and dies with the interface.
+    /// Attaches our own decapsulation at an interface's ingress: packets for this host in a tunnel
+    /// (IP in IP, GRE, GUE on port 6080; IPv4 and IPv6) lose their outer headers, everything else
+    /// passes untouched. The filter stays when the process ends, and dies with the interface.
     AttachDecapsulation {
         /// The interface the tunnelled packets arrive on.
         iface: String,

@@ -2,7 +2,7 @@
 //! Needs root.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 use std::{fs, panic, thread};
 
@@ -39,7 +39,7 @@ fn tun(address: &str) -> Setup {
 }
 
 /// A server with addresses and default routes of both families, and sysctls that are not the kernel's.
-fn on_a_server(work: impl FnOnce(&Network, &PathBuf) + Send + 'static) {
+fn on_a_server(work: impl FnOnce(&Network, &Path) + Send + 'static) {
     let inside = move || {
         unshare(CloneFlags::CLONE_NEWNET)
             .expect("this test makes network namespaces: run it as root");
@@ -217,7 +217,7 @@ fn down_restores_after_up_was_killed_at_any_point() {
 
 /// Leaves machine and file as `up` does that is killed after so many steps: `noted` says whether the
 /// next change was written down already.
-fn kill_after(steps: usize, noted: bool, setup: &Setup, network: &Network, folder: &PathBuf) {
+fn kill_after(steps: usize, noted: bool, setup: &Setup, network: &Network, folder: &Path) {
     let file = folder.join("journal.json");
     let mut files = Vec::new();
     let mut register = Register::open(folder).unwrap();

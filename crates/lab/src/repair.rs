@@ -121,6 +121,11 @@ fn findings(lab: &Lab, breakage: &Breakage) -> Result<Vec<Found>> {
     let list = value["findings"]
         .as_array()
         .context("no findings in the doctor's answer")?;
+    ensure!(
+        said.status.code() == Some(if list.is_empty() { 0 } else { 4 }),
+        "lvsx doctor {words} ended with {} and {list:?}",
+        said.status
+    );
     Ok(list.iter().filter_map(found).collect())
 }
 

@@ -25,7 +25,8 @@ check  says what of it is so; without --vip for all that is set up. Exit status 
 down   puts back what up found, for one virtual address or all, also after up was killed
 
   --iface NAME   tun: where the director's packets arrive; else the way of the default route
-  --bpf          tun: our program takes the outer header off, though the kernel could
+  --bpf          tun: our program takes the outer headers off, though the kernel could those of IP in
+                 IP; needed for GRE, GUE (port 6080) and IPv6 servers, and always so for an IPv6 VIP
   --dry-run      only shows the commands
 
 VIP is the virtual address of the service, IPv4 or IPv6; the director answers for it, this machine

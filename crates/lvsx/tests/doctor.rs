@@ -120,22 +120,53 @@ fn healthy(lab: &Lab, method: ForwardingMethod) -> Result<()> {
     Ok(())
 }
 
+/// Two labs at a time: the doctor mostly waits for answers.
 #[test]
-fn by_nat() -> Result<()> {
-    everything_is_found(Masquerade, Mode::Tc)
+fn whatever_is_broken_is_found_and_cured() -> Result<()> {
+    let several = |labs: &[(ForwardingMethod, Mode)]| {
+        labs.iter()
+            .try_for_each(|(method, mode)| everything_is_found(*method, *mode))
+    };
+    std::thread::scope(|scope| {
+        let others = scope.spawn(|| {
+            several(&[
+                (Masquerade, Mode::Tc),
+                (Tunnel, Mode::Tc),
+                (Masquerade, Mode::Xdp),
+            ])
+        });
+        several(&[(DirectRouting, Mode::Tc)])?;
+        others
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
+/// As a person sees it.
 #[test]
-fn by_tunnelling() -> Result<()> {
-    everything_is_found(Tunnel, Mode::Tc)
-}
-
-#[test]
-fn by_direct_routing() -> Result<()> {
-    everything_is_found(DirectRouting, Mode::Tc)
-}
-
-#[test]
-fn by_nat_in_xdp() -> Result<()> {
-    everything_is_found(Masquerade, Mode::Xdp)
+fn a_lab_shows_what_it_broke_and_how_it_was_cured() {
+    let lab = |words: &[&str]| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_lvsx"))
+            .arg("lab")
+            .args(words)
+            .output()
+            .expect("lvsx is there")
+    };
+    let output = lab(&["dr", "--break", "arp"]);
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    for line in [
+        "sysctl -qw net.ipv4.conf.all.arp_ignore=0",
+        "server-answers-arp: the server 192.168.1.46 answers ARP for 192.168.1.40",
+        "lvsx realserver up --mode dr --vip 192.168.1.40",
+        "healthy: nothing wrong was found",
+        "works.",
+    ] {
+        assert!(shown.contains(line), "{line} is not in\n{shown}");
+    }
+    let list = lab(&["nat", "--break", "list"]);
+    assert!(
+        String::from_utf8_lossy(&list.stdout).contains("offload"),
+        "{list:?}"
+    );
 }

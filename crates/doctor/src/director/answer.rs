@@ -54,7 +54,7 @@ pub(crate) fn judge(trip: &Trip, delivery: &Delivery) -> Option<Finding> {
         (Some(_), None) => {
             let virtual_address = virtual_of(trip)?;
             let what = format!("{server} answers, but not for {virtual_address}");
-            let cure = clean_set_up(method, virtual_address);
+            let cure = clean_set_up(&trip.destination.settings, virtual_address);
             Some(Finding::here(Fault::ServerRefuses, what, cure).on(place))
         }
     }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use lvsx_host::{Network, Prefix};
 use lvsx_ipvs::ForwardingMethod;
+use lvsx_ipvs::model::{DestinationSettings, TunnelType};
 
 use super::delivery::{Delivery, Trip};
 use super::site::{Site, edit};
@@ -142,7 +143,7 @@ fn strangers(
             return Finding::here(Fault::OtherAnswersArp, what, cure).on(at);
         };
         let what = format!("the server {} answers ARP for {address}", server.address);
-        let cure = clean_set_up(server.destination.settings.method, address);
+        let cure = clean_set_up(&server.destination.settings, address);
         Finding::here(Fault::ServerAnswersArp, what, cure).on(Place::At(server.address.into()))
     };
     let strangers = segment.who_has(address).into_iter().filter(|mac| !own(mac));
@@ -150,17 +151,17 @@ fn strangers(
 }
 
 /// Puts the virtual address on a server where it belongs, wherever it is now.
-pub(super) fn clean_set_up(method: ForwardingMethod, address: Ipv4Addr) -> String {
+pub(super) fn clean_set_up(settings: &DestinationSettings, address: Ipv4Addr) -> String {
     let flush = format!("ip addr flush to {}", Prefix::host(address));
-    match method {
-        ForwardingMethod::DirectRouting => {
-            format!("{flush} && lvsx realserver up --mode dr --vip {address}")
-        }
-        ForwardingMethod::Tunnel => {
-            format!("{flush} && lvsx realserver up --mode tun --vip {address}")
-        }
-        _ => flush,
-    }
+    let mode = match settings.method {
+        ForwardingMethod::DirectRouting => "dr",
+        ForwardingMethod::Tunnel => "tun",
+        _ => return flush,
+    };
+    // The kernel's tunl0 knows IP in IP alone.
+    let other = mode == "tun" && settings.tunnel.kind != TunnelType::Ipip;
+    let program = if other { " --bpf" } else { "" };
+    format!("{flush} && lvsx realserver up --mode {mode} --vip {address}{program}")
 }
 
 /// A machine by another address of its own, where one is known.

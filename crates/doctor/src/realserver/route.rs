@@ -105,17 +105,16 @@ fn on_the_wire(
     } else {
         segment.ask(&addresses)?;
     }
-    if let Some(mac) = segment.who_has(gateway).first() {
-        if let Some(limit) = mtu::limit(&segment, gateway, *mac, card.mtu as usize)? {
-            let (iface, full) = (&card.name, card.mtu);
-            findings.push(Finding::here(
-                Fault::PathMtu,
-                format!(
-                    "to the gateway {gateway}: packets of {full} bytes are lost, of {limit} pass"
-                ),
-                format!("ip link set {iface} mtu {limit}"),
-            ));
-        }
+    let Some(mac) = segment.who_has(gateway).first().copied() else {
+        return Ok(findings);
+    };
+    if let Some(limit) = mtu::limit(&segment, gateway, mac, card.mtu as usize)? {
+        let (iface, full) = (&card.name, card.mtu);
+        findings.push(Finding::here(
+            Fault::PathMtu,
+            format!("to the gateway {gateway}: packets of {full} bytes are lost, of {limit} pass"),
+            format!("ip link set {iface} mtu {limit}"),
+        ));
     }
     Ok(findings)
 }
