@@ -173,7 +173,13 @@ fn every_tunnel_is_unwrapped() {
             let _ = setup.plan().apply(&network, |_, _| ()).unwrap();
         }
         let listen = |address: &str| {
-            let socket = UdpSocket::bind((ip(address), PORT)).unwrap();
+            // A new IPv6 address counts a moment later.
+            let bound = (0..200).find_map(|_| {
+                let bound = UdpSocket::bind((ip(address), PORT));
+                thread::sleep(Duration::from_millis(10));
+                bound.ok()
+            });
+            let socket = bound.expect("the virtual address");
             socket
                 .set_read_timeout(Some(Duration::from_secs(3)))
                 .unwrap();
