@@ -58,6 +58,14 @@ impl Part {
                     package: "bpftool",
                     sign: Sign::Program("bpftool"),
                 },
+                Need {
+                    package: "procps",
+                    sign: Sign::Program("sysctl"),
+                },
+                Need {
+                    package: "iptables",
+                    sign: Sign::Program("iptables-save"),
+                },
             ],
             Self::Ebpf => &[
                 Need {

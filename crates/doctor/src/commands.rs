@@ -139,30 +139,30 @@ fn run(command: &Command, register: io::Result<std::path::PathBuf>) -> Result<bo
         return Ok(show_probes(&probe::follow(server)?, command.json));
     }
     let network = Network::here()?;
-    let setups = match (command.role, command.setup(&network)?) {
+    let as_director = match command.role {
+        Role::Director => true,
+        Role::Any => is_director(),
+        Role::RealServer | Role::Probe(_) => false,
+    };
+    let mut setups = match (command.role, command.setup(&network)?) {
         (Role::Director, _) => Vec::new(),
         (_, Some(setup)) => vec![setup],
-        (_, None) => match Register::setups(&register?)? {
-            set_up if set_up.is_empty() => realserver::guess(&network)?,
-            set_up => set_up,
-        },
+        (_, None) => Register::setups(&register?)?,
     };
-    let mut findings = Vec::new();
-    let mut looked = false;
-    if command.role == Role::Director || (command.role == Role::Any && is_director()) {
-        findings.extend(director::examine()?);
-        looked = true;
+    // A director has its virtual addresses on lo at times too: there only the register tells.
+    if setups.is_empty() && !as_director {
+        setups = realserver::guess(&network)?;
     }
-    // A director has its virtual addresses on lo at times too.
-    if command.role == Role::RealServer || (command.role == Role::Any && !looked) {
-        if setups.is_empty() {
-            return Err(
-                "this machine is no director, and nothing tells that it is a real server: \
-                 say so by `lvsx doctor director`, or `lvsx doctor realserver --mode dr --vip VIP`"
-                    .into(),
-            );
-        }
-        findings.extend(realserver::examine(&setups, &network)?);
+    if setups.is_empty() && !as_director {
+        return Err(
+            "this machine is no director, and nothing tells that it is a real server: \
+             say so by `lvsx doctor director`, or `lvsx doctor realserver --mode dr --vip VIP`"
+                .into(),
+        );
+    }
+    let mut findings = realserver::examine(&setups, &network)?;
+    if as_director {
+        findings.extend(director::examine()?);
     }
     show(&findings, command.json);
     Ok(findings.is_empty())

@@ -296,7 +296,7 @@ pub const ALL: &[Breakage] = &[
     ),
     breakage(
         "duplicate",
-        &[DirectRouting, Masquerade],
+        &[DirectRouting],
         &[(B, "ip addr add 192.168.1.46/32 dev eth0")],
         AS_DIRECTOR,
         Fault::DuplicateAddress,
