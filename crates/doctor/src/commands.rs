@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use lvsx_host::{Decapsulation, ForwardingMethod, Network, Register, Setup, bpf};
-use lvsx_ipvs::{Choice, Client, ConnectError};
+use lvsx_ipvs::{Choice, Client, ConnectError, register_dir};
 
 use crate::probe::Probe;
 use crate::{Finding, director, probe, realserver};
@@ -47,10 +47,9 @@ struct Command {
     iface: Option<String>,
 }
 
-/// Runs `lvsx doctor` with the words behind it; `register` is the folder of what `lvsx realserver`
-/// set up here. Exit codes: 0 healthy, 1 it could not be found out, 2 bad usage, 4 not healthy.
+/// Runs `lvsx doctor` with the words behind it. Exit codes: 0 healthy, 1 it could not be found out, 2 bad usage, 4 not healthy.
 #[must_use]
-pub fn main(arguments: Vec<OsString>, register: io::Result<std::path::PathBuf>) -> ExitCode {
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let command = match parse(arguments) {
         Ok(Some(command)) => command,
         Ok(None) => {
@@ -64,7 +63,7 @@ pub fn main(arguments: Vec<OsString>, register: io::Result<std::path::PathBuf>) 
             return ExitCode::from(2);
         }
     };
-    match run(&command, register) {
+    match run(&command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(SICK),
         Err(error) => {
@@ -131,7 +130,7 @@ fn address(word: &str) -> Result<IpAddr, Failure> {
         .map_err(|_| format!("`{word}` is no IP address, such as 192.168.1.40").into())
 }
 
-fn run(command: &Command, register: io::Result<std::path::PathBuf>) -> Result<bool, Failure> {
+fn run(command: &Command) -> Result<bool, Failure> {
     if !nix::unistd::geteuid().is_root() {
         return Err("this asks on the wire: run it as root".into());
     }
@@ -147,7 +146,7 @@ fn run(command: &Command, register: io::Result<std::path::PathBuf>) -> Result<bo
     let mut setups = match (command.role, command.setup(&network)?) {
         (Role::Director, _) => Vec::new(),
         (_, Some(setup)) => vec![setup],
-        (_, None) => Register::setups(&register?)?,
+        (_, None) => Register::setups(&register_dir()?)?,
     };
     // A director has its virtual addresses on lo at times too: there only the register tells.
     if setups.is_empty() && !as_director {

@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         "status" => status::main(&arguments),
         "sysctl" => sysctl::main(&arguments),
         "realserver" => realserver::main(arguments),
-        "doctor" => lvsx_doctor::main(arguments, realserver::folder()),
+        "doctor" => lvsx_doctor::main(arguments),
         "mark" => mark::main(&arguments),
         "-h" | "--help" | "help" => usage(ExitCode::SUCCESS),
         "-V" | "--version" => say(

@@ -3,14 +3,14 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use lvsx_host::{
     Decapsulation, Destination, ForwardingMethod, Network, Outcome, Plan, Register, Setup, bpf,
 };
-use lvsx_ipvs::{cookie, run_dir};
+use lvsx_ipvs::register_dir;
 
 const USAGE: &str = "\
 lvsx realserver: sets this machine (its network namespace) up as a real server
@@ -216,15 +216,9 @@ fn outer_interface(network: &Network, family: IpAddr) -> Result<String, Failure>
     }
 }
 
-/// Where the register of this network namespace is. Not in the director's own folder, which goes
-/// as a whole when a director on the same machine ends.
-pub(crate) fn folder() -> io::Result<PathBuf> {
-    Ok(run_dir().join("realserver").join(cookie()?.to_string()))
-}
-
 fn run(command: &Command) -> Result<bool, Failure> {
     let network = Network::here()?;
-    let folder = folder()?;
+    let folder = register_dir()?;
     if command.task == Task::Check {
         let setups = match command.setup(&network)? {
             Some(setup) => vec![setup],
@@ -292,7 +286,7 @@ fn show(plan: &Plan, network: &Network) -> Result<bool, Failure> {
     Ok(true)
 }
 
-fn down(command: &Command, folder: &std::path::Path, network: &Network) -> Result<(), Failure> {
+fn down(command: &Command, folder: &Path, network: &Network) -> Result<(), Failure> {
     if command.dry_run {
         for change in Register::changes(folder, command.virtual_address)? {
             line(&change.to_string(), "");

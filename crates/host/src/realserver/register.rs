@@ -42,13 +42,8 @@ impl Register {
     pub fn open(folder: &Path) -> Result<Self> {
         let failed = |error: io::Error| Error::Journal(format!("{}: {error}", folder.display()));
         take_folder(folder).map_err(failed)?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(folder.join("lock"))
-            .map_err(failed)?;
-        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|_| {
+        let opened = File::open(folder).map_err(failed)?;
+        let lock = Flock::lock(opened, FlockArg::LockExclusiveNonblock).map_err(|_| {
             let folder = folder.display();
             Error::Journal(format!(
                 "in {folder} is in use by another process: wait for its end"
@@ -220,6 +215,14 @@ impl Kept {
 /// Whether a set-up goes when this virtual address, or all, is taken back.
 fn leaves(setup: &Setup, virtual_address: Option<IpAddr>) -> bool {
     virtual_address.is_none_or(|address| address == setup.virtual_address())
+}
+
+/// A folder in which nothing is kept goes.
+impl Drop for Register {
+    fn drop(&mut self) {
+        // One that holds a journal stays: only an empty one can be removed so.
+        let _ = fs::remove_dir(&self.folder);
+    }
 }
 
 /// Makes the folder, for this user alone.
