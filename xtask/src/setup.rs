@@ -62,6 +62,14 @@ impl Part {
                     package: "haproxy",
                     sign: Sign::File("/usr/sbin/haproxy"),
                 },
+                Need {
+                    package: "procps",
+                    sign: Sign::Program("sysctl"),
+                },
+                Need {
+                    package: "iptables",
+                    sign: Sign::Program("iptables-save"),
+                },
             ],
             Self::Ebpf => &[
                 Need {

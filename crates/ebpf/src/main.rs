@@ -25,7 +25,7 @@
 //! | `behind_tc` | tc ingress behind XDP | replies for sockets of this host, which XDP marked |
 //! | `start_hand` | test run | starts the timer that removes expired connections |
 //! | `clock` | test run | tells jiffies, nanoseconds and tick |
-//! | `decap_tc` | a real server's interface | takes the outer header off IP-in-IP packets |
+//! | `decap_tc` | a real server's interface | takes the outer headers off packets in tunnels |
 //!
 //! Names of maps, programs and globals are the interface to whoever loads them (crate `director`, crate `host`).
 #![no_std]
@@ -152,8 +152,7 @@ fn clock(context: TcContext) -> i32 {
 
 #[classifier]
 fn decap_tc(context: TcContext) -> i32 {
-    decap::unwrap(&context);
-    TC_ACT_UNSPEC
+    decap::unwrap(&context)
 }
 
 /// Sends a packet out by an interface. Both hooks.

@@ -3,34 +3,12 @@
 use std::net::IpAddr;
 
 use rtnetlink::packet_route::neighbour::NeighbourMessage;
-use rtnetlink::packet_route::route::RouteMessage;
 
+use crate::before::OldRoute;
 use crate::network::{
     TUNNEL, descriptor, namespace_file, neighbour_address, own_namespace, permanent_mac,
 };
-use crate::{Destination, Error, Network, Offload, Result, Step, decapsulation, sysctl};
-
-/// How it was before a step changed it: what undo needs.
-#[derive(Clone, Debug)]
-pub enum Before {
-    /// What the step makes did not exist.
-    Absent,
-    /// The interface was down.
-    Down,
-    /// The sysctl had this value.
-    Value(String),
-    /// The route led another way.
-    Route(Box<RouteMessage>),
-    /// The neighbour had this hardware address for good. One that was learnt needs no memory: it
-    /// will be learnt again.
-    Mac([u8; 6]),
-    /// The features were switched so.
-    Features(Vec<(Offload, bool)>),
-    /// The interface was in the bridge of this index, 0 for none.
-    Bridge(u32),
-    /// The interface had no clsact qdisc, so the filter's goes as well.
-    NoClsact,
-}
+use crate::{Before, Destination, Error, Network, Offload, Result, Step, decapsulation, sysctl};
 
 impl Step {
     /// Whether it is so already.
@@ -70,86 +48,92 @@ impl Step {
         }
     }
 
-    /// Makes it so, and says how it was before. Call it only where [`Step::check`] says no.
+    /// How it is now, as far as undo will need it. Call it only where [`Step::check`] says no.
+    ///
+    /// # Errors
+    /// When an interface or namespace is missing, or the kernel refuses.
+    pub fn before(&self, network: &Network) -> Result<Before> {
+        match self {
+            Self::AddAddress { iface, .. } | Self::MoveToNamespace { iface, .. } => {
+                network.index(iface).map(|_| Before::Absent)
+            }
+            Self::CreateTunnel | Self::CreateVeth { .. } | Self::CreateBridge { .. } => {
+                Ok(Before::Absent)
+            }
+            Self::LinkUp { iface } => network.index(iface).map(|_| Before::Down),
+            Self::AddRoute { destination, .. } => first_route(network, *destination),
+            Self::SetSysctl { key, .. } => sysctl::read(key).map(Before::Value),
+            Self::SetOffload { iface, features } => features
+                .iter()
+                .map(|(feature, _)| Ok((*feature, feature.is_on(iface)?)))
+                .collect::<Result<_>>()
+                .map(Before::Features),
+            Self::AttachDecapsulation { iface, .. } => Ok(if network.has_clsact(iface)? {
+                Before::Absent
+            } else {
+                Before::NoClsact
+            }),
+            Self::JoinBridge { iface, .. } => {
+                Ok(Before::Bridge(network.bridge_of(iface)?.unwrap_or(0)))
+            }
+            Self::AddNeighbour { iface, address, .. } => Ok(neighbour(network, iface, *address)?
+                .and_then(|known| permanent_mac(&known))
+                .map_or(Before::Absent, Before::Mac)),
+        }
+    }
+
+    /// Makes it so. Call it only where [`Step::check`] says no, and after [`Step::before`].
     ///
     /// # Errors
     /// When an interface or namespace is missing, or the kernel refuses; then nothing changed.
-    pub fn apply(&self, network: &Network) -> Result<Before> {
+    pub fn apply(&self, network: &Network) -> Result<()> {
         match self {
             Self::AddAddress {
                 iface,
                 address,
                 label,
-            } => {
-                network.add_address(iface, *address, label.as_deref())?;
-                Ok(Before::Absent)
+            } => network.add_address(iface, *address, label.as_deref()),
+            Self::LinkUp { iface } => network.set_up(iface, true),
+            Self::AddRoute { destination, via } => network.replace_route(*destination, via),
+            Self::SetSysctl { key, value } => sysctl::write(key, value),
+            Self::CreateTunnel => network.add_ipip(),
+            Self::SetOffload { iface, features } => switch(iface, features),
+            Self::AttachDecapsulation { iface, object } => {
+                decapsulation::attach(network, iface, *object)
             }
-            Self::LinkUp { iface } => {
-                network.set_up(iface, true)?;
-                Ok(Before::Down)
-            }
-            Self::AddRoute { destination, via } => {
-                let before = first_route(network, *destination)?;
-                network.replace_route(*destination, via)?;
-                Ok(before)
-            }
-            Self::SetSysctl { key, value } => {
-                let before = sysctl::read(key)?;
-                sysctl::write(key, value)?;
-                Ok(Before::Value(before))
-            }
-            Self::CreateTunnel => network.add_ipip().map(|()| Before::Absent),
-            Self::SetOffload { iface, features } => {
-                let before = features
-                    .iter()
-                    .map(|(feature, _)| Ok((*feature, feature.is_on(iface)?)))
-                    .collect::<Result<_>>()?;
-                switch(iface, features)?;
-                Ok(Before::Features(before))
-            }
-            Self::AttachDecapsulation { iface, object } => decapsulation::attach(iface, *object),
-            Self::CreateVeth { name, peer } => {
-                network.add_veth(name, peer)?;
-                Ok(Before::Absent)
-            }
-            Self::CreateBridge { name } => {
-                network.add_bridge(name)?;
-                Ok(Before::Absent)
-            }
-            Self::JoinBridge { iface, bridge } => {
-                let before = network.bridge_of(iface)?.unwrap_or(0);
-                network.set_bridge(iface, network.index(bridge)?)?;
-                Ok(Before::Bridge(before))
-            }
+            Self::CreateVeth { name, peer } => network.add_veth(name, peer),
+            Self::CreateBridge { name } => network.add_bridge(name),
+            Self::JoinBridge { iface, bridge } => network.set_bridge(iface, network.index(bridge)?),
             Self::MoveToNamespace { iface, namespace } => {
-                network.move_link(iface, descriptor(&namespace_file(namespace)?))?;
-                Ok(Before::Absent)
+                network.move_link(iface, descriptor(&namespace_file(namespace)?))
             }
             Self::AddNeighbour {
                 iface,
                 address,
                 mac,
-            } => {
-                let before = neighbour(network, iface, *address)?;
-                network.replace_neighbour(iface, *address, *mac)?;
-                Ok(before
-                    .and_then(|known| permanent_mac(&known))
-                    .map_or(Before::Absent, Before::Mac))
-            }
+            } => network.replace_neighbour(iface, *address, *mac),
         }
     }
 
-    /// Takes back what [`Step::apply`] did.
+    /// Takes back what [`Step::apply`] did. Nothing happens where it was never applied, or went with
+    /// its interface.
     ///
     /// # Errors
-    /// When an interface or namespace is gone meanwhile, or the kernel refuses.
+    /// When a namespace is gone meanwhile, or the kernel refuses.
     pub fn undo(&self, network: &Network, before: &Before) -> Result<()> {
+        match self.take_back(network, before) {
+            Err(error) if error.is_about_a_missing_interface() => Ok(()),
+            other => other,
+        }
+    }
+
+    fn take_back(&self, network: &Network, before: &Before) -> Result<()> {
         match (self, before) {
             (Self::AddAddress { iface, address, .. }, _) => network
                 .address(iface, *address)?
                 .map_or(Ok(()), |found| network.delete_address(found)),
             (Self::LinkUp { iface }, _) => network.set_up(iface, false),
-            (Self::AddRoute { .. }, Before::Route(route)) => network.enter_route((**route).clone()),
+            (Self::AddRoute { .. }, Before::Route(route)) => network.enter_route(route.message()?),
             (Self::AddRoute { destination, via }, _) => {
                 for route in network.routes(*destination)? {
                     if network.goes_via(&route, via)? {
@@ -190,7 +174,10 @@ impl Step {
 /// The route that a new one would replace.
 fn first_route(network: &Network, destination: Destination) -> Result<Before> {
     let found = network.routes(destination)?.into_iter().next();
-    Ok(found.map_or(Before::Absent, |route| Before::Route(Box::new(route))))
+    Ok(match found {
+        Some(route) => Before::Route(OldRoute::of(&route, network)?),
+        None => Before::Absent,
+    })
 }
 
 fn neighbour(network: &Network, iface: &str, address: IpAddr) -> Result<Option<NeighbourMessage>> {

@@ -1,17 +1,16 @@
-//! Our IP-in-IP decapsulation at an interface's ingress, for kernels without ipip.
+//! Our decapsulation at an interface's ingress, for kernels without the modules of tunnels.
 //!
 //! It is a clsact filter on every kernel, not a tcx link: a filter stays when the process that
 //! attached it ends and dies with the interface, a link would need a pin that outlives both.
 //! `tc filter show dev eth0 ingress` shows it.
 
 use aya::programs::tc::{
-    NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact,
+    NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact,
 };
 use aya::programs::{Link, SchedClassifier, TcAttachType};
 use aya::{EbpfLoader, programs::ProgramError};
-use nix::libc::EEXIST;
 
-use crate::{Before, Error, Network, Object, Result};
+use crate::{Error, Network, Object, Result};
 
 /// The program's name in the object.
 pub(crate) const PROGRAM: &str = "decap_tc";
@@ -28,7 +27,7 @@ pub(crate) fn is_attached(network: &Network, iface: &str) -> Result<bool> {
 }
 
 /// Loads the program and attaches it.
-pub(crate) fn attach(iface: &str, object: Object) -> Result<Before> {
+pub(crate) fn attach(network: &Network, iface: &str, object: Object) -> Result<()> {
     let failed = |cause: String| Error::Decapsulation {
         iface: iface.to_owned(),
         cause,
@@ -43,11 +42,9 @@ pub(crate) fn attach(iface: &str, object: Object) -> Result<Before> {
         .map_err(|error: ProgramError| failed(chain(&error)))?;
     program.load().map_err(|error| failed(chain(&error)))?;
 
-    let before = match qdisc_add_clsact(iface) {
-        Ok(()) => Before::NoClsact,
-        Err(error) if is_there_already(&error) => Before::Absent,
-        Err(error) => return Err(failed(chain(&error))),
-    };
+    if !network.has_clsact(iface)? {
+        qdisc_add_clsact(iface).map_err(|error| failed(chain(&error)))?;
+    }
     let place = TcAttachOptions::Netlink(NlOptions {
         priority: PRIORITY,
         handle: TcHandle::new(0, HANDLE),
@@ -59,7 +56,7 @@ pub(crate) fn attach(iface: &str, object: Object) -> Result<Before> {
         .map_err(|error| failed(chain(&error)))?;
     // Dropped, the link would detach; the filter shall outlive this process.
     std::mem::forget(link);
-    Ok(before)
+    Ok(())
 }
 
 /// Removes the filter, and the qdisc if it came with it and serves nothing else now.
@@ -80,19 +77,10 @@ pub(crate) fn detach(network: &Network, iface: &str, with_clsact: bool) -> Resul
         .detach()
         .map_err(|error| failed(chain(&error)))?;
     }
-    if with_clsact && network.ingress_filters(iface)?.is_empty() {
+    if with_clsact && network.has_clsact(iface)? && network.ingress_filters(iface)?.is_empty() {
         network.delete_clsact(iface)?;
     }
     Ok(())
-}
-
-fn is_there_already(error: &TcError) -> bool {
-    matches!(error, TcError::AlreadyAttached)
-        || std::iter::successors(Some(error as &dyn std::error::Error), |error| {
-            error.source()
-        })
-        .filter_map(|error| error.downcast_ref::<std::io::Error>())
-        .any(|error| error.raw_os_error() == Some(EEXIST))
 }
 
 /// An error with its causes, which aya's texts leave out.

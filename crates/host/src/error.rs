@@ -50,6 +50,12 @@ pub enum Error {
         /// Why not.
         cause: String,
     },
+    /// A journal kept in a file cannot be read or written.
+    #[error("the journal {0}")]
+    Journal(String),
+    /// What was asked for cannot be set up on this machine.
+    #[error("{0}")]
+    Unfit(String),
     /// A step failed; what the plan had changed before it has been undone.
     #[error("`{command}`: {cause}")]
     Step {
@@ -68,6 +74,17 @@ impl Error {
             Self::Refused(cause) | Self::Sysctl { cause, .. } => cause.raw_os_error(),
             Self::Step { cause, .. } => cause.errno(),
             _ => None,
+        }
+    }
+}
+
+impl Error {
+    /// Whether the interface that was named, or the sysctl of one, is not there (any more).
+    pub(crate) fn is_about_a_missing_interface(&self) -> bool {
+        match self {
+            Self::NoInterface { .. } => true,
+            Self::Sysctl { cause, .. } => cause.kind() == io::ErrorKind::NotFound,
+            _ => false,
         }
     }
 }

@@ -3,12 +3,13 @@
 use std::thread;
 
 use nix::sched::{CloneFlags, unshare};
+use serde::{Deserialize, Serialize};
 
 use crate::network::TUNNEL;
 use crate::{Error, Network, Object, Result};
 
 /// What takes the outer header off tunnelled packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Decapsulation {
     /// The kernel's interface `tunl0`.
     Kernel,

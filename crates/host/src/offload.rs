@@ -6,11 +6,12 @@ use std::os::fd::AsRawFd;
 
 use nix::libc;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
 /// A feature of an interface that takes work from the network stack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Offload {
     /// Checksums of outgoing packets are left to the interface. A virtual one never fills them
     /// in, and an XDP program cannot see that they are unfinished.

@@ -1,6 +1,6 @@
-//! Plans, and the journal that takes a plan back.
+//! Plans: steps in order, applied as a whole or not at all.
 
-use crate::{Before, Error, Network, Result, Step};
+use crate::{Change, Error, Journal, Network, Result, Step};
 
 /// A list of steps with a title.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,23 +27,6 @@ pub enum Outcome {
     AlreadySo,
     /// It was made so.
     Changed,
-}
-
-/// A step that was applied, and how it was before.
-#[derive(Clone, Debug)]
-pub struct Change {
-    /// The step.
-    pub step: Step,
-    /// How it was before.
-    pub before: Before,
-}
-
-/// What a plan changed, oldest first.
-#[derive(Clone, Debug, Default)]
-#[must_use = "a journal that is dropped can no longer be undone"]
-pub struct Journal {
-    /// The changes; steps that were so already are not among them.
-    pub changes: Vec<Change>,
 }
 
 impl Plan {
@@ -76,61 +59,53 @@ impl Plan {
     pub fn apply(
         &self,
         network: &Network,
-        mut observe: impl FnMut(&PlannedStep, Outcome),
+        observe: impl FnMut(&PlannedStep, Outcome),
     ) -> Result<Journal> {
         let mut journal = Journal::default();
-        for planned in &self.steps {
-            match carry_out(&planned.step, network) {
-                Ok(None) => observe(planned, Outcome::AlreadySo),
-                Ok(Some(before)) => {
-                    journal.changes.push(Change {
-                        step: planned.step.clone(),
-                        before,
-                    });
-                    observe(planned, Outcome::Changed);
-                }
-                Err(cause) => {
-                    // The step's failure is what the caller has to hear of; a further one while
-                    // going back would only hide it.
-                    let _ = journal.undo(network, |_| ());
-                    return Err(Error::Step {
-                        command: planned.step.to_string(),
-                        cause: Box::new(cause),
-                    });
-                }
+        let note = |change| {
+            journal.changes.push(change);
+            Ok(())
+        };
+        match self.apply_noting(network, note, observe) {
+            Ok(()) => Ok(journal),
+            Err(failure) => {
+                // The step's failure is what the caller has to hear of; a further one while going
+                // back would only hide it.
+                let _ = journal.undo(network, |_| ());
+                Err(failure)
             }
         }
-        Ok(journal)
     }
-}
 
-/// Applies a step unless it is so already, and says how it was before.
-fn carry_out(step: &Step, network: &Network) -> Result<Option<Before>> {
-    if step.check(network)? {
-        Ok(None)
-    } else {
-        step.apply(network).map(Some)
-    }
-}
-
-impl Journal {
-    /// Undoes the changes, newest first, telling `observe` of each. It goes on after a failure.
+    /// Applies the steps in order, telling `note` of each change before it is made and `observe` of
+    /// each step when it is done.
     ///
     /// # Errors
-    /// The first undo that failed.
-    pub fn undo(self, network: &Network, mut observe: impl FnMut(&Change)) -> Result<()> {
-        let mut first_failure = Ok(());
-        for change in self.changes.iter().rev() {
-            let undone = change
-                .step
-                .undo(network, &change.before)
-                .map_err(|cause| Error::Step {
-                    command: format!("undo of {}", change.step),
-                    cause: Box::new(cause),
-                });
-            observe(change);
-            first_failure = first_failure.and(undone);
+    /// The first step that fails, or `note` did; nothing is undone.
+    pub(crate) fn apply_noting(
+        &self,
+        network: &Network,
+        mut note: impl FnMut(Change) -> Result<()>,
+        mut observe: impl FnMut(&PlannedStep, Outcome),
+    ) -> Result<()> {
+        for planned in &self.steps {
+            let step = &planned.step;
+            let mut carry_out = || {
+                if step.check(network)? {
+                    return Ok(Outcome::AlreadySo);
+                }
+                note(Change {
+                    step: step.clone(),
+                    before: step.before(network)?,
+                })?;
+                step.apply(network).map(|()| Outcome::Changed)
+            };
+            let outcome = carry_out().map_err(|cause| Error::Step {
+                command: step.to_string(),
+                cause: Box::new(cause),
+            })?;
+            observe(planned, outcome);
         }
-        first_failure
+        Ok(())
     }
 }

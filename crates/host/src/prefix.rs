@@ -4,8 +4,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// An address and its prefix length, 0..=32 bits for IPv4, 0..=128 for IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Prefix {
     /// The address itself; host bits may be set.
     pub address: IpAddr,
@@ -29,6 +31,20 @@ impl Prefix {
             address,
             length: bits(address),
         }
+    }
+
+    /// Whether an address lies in the network.
+    #[must_use]
+    pub fn holds(&self, address: IpAddr) -> bool {
+        let number = |address| match address {
+            IpAddr::V4(address) => u128::from(u32::from(address)),
+            IpAddr::V6(address) => u128::from(address),
+        };
+        let host_bits = u32::from(bits(self.address) - self.length);
+        bits(self.address) == bits(address)
+            && (number(self.address) ^ number(address))
+                .checked_shr(host_bits)
+                .is_none_or(|differ| differ == 0)
     }
 }
 
@@ -85,6 +101,28 @@ mod tests {
             "8.8.8.8".parse::<Prefix>().unwrap().to_string(),
             "8.8.8.8/32"
         );
+    }
+
+    #[test]
+    fn holds_what_shares_its_leading_bits() {
+        for (network, address, holds) in [
+            ("192.168.1.46/24", "192.168.1.1", true),
+            ("192.168.1.46/24", "192.168.2.1", false),
+            ("192.168.1.40/32", "192.168.1.40", true),
+            ("192.168.1.40/32", "192.168.1.41", false),
+            ("0.0.0.0/0", "8.8.8.8", true),
+            ("0.0.0.0/0", "2001:db8::1", false),
+            ("2001:db8::46/64", "2001:db8::1", true),
+            ("2001:db8::46/64", "2001:db8:0:1::1", false),
+            ("::/0", "2001:db8::1", true),
+        ] {
+            let network: Prefix = network.parse().unwrap();
+            assert_eq!(
+                network.holds(address.parse().unwrap()),
+                holds,
+                "{address} in {network}"
+            );
+        }
     }
 
     #[test]

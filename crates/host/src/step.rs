@@ -4,12 +4,14 @@
 //! shown, logged and documented is one text.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
 
 use crate::{Object, Offload, Prefix, decapsulation};
 
 /// One change of the network of the namespace it is applied in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
     /// Gives an interface an address.
     AddAddress {
@@ -49,9 +51,9 @@ pub enum Step {
         /// Each feature and whether it shall be on.
         features: Vec<(Offload, bool)>,
     },
-    /// Attaches our own IP-in-IP decapsulation at an interface's ingress: packets of protocol 4
-    /// for this host lose their outer header, everything else passes untouched. The filter stays
-    /// when the process ends, and dies with the interface.
+    /// Attaches our own decapsulation at an interface's ingress: packets for this host in a tunnel
+    /// (IP in IP, GRE, GUE on port 6080; IPv4 and IPv6) lose their outer headers, everything else
+    /// passes untouched. The filter stays when the process ends, and dies with the interface.
     AttachDecapsulation {
         /// The interface the tunnelled packets arrive on.
         iface: String,
@@ -96,7 +98,7 @@ pub enum Step {
 }
 
 /// Where a route leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Destination {
     /// Everything that no other route takes (IPv4).
     Default,
@@ -105,12 +107,26 @@ pub enum Destination {
 }
 
 /// Which way a route takes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Via {
     /// By the router of this address.
     Gateway(IpAddr),
     /// Straight out of this interface.
     Interface(String),
+}
+
+impl Destination {
+    /// Everything of the family of this address.
+    #[must_use]
+    pub fn everything(of: IpAddr) -> Self {
+        match of {
+            IpAddr::V4(_) => Self::Default,
+            IpAddr::V6(_) => Self::Network(Prefix {
+                address: Ipv6Addr::UNSPECIFIED.into(),
+                length: 0,
+            }),
+        }
+    }
 }
 
 impl Step {

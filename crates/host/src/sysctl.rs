@@ -5,8 +5,11 @@ use std::path::PathBuf;
 
 use crate::{Error, Result};
 
-/// The value now, without the line's end.
-pub(crate) fn read(key: &str) -> Result<String> {
+/// The value of a sysctl now, without the line's end; the key has dots, as [`Step::SetSysctl`](crate::Step::SetSysctl) says.
+///
+/// # Errors
+/// When there is none of that name, or it cannot be read.
+pub fn read(key: &str) -> Result<String> {
     fs::read_to_string(path(key))
         .map(|text| text.trim_end().to_owned())
         .map_err(|cause| Error::Sysctl {

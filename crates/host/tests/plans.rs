@@ -6,7 +6,7 @@ use std::thread;
 
 use lvsx_host::{
     Decapsulation, Destination, Error, ForwardingMethod, Network, Object, Offload, Outcome, Plan,
-    Prefix, Step, Via, bpf, director, realserver,
+    Prefix, Setup, Step, Via, bpf, director,
 };
 use nix::sched::{CloneFlags, unshare};
 
@@ -22,7 +22,20 @@ fn commands(plan: &Plan) -> Vec<String> {
 }
 
 fn realserver(method: ForwardingMethod, decapsulation: Decapsulation) -> Plan {
-    realserver::plan(method, VIRTUAL, "eth0", DIRECTOR, decapsulation)
+    let virtual_address = VIRTUAL.into();
+    let setup = match method {
+        ForwardingMethod::Masquerade => Setup::Masquerade {
+            virtual_address,
+            gateway: DIRECTOR.into(),
+        },
+        ForwardingMethod::DirectRouting => Setup::DirectRouting { virtual_address },
+        ForwardingMethod::Tunnel => Setup::Tunnel {
+            virtual_address,
+            iface: "eth0".into(),
+            decapsulation,
+        },
+    };
+    setup.plan()
 }
 
 #[test]
@@ -38,6 +51,7 @@ fn a_real_server_by_direct_routing() {
     assert_eq!(
         commands(&realserver(ForwardingMethod::DirectRouting, NO_IPIP)),
         [
+            "ip link set lo up",
             "sysctl -w net.ipv4.conf.lo.arp_ignore=1",
             "sysctl -w net.ipv4.conf.lo.arp_announce=2",
             "sysctl -w net.ipv4.conf.all.arp_ignore=1",
@@ -71,7 +85,7 @@ fn a_real_server_by_tunnel() {
 fn a_real_server_by_tunnel_where_the_kernel_has_no_ipip() {
     let plan = realserver(ForwardingMethod::Tunnel, NO_IPIP);
     assert_eq!(
-        commands(&plan)[4..],
+        commands(&plan)[5..],
         [
             "ip addr add 192.168.1.40/32 dev lo label lo:0",
             "ip route replace 192.168.1.40/32 dev lo",
@@ -81,9 +95,9 @@ fn a_real_server_by_tunnel_where_the_kernel_has_no_ipip() {
         ]
     );
     assert!(
-        plan.steps[6].reason.contains("no ipip"),
+        plan.steps[7].reason.contains("without tunl0"),
         "{:?}",
-        plan.steps[6]
+        plan.steps[7]
     );
 }
 
@@ -201,16 +215,17 @@ fn a_plan_changes_what_is_not_so_and_undo_takes_back_only_that() {
     in_a_namespace(|network| {
         let plan = realserver(ForwardingMethod::DirectRouting, NO_IPIP);
         // One of the steps is so already: it must survive the undo.
-        let _ = plan.steps[2].step.apply(network).unwrap();
+        plan.steps[3].step.apply(network).unwrap();
 
         let mut outcomes = Vec::new();
         let journal = plan
             .apply(network, |_, outcome| outcomes.push(outcome))
             .unwrap();
-        let mut expected = vec![Outcome::Changed; 6];
-        expected[2] = Outcome::AlreadySo;
+        let mut expected = vec![Outcome::Changed; 7];
+        expected[0] = Outcome::AlreadySo;
+        expected[3] = Outcome::AlreadySo;
         assert_eq!(outcomes, expected);
-        assert_eq!(state_of(&plan, network), [true; 6]);
+        assert_eq!(state_of(&plan, network), [true; 7]);
         assert!(
             plan.apply(network, |_, outcome| assert_eq!(
                 outcome,
@@ -226,12 +241,13 @@ fn a_plan_changes_what_is_not_so_and_undo_takes_back_only_that() {
             .undo(network, |change| undone.push(change.step.to_string()))
             .unwrap();
         let mut backwards = commands(&plan);
-        backwards.remove(2);
+        backwards.remove(3);
+        backwards.remove(0);
         backwards.reverse();
         assert_eq!(undone, backwards);
         assert_eq!(
             state_of(&plan, network),
-            [false, false, true, false, false, false]
+            [true, false, false, true, false, false, false]
         );
     });
 }
@@ -244,7 +260,7 @@ fn a_replaced_route_comes_back() {
             via: Via::Gateway(Ipv4Addr::from(gateway).into()),
         };
         let (old, new) = (by([192, 168, 1, 1]), by([192, 168, 1, 49]));
-        let _ = old.apply(network).unwrap();
+        old.apply(network).unwrap();
         let journal = Plan::new("a new gateway")
             .step(new.clone())
             .apply(network, |_, _| ())
@@ -289,12 +305,11 @@ fn every_kind_of_step_is_checked_applied_and_undone() {
                 label: None,
             });
         // A new namespace may inherit forwarding from the machine.
-        Step::SetSysctl {
+        let off = Step::SetSysctl {
             key: "net.ipv4.ip_forward".into(),
             value: "0".into(),
-        }
-        .apply(network)
-        .unwrap();
+        };
+        off.apply(network).unwrap();
         assert!(!plan.steps[0].step.check(network).unwrap());
         let journal = plan
             .apply(network, |_, outcome| assert_eq!(outcome, Outcome::Changed))

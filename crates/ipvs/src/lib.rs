@@ -29,7 +29,7 @@ pub use model::{
     Netmask, Service, ServiceFlags, ServiceKey, ServiceSettings, Stats, SyncDaemon, SyncRole,
     Timeouts, Tunnel, TunnelType,
 };
-pub use namespace::{check_dir, cookie, namespace_dir, pins_dir, run_dir};
+pub use namespace::{check_dir, cookie, namespace_dir, pins_dir, register_dir, run_dir};
 pub use reply::Reply;
 pub use request::Request;
 pub use rights::Rights;

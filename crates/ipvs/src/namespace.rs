@@ -77,6 +77,16 @@ pub fn check_dir() -> io::Result<PathBuf> {
     Ok(run_dir().join("check").join(cookie()?.to_string()))
 }
 
+/// The folder of what `lvsx realserver` set up in the calling thread's network namespace,
+/// `<run_dir>/realserver/<cookie>`. It is no part of the director's own, which goes as a whole when a
+/// director on the same machine ends.
+///
+/// # Errors
+/// Those of [`cookie`].
+pub fn register_dir() -> io::Result<PathBuf> {
+    Ok(run_dir().join("realserver").join(cookie()?.to_string()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

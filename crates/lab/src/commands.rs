@@ -14,7 +14,7 @@ use crate::demonstration::Demonstration;
 use crate::load::Load;
 use crate::record::{self, LAB_VARIABLE, Record};
 use crate::topology::CLIENT;
-use crate::{Blueprint, Mode, Narrator, interrupt, web};
+use crate::{Blueprint, Breakage, Mode, Narrator, interrupt, web};
 
 const USAGE: &str = "\
 The tutorial's labs, in network namespaces of this machine.
@@ -23,6 +23,9 @@ The tutorial's labs, in network namespaces of this machine.
       builds the machines, runs the tutorial's commands, shows what comes back and judges it;
       exit status 0 only if everything was as it must be; with --load the servers' agents tell these loads, from 0
       to 1, and weights follow
+  lvsx lab nat|tun|dr --break NAME [--mode tc|xdp] [--keep]
+      breaks one thing in the lab, lets `lvsx doctor` find it, and does what it says; --break list
+      shows what can be broken
   lvsx lab exec [--lab NAME] HOST [-- COMMAND...]
       runs a command (else a shell) on a machine of a lab that was kept
   lvsx lab list
@@ -41,7 +44,9 @@ enum Command {
         scheduler: String,
         loads: Vec<Load>,
         keep: bool,
+        broken: Option<&'static Breakage>,
     },
+    ListBreakages(ForwardingMethod),
     Exec {
         lab: Option<String>,
         host: String,
@@ -109,14 +114,18 @@ fn parse(arguments: Vec<OsString>) -> Result<Command> {
 }
 
 fn parse_show(method: ForwardingMethod, mut parser: lexopt::Parser) -> Result<Command> {
-    let (mut mode, mut scheduler, mut keep) = (Mode::Tc, "rr".to_owned(), false);
-    let mut loads = Vec::new();
+    let (mut mode, mut scheduler, mut keep) = (None, "rr".to_owned(), false);
+    let (mut loads, mut broken) = (Vec::new(), None);
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("mode") => mode = parser.value()?.string()?.parse()?,
+            Long("mode") => mode = Some(parser.value()?.string()?.parse()?),
             Long("scheduler") => scheduler = parser.value()?.string()?,
             Long("load") => loads.push(parser.value()?.string()?.parse()?),
             Long("keep") => keep = true,
+            Long("break") => match parser.value()?.string()?.as_str() {
+                "list" => return Ok(Command::ListBreakages(method)),
+                name => broken = Some(breakage(name, method)?),
+            },
             Short('h') | Long("help") => return Ok(Command::Help),
             other => return Err(other.unexpected().into()),
         }
@@ -127,12 +136,25 @@ fn parse_show(method: ForwardingMethod, mut parser: lexopt::Parser) -> Result<Co
         !scheduler.is_empty() && scheduler.chars().all(plain),
         "`{scheduler}` is no scheduler's name"
     );
+    let needed = broken.and_then(|broken| broken.mode);
+    if let (Some(needed), Some(mode)) = (needed, mode) {
+        ensure!(needed == mode, "this can be broken in {needed} mode only");
+    }
     Ok(Command::Show {
         method,
-        mode,
+        mode: mode.or(needed).unwrap_or(Mode::Tc),
         scheduler,
         loads,
         keep,
+        broken,
+    })
+}
+
+fn breakage(name: &str, method: ForwardingMethod) -> Result<&'static Breakage> {
+    Breakage::named(name, method).with_context(|| {
+        let names: Vec<_> = Breakage::of(method).map(|one| one.name).collect();
+        let names = names.join(", ");
+        format!("`{name}` cannot be broken in this lab; there are {names}")
     })
 }
 
@@ -177,6 +199,13 @@ fn run(command: Command) -> Result<bool> {
             let _ = io::stdout().write_all(USAGE.as_bytes());
             return Ok(true);
         }
+        Command::ListBreakages(method) => {
+            for one in Breakage::of(method) {
+                let line = format!("{:<16} {}\n", one.name, one.fault.why());
+                let _ = io::stdout().write_all(line.as_bytes());
+            }
+            return Ok(true);
+        }
         Command::Web { port, page } => {
             web::serve(port, &page)?;
             return Ok(true);
@@ -194,11 +223,12 @@ fn run(command: Command) -> Result<bool> {
             scheduler,
             loads,
             keep,
-        } => show(method, mode, scheduler, loads, keep),
+            broken,
+        } => show(method, mode, scheduler, loads, keep, broken),
         Command::Exec { lab, host, command } => exec(lab, &host, &command),
         Command::Down(which) => down(which),
         Command::List => list(),
-        Command::Help | Command::Web { .. } => Ok(true),
+        Command::Help | Command::Web { .. } | Command::ListBreakages(_) => Ok(true),
     }
 }
 
@@ -208,6 +238,7 @@ fn show(
     scheduler: String,
     loads: Vec<Load>,
     keep: bool,
+    broken: Option<&'static Breakage>,
 ) -> Result<bool> {
     interrupt::catch()?;
     clean_up_on_panic();
@@ -228,6 +259,7 @@ fn show(
         scheduler,
         loads,
         keep,
+        broken,
     }
     .run(&narrator)
 }
@@ -328,7 +360,8 @@ mod tests {
                 mode: Mode::Xdp,
                 scheduler: "wlc".to_owned(),
                 loads: Vec::new(),
-                keep: true
+                keep: true,
+                broken: None,
             }
         );
         assert_eq!(
@@ -362,6 +395,8 @@ mod tests {
             ("dr --load C=0.9", "A=0.9"),
             ("dr --load A=9", "from 0 to 1"),
             ("dr --kep", "--kep"),
+            ("dr --break apr", "there are arp,"),
+            ("nat --break offload --mode tc", "xdp mode only"),
             ("exec", "needs a machine"),
             ("down a b", "b"),
         ] {

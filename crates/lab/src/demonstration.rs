@@ -13,7 +13,7 @@ use crate::host::until;
 use crate::listing::{Counters, ServiceCounters, exact_counters};
 use crate::load::{self, Load};
 use crate::topology::{CLIENT, DIRECTOR, SERVERS};
-use crate::{Blueprint, Lab, Narrator, interrupt, tutorial};
+use crate::{Blueprint, Breakage, Lab, Narrator, interrupt, repair, tutorial};
 
 /// How often the page is fetched.
 const FETCHES: usize = 10;
@@ -33,6 +33,8 @@ pub struct Demonstration {
     pub loads: Vec<Load>,
     /// Whether the lab stays up afterwards.
     pub keep: bool,
+    /// What is broken and repaired in place of the tutorial's test.
+    pub broken: Option<&'static Breakage>,
 }
 
 /// What was found out, point by point.
@@ -41,6 +43,17 @@ struct Findings {
 }
 
 impl Findings {
+    fn repair(broken: &Breakage, repaired: Result<()>) -> Self {
+        let fault = broken.fault;
+        let text = match &repaired {
+            Ok(()) => format!("the doctor found {fault}, and its cure worked"),
+            Err(error) => format!("{error:#}"),
+        };
+        Self {
+            points: vec![(repaired.is_ok(), text)],
+        }
+    }
+
     fn add(&mut self, holds: bool, text: impl Into<String>) {
         self.points.push((holds, text.into()));
     }
@@ -80,6 +93,11 @@ impl Demonstration {
             run_and_show(lab, &line, narrator)?;
         }
 
+        if let Some(broken) = self.broken {
+            self.fetch_pages(lab, narrator)?;
+            let repaired = repair::play(lab, broken, narrator);
+            return Ok(Findings::repair(broken, repaired));
+        }
         let capture = Capture::start(&lab.client()?, lab.service_address()?)?;
         let pages = self.fetch_pages(lab, narrator)?;
 

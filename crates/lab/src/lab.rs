@@ -9,16 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use lvsx_host::{
-    Decapsulation, ForwardingMethod, Object, Offload, Plan, Step, director, realserver,
-};
+use lvsx_host::{Decapsulation, ForwardingMethod, Object, Offload, Plan, Setup, Step, director};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::host::{log_text, until, wait};
 use crate::namespace::Namespace;
 use crate::record::{self, Folder, Record};
-use crate::topology::{CLIENT, DIRECTOR, SERVERS, SWITCH, Topology, port};
+use crate::topology::{CLIENT, DIRECTOR, HostSpec, SERVERS, SWITCH, Topology, port};
 use crate::tutorial::{self, VirtualService};
 use crate::{Host, Narrator, interrupt};
 
@@ -218,16 +216,21 @@ impl Lab {
     /// The step that failed.
     pub fn set_up_servers(&self, method: ForwardingMethod, narrator: &Narrator) -> Result<()> {
         let decapsulation = Decapsulation::of_this_kernel(self.blueprint.object)?;
-        let gateway = self.address_of(DIRECTOR)?;
-        for name in SERVERS {
-            let plan = realserver::plan(
-                method,
-                self.service()?.address,
-                "eth0",
-                gateway,
+        let virtual_address = self.service()?.address.into();
+        let setup = match method {
+            ForwardingMethod::Masquerade => Setup::Masquerade {
+                virtual_address,
+                gateway: self.address_of(DIRECTOR)?.into(),
+            },
+            ForwardingMethod::DirectRouting => Setup::DirectRouting { virtual_address },
+            ForwardingMethod::Tunnel => Setup::Tunnel {
+                virtual_address,
+                iface: "eth0".to_owned(),
                 decapsulation,
-            );
-            let _ = self.host(name)?.apply(&plan, narrator)?;
+            },
+        };
+        for name in SERVERS {
+            let _ = self.host(name)?.apply(&setup.plan(), narrator)?;
         }
         Ok(())
     }
@@ -373,6 +376,21 @@ impl Lab {
     /// When it has none of that name.
     pub fn host(&self, name: &str) -> Result<Host> {
         self.record.host(name)
+    }
+
+    /// The machine that has an address as its own.
+    ///
+    /// # Errors
+    /// When none has.
+    pub fn host_of(&self, address: std::net::IpAddr) -> Result<Host> {
+        let has = |host: &&HostSpec| {
+            let mut own = host.cards.iter().filter_map(|card| card.address);
+            own.any(|own| own.address == address)
+        };
+        match self.topology.hosts.iter().find(has) {
+            Some(host) => self.host(host.name),
+            None => bail!("no machine of this lab has {address}"),
+        }
     }
 
     /// The machine of the client.

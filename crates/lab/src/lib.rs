@@ -6,11 +6,13 @@
 //!
 //! Reading order: [`tutorial`] (the text that is followed), [`topology`] (who is cabled to whom),
 //! [`lab`] (building and running), [`demonstration`] (what `lvsx lab dr` shows), then the parts:
-//! [`namespace`], [`host`], [`record`], [`web`], [`client`], [`capture`].
+//! [`namespace`], [`host`], [`record`], [`web`], [`client`], [`capture`]. [`breakage`] lists what can be broken
+//! in a lab, [`repair`] breaks it and lets the doctor find it.
 //!
 //! Nothing outside the lab's own namespaces is touched, but for named namespaces in `/run/netns`
 //! and a folder in `/run/lvsx/lab`, which go when the lab goes.
 
+pub mod breakage;
 pub mod capture;
 pub mod client;
 mod commands;
@@ -26,10 +28,12 @@ pub mod namespace;
 pub mod narrator;
 pub mod pattern;
 pub mod record;
+pub mod repair;
 pub mod topology;
 pub mod tutorial;
 pub mod web;
 
+pub use breakage::Breakage;
 pub use commands::main;
 pub use host::Host;
 pub use lab::{Blueprint, Lab, Mode};

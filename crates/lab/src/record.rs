@@ -306,7 +306,12 @@ pub fn take_down(name: &str) -> Result<()> {
         result = result.and(stop_forwarding(&record));
     }
     for host in record.hosts.iter().map(String::as_str).chain([SWITCH]) {
-        result = result.and(record.namespace(host).remove());
+        let namespace = record.namespace(host);
+        // What `lvsx realserver` wrote down there goes with the namespace.
+        if let Ok(Ok(register)) = namespace.run(lvsx_ipvs::register_dir) {
+            let _ = fs::remove_dir_all(register);
+        }
+        result = result.and(namespace.remove());
     }
     let removed = fs::remove_dir_all(&folder.path)
         .with_context(|| format!("{} cannot be removed", folder.path.display()));

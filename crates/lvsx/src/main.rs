@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 mod mark;
 mod order;
+mod realserver;
 mod status;
 mod sysctl;
 
@@ -18,6 +19,8 @@ lvsx, the Linux Virtual Server in tc and XDP
 
   lvsx lab nat|tun|dr        shows LVS work, in network namespaces of this machine
   lvsx status [--json]       what the director of this network namespace is doing
+  lvsx doctor ...            what is wrong with a director or a real server, and the cure
+  lvsx realserver ...        makes this machine a real server, or takes that back
   lvsx sysctl ...            its settings net.ipv4.vs.*, as sysctl(8)
   lvsx mark ...              which packets carry a mark for services by mark
   lvsx drain|maint|ready SERVER
@@ -54,6 +57,8 @@ fn main() -> ExitCode {
         "lab" => lvsx_lab::main(arguments),
         "status" => status::main(&arguments),
         "sysctl" => sysctl::main(&arguments),
+        "realserver" => realserver::main(arguments),
+        "doctor" => lvsx_doctor::main(arguments),
         "mark" => mark::main(&arguments),
         "drain" | "maint" | "ready" => order::main(&word, &arguments),
         "agent" => lvsx_health::agent::serve::main(arguments),

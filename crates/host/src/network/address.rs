@@ -20,6 +20,23 @@ impl Network {
         }))
     }
 
+    /// All addresses, each with the name of its interface.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn addresses(&self) -> Result<Vec<(String, Prefix)>> {
+        let names = self.names()?;
+        let all: Vec<_> = self.wait(self.handle.address().get().execute().try_collect())?;
+        Ok(all
+            .into_iter()
+            .filter_map(|message| {
+                let name = names.get(&message.header.index)?.clone();
+                let prefix = Prefix::new(local_address(&message)?, message.header.prefix_len)?;
+                Some((name, prefix))
+            })
+            .collect())
+    }
+
     pub(crate) fn add_address(
         &self,
         iface: &str,

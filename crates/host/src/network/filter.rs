@@ -1,6 +1,7 @@
 //! Traffic-control filters at ingress.
 
 use futures_util::TryStreamExt;
+use rtnetlink::packet_route::tc::TcAttribute;
 
 use super::Network;
 use crate::Result;
@@ -27,6 +28,19 @@ impl Network {
                 )
             })
             .collect())
+    }
+
+    /// Whether the interface has a clsact qdisc, which holds filters at ingress and egress.
+    pub(crate) fn has_clsact(&self, iface: &str) -> Result<bool> {
+        let index = self.index(iface)?.cast_signed();
+        let all: Vec<_> = self.wait(self.handle.qdisc().get().execute().try_collect())?;
+        Ok(all.iter().any(|qdisc| {
+            qdisc.header.index == index
+                && qdisc
+                    .attributes
+                    .iter()
+                    .any(|a| matches!(a, TcAttribute::Kind(kind) if kind == "clsact"))
+        }))
     }
 
     pub(crate) fn delete_clsact(&self, iface: &str) -> Result<()> {

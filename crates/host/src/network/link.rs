@@ -1,23 +1,54 @@
 //! Interfaces.
 
+use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 
 use futures_util::{StreamExt, TryStreamExt};
 use nix::libc::{EEXIST, ENODEV, EOPNOTSUPP};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
 use rtnetlink::{LinkBridge, LinkIpIp, LinkUnspec, LinkVeth};
 
 use super::{Network, TUNNEL};
 use crate::{Error, Result};
 
+/// An Ethernet interface as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Card {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// Whether it is up.
+    pub is_up: bool,
+    /// Its hardware address.
+    pub mac: [u8; 6],
+    /// The longest packet it sends, in bytes without the link header.
+    pub mtu: u32,
+}
+
 impl Network {
+    /// The Ethernet interfaces.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn cards(&self) -> Result<Vec<Card>> {
+        let links: Vec<_> = self.wait(self.handle.link().get().execute().try_collect())?;
+        Ok(links.iter().filter_map(card).collect())
+    }
+
     /// The names of all interfaces.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn links(&self) -> Result<Vec<String>> {
+        Ok(self.names()?.into_values().collect())
+    }
+
+    /// The names of all interfaces by their indices.
+    pub(crate) fn names(&self) -> Result<BTreeMap<u32, String>> {
         let links: Vec<_> = self.wait(self.handle.link().get().execute().try_collect())?;
-        Ok(links.iter().filter_map(name).map(str::to_owned).collect())
+        let named = |link: &LinkMessage| Some((link.header.index, name(link)?.to_owned()));
+        Ok(links.iter().filter_map(named).collect())
     }
 
     pub(crate) fn has_link(&self, iface: &str) -> Result<bool> {
@@ -57,7 +88,11 @@ impl Network {
         Ok(self.link(iface)?.header.index)
     }
 
-    pub(crate) fn is_up(&self, iface: &str) -> Result<bool> {
+    /// Whether an interface is up.
+    ///
+    /// # Errors
+    /// When there is none of that name, or the kernel refuses.
+    pub fn is_up(&self, iface: &str) -> Result<bool> {
         Ok(self.link(iface)?.header.flags.contains(LinkFlags::Up))
     }
 
@@ -129,6 +164,33 @@ impl Network {
         let link = LinkUnspec::new_with_index(self.index(iface)?).setns_by_fd(namespace);
         self.wait(self.handle.link().set(link.build()).execute())
     }
+}
+
+fn card(link: &LinkMessage) -> Option<Card> {
+    if link.header.link_layer_type != LinkLayerType::Ether {
+        return None;
+    }
+    let mac = link
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            LinkAttribute::Address(mac) => Some(mac.as_slice()),
+            _ => None,
+        })?;
+    let mtu = link
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            LinkAttribute::Mtu(mtu) => Some(*mtu),
+            _ => None,
+        })?;
+    Some(Card {
+        name: name(link)?.to_owned(),
+        index: link.header.index,
+        is_up: link.header.flags.contains(LinkFlags::Up),
+        mac: mac.try_into().ok()?,
+        mtu,
+    })
 }
 
 fn name(link: &LinkMessage) -> Option<&str> {

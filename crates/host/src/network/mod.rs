@@ -21,6 +21,7 @@ mod link;
 mod neighbour;
 mod route;
 
+pub use link::Card;
 pub(crate) use neighbour::{neighbour_address, permanent_mac};
 
 /// The kernel's own name for the interface that unwraps IP-in-IP of any sender.

@@ -21,6 +21,18 @@ impl Network {
             .collect())
     }
 
+    /// The hardware address that was entered for a neighbour for good, if one was.
+    ///
+    /// # Errors
+    /// When there is no interface of that name, or the kernel refuses.
+    pub fn entered_mac(&self, iface: &str, address: IpAddr) -> Result<Option<[u8; 6]>> {
+        let known = self.neighbours(iface)?;
+        Ok(known
+            .iter()
+            .find(|entry| neighbour_address(entry) == Some(address))
+            .and_then(permanent_mac))
+    }
+
     pub(crate) fn replace_neighbour(
         &self,
         iface: &str,

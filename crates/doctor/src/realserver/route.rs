@@ -1,0 +1,120 @@
+//! The way of the answers: there, through the right machine, wide enough, and not taken for forged.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+
+use lvsx_host::{Card, Decapsulation, Destination, Setup};
+
+use super::{Machine, in_force};
+use crate::segment::Segment;
+use crate::{Fault, Finding, Result, mtu};
+
+pub(super) fn examine(setup: &Setup, machine: &Machine<'_>) -> Result<Vec<Finding>> {
+    let everything = Destination::everything(setup.virtual_address());
+    let way = machine.network.way_out(everything)?;
+    let mut findings = Vec::new();
+    if let Setup::Masquerade { gateway, .. } = setup {
+        if way.as_ref().and_then(|(_, gateway)| *gateway) != Some(*gateway) {
+            let now = way.as_ref().and_then(|(_, gateway)| *gateway);
+            let now = now.map_or("nothing".to_owned(), |gateway| gateway.to_string());
+            findings.push(Finding::here(
+                Fault::WrongGateway,
+                format!("the default gateway is {now}, the director is {gateway}"),
+                format!("ip route replace {everything} via {gateway}"),
+            ));
+        }
+    } else if way.is_none() {
+        findings.push(Finding::here(
+            Fault::NoWayBack,
+            "there is no default route".to_owned(),
+            format!("ip route add {everything} via ROUTER"),
+        ));
+    }
+    if let Some((iface, gateway)) = &way {
+        findings.extend(reverse_path(setup, machine, iface)?);
+        let card = machine
+            .cards
+            .iter()
+            .find(|card| card.name == *iface && card.is_up);
+        if let (Some(card), Some(IpAddr::V4(gateway))) = (card, gateway) {
+            findings.extend(on_the_wire(setup, machine, card, *gateway)?);
+        }
+    }
+    Ok(findings)
+}
+
+/// Strict rp_filter takes a packet for forged that comes in elsewhere than answers to it go out
+/// (RFC 3704; Linux 6.1 takes the larger one of the interface's value and that of all).
+fn reverse_path(setup: &Setup, machine: &Machine<'_>, out: &str) -> Result<Option<Finding>> {
+    const STRICT: u32 = 1;
+    let arrival: Vec<String> = match setup {
+        Setup::Masquerade { .. } => Vec::new(),
+        Setup::Tunnel {
+            decapsulation: Decapsulation::Kernel,
+            ..
+        } => vec![lvsx_host::network::TUNNEL.to_owned()],
+        Setup::Tunnel { iface, .. } => vec![iface.clone()],
+        Setup::DirectRouting { virtual_address } => {
+            let cards = machine.cards_of(*virtual_address);
+            cards
+                .filter(|card| card.is_up)
+                .map(|card| card.name.clone())
+                .collect()
+        }
+    };
+    if setup.virtual_address().is_ipv6() {
+        return Ok(None);
+    }
+    for iface in arrival.iter().filter(|iface| *iface != out) {
+        if in_force(iface, "rp_filter")? == STRICT {
+            return Ok(Some(Finding::here(
+                Fault::ReversePath,
+                format!(
+                    "requests come in on {iface}, answers go out on {out}, and rp_filter is 1 on {iface}"
+                ),
+                "sysctl -w net.ipv4.conf.all.rp_filter=2".to_owned(),
+            )));
+        }
+    }
+    Ok(None)
+}
+
+/// Who the gateway really is, and how long packets to it may be.
+fn on_the_wire(
+    setup: &Setup,
+    machine: &Machine<'_>,
+    card: &Card,
+    gateway: Ipv4Addr,
+) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let mut segment = Segment::open(card, &machine.addresses)?;
+    let mut addresses = BTreeSet::from([gateway]);
+    if let IpAddr::V4(address) = setup.virtual_address() {
+        addresses.insert(address);
+        segment.ask(&addresses)?;
+        let director = segment.who_has(address);
+        let by_nat = matches!(setup, Setup::Masquerade { .. });
+        let is_director = |mac| director.contains(mac);
+        if !by_nat && segment.who_has(gateway).iter().any(is_director) {
+            findings.push(Finding::here(
+                Fault::GatewayIsDirector,
+                format!("the default gateway {gateway} is who answers ARP for {address}"),
+                "ip route replace default via ROUTER".to_owned(),
+            ));
+        }
+    } else {
+        segment.ask(&addresses)?;
+    }
+    let Some(mac) = segment.who_has(gateway).first().copied() else {
+        return Ok(findings);
+    };
+    if let Some(limit) = mtu::limit(&segment, gateway, mac, card.mtu as usize)? {
+        let (iface, full) = (&card.name, card.mtu);
+        findings.push(Finding::here(
+            Fault::PathMtu,
+            format!("to the gateway {gateway}: packets of {full} bytes are lost, of {limit} pass"),
+            format!("ip link set {iface} mtu {limit}"),
+        ));
+    }
+    Ok(findings)
+}
