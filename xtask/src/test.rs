@@ -116,7 +116,7 @@ impl Stage {
             Self::Figures => figures::print(&repository.bpf_object()),
             Self::Labs => labs(repository),
             Self::Vm => old_kernel(repository),
-            // By turns: an lvsd for each scenario in both modes would take three times as long.
+            // By turns: an lvsd for each scenario, in both modes, would take four times as long.
             Self::Conform => {
                 let arguments = ["--seeds", "1", "--by-turns"].map(Into::into);
                 conform::conform(repository, &arguments)

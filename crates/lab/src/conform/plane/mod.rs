@@ -28,7 +28,7 @@ pub enum Plane {
 }
 
 /// How many scenarios one round of turns has.
-pub const TURNS: usize = 4;
+pub const TURNS: usize = 6;
 
 impl Plane {
     /// All planes.
@@ -46,7 +46,7 @@ impl Plane {
     pub const fn turn(self) -> Option<usize> {
         match self {
             Self::LvsdTc => Some(0),
-            Self::LvsdXdp => Some(2),
+            Self::LvsdXdp => Some(3),
             Self::Host | Self::Bpf | Self::Kernel => None,
         }
     }
