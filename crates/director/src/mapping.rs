@@ -63,6 +63,14 @@ impl<T: Words> Shared<T> {
     pub fn map(fd: BorrowedFd<'_>, count: u32) -> io::Result<Self> {
         Mapping::new(fd, count as usize).map(Self::Mapped)
     }
+
+    /// Writes zeros everywhere, word by word.
+    pub fn clear(&self) {
+        let count = size_of_val(&**self) / size_of::<Word>();
+        // SAFETY: `T: Words` consists of words and nothing else, which end where the elements end.
+        let words = unsafe { std::slice::from_raw_parts(self.as_ptr().cast::<Word>(), count) };
+        words.iter().for_each(|word| word.store(0));
+    }
 }
 
 impl<T: Words> Deref for Shared<T> {
@@ -153,6 +161,8 @@ mod tests {
         one[2][7].store(42);
         assert_eq!(other[2][7].load(), 42);
         assert_eq!(one.len(), 3);
+        one.clear();
+        assert_eq!(other[2][7].load(), 0);
         Ok(())
     }
 }

@@ -133,6 +133,24 @@ impl Tables {
         }
     }
 
+    /// Writes zeros everywhere, as if the tables were new: for a director that begins anew while no packet comes.
+    pub fn clear(&self) {
+        let lines = [
+            &self.config,
+            &self.state,
+            &self.tunnels,
+            &self.destinations,
+            &self.services,
+            &self.tallies,
+            &self.events,
+            &self.ports,
+            &self.cache,
+        ];
+        lines.into_iter().for_each(Shared::clear);
+        self.sets.clear();
+        self.sets6.clear();
+    }
+
     /// How often `event` happened, on all CPUs and by the director's own hand.
     #[must_use]
     pub fn counted(&self, event: Event) -> u64 {

@@ -7,10 +7,11 @@
 //! Reading order: [`scenario`] and [`parse`] (the text), [`addresses`] and [`packet`] (who sends what), [`traffic`] (what
 //! hosts send, given what reached them), [`read`] and [`listing`] (what came out, in words), [`play`] (a scenario on a
 //! plane), [`plane`] (the planes), [`generate`] (scenarios by category and seed), [`shrink`] (the smallest that differs),
-//! [`run`] (everything together).
+//! `judge` (what is equal), [`run`] (everything together).
 
 pub mod addresses;
 pub mod generate;
+mod judge;
 pub mod listing;
 pub mod packet;
 pub mod parse;

@@ -184,9 +184,12 @@ fn packet_words(packet: &[u8], known: &[Outer<'_>], quoted: bool, depth: u8) -> 
     let Some(outer) = ip(packet, quoted).filter(|_| depth > 0) else {
         return format!("{} bytes of no IP", packet.len());
     };
-    let reference = known.iter().find(|sent| {
-        sent.id == outer.id && sent.from.is_ipv4() == outer.from.is_ipv4() && outer.id != 0
-    });
+    // What the director sends of its own may bear the same number by chance.
+    let is_sent = |sent: &&Outer<'_>| {
+        let kind = |it: &Outer<'_>| (it.id, it.protocol, it.from.is_ipv4());
+        outer.id != 0 && kind(sent) == kind(&outer)
+    };
+    let reference = known.iter().find(is_sent);
     let mut words = Vec::new();
     let inner = |packet: &[u8]| {
         format!(

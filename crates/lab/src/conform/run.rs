@@ -5,11 +5,13 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::generate;
+use super::judge::{Case, Played, Reference, references};
 use super::parse::parse;
 use super::plane::live::{Program, Workshop};
 use super::plane::{Plane, TURNS, inside, kernel};
@@ -24,8 +26,7 @@ Plays scenarios on the planes and compares what comes of each step with the answ
 Without FILE: the scenarios of the repository, and generated ones.
 
   --category C     only this category; may be repeated
-  --complete       only categories that are expected to be equal everywhere
-  --by-turns       each scenario on one of the planes bpf, lvsd-tc and lvsd-xdp, by turns: these load programs for each
+  --by-turns       on the planes lvsd-tc and lvsd-xdp, which start a director for each scenario, a sixth of them each
   --seeds N        generated scenarios of each category (2); their kernel answers come from user-mode Linux
   --first N        the first seed (1)
   --plane P        only this plane; may be repeated (host, bpf, lvsd-tc, lvsd-xdp, kernel)
@@ -36,8 +37,8 @@ Without FILE: the scenarios of the repository, and generated ones.
                    the binary, the repository's scenarios, where differences are written
 ";
 
-/// Scenarios at once on a live plane: most of their time is waiting.
-const AT_ONCE: usize = 4;
+/// Scenarios at once on a plane: half of a live one's time is waiting, the other half the verifier's.
+const AT_ONCE: usize = 3;
 /// How long user-mode Linux may take.
 const LIMIT: Duration = Duration::from_secs(1800);
 
@@ -100,10 +101,6 @@ fn options(arguments: Vec<OsString>) -> Result<Option<Options>> {
                 );
                 options.categories.get_or_insert_default().push(name);
             }
-            Long("complete") => options
-                .categories
-                .get_or_insert_default()
-                .extend(generate::complete().map(str::to_owned)),
             Long("plane") => {
                 let name = parser.value()?.string()?;
                 let plane = Plane::named(&name);
@@ -139,17 +136,6 @@ fn options(arguments: Vec<OsString>) -> Result<Option<Options>> {
     Ok(Some(options))
 }
 
-/// A scenario to play.
-struct Case {
-    category: String,
-    /// `nat/ports`, or `nat seed 3`.
-    name: String,
-    scenario: Scenario,
-    /// The kernel's answers, as they are kept in the repository.
-    recorded: Option<Answers>,
-    file: Option<PathBuf>,
-}
-
 impl Options {
     /// Whether everything was equal.
     fn run(&self) -> Result<bool> {
@@ -172,10 +158,27 @@ impl Options {
         fs::create_dir_all(&self.out)
             .with_context(|| format!("cannot make {}", self.out.display()))?;
         let started = Instant::now();
-        let reference = self.reference(&cases)?;
+        // The machine takes one CPU, and the planes wait for much: side by side.
+        let (asked, played) = thread::scope(|scope| {
+            let asked = scope.spawn(|| self.ask_kernel(&cases));
+            let others = self.planes.iter().filter(|plane| **plane != Plane::Kernel);
+            let played: Result<Vec<_>> = others
+                .map(|plane| self.play_cases(*plane, &cases))
+                .collect();
+            let asked = asked.join();
+            (
+                asked.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                played,
+            )
+        });
+        let (mut played, asked) = (played?, asked?);
+        let reference = references(&cases, &asked);
+        if self.planes.contains(&Plane::Kernel) {
+            played.push(asked.of_kept(&cases));
+        }
         let mut is_equal = true;
-        for plane in &self.planes {
-            is_equal &= self.compare(*plane, &cases, &reference)?;
+        for played in &played {
+            is_equal &= self.judge(played, &cases, &reference)?;
         }
         println!(
             "{} scenarios in {:.0} s",
@@ -219,19 +222,15 @@ impl Options {
                 recorded,
                 file: Some(file),
             };
-            if !self.files.is_empty()
-                || self.is_wanted(&case.category)
-                || self.is_wanted(&case.name)
-            {
+            if !self.files.is_empty() || self.is_wanted(&case.category) {
                 cases.push(case);
             }
         }
         Ok(cases)
     }
 
-    /// Whether a category, or one scenario of the repository, is asked for.
-    fn is_wanted(&self, name: &str) -> bool {
-        let named = |names: &Vec<String>| names.iter().any(|wanted| wanted == name);
+    fn is_wanted(&self, category: &str) -> bool {
+        let named = |names: &Vec<String>| names.iter().any(|wanted| wanted == category);
         self.categories.as_ref().is_none_or(named)
     }
 
@@ -265,30 +264,36 @@ impl Options {
         Ok(())
     }
 
-    /// The kernel's answers to each case: those kept, and for the others those of one machine that is booted for them.
-    fn reference(&self, cases: &[Case]) -> Result<Vec<Result<Answers, String>>> {
-        let open: Vec<&Scenario> = cases
-            .iter()
-            .filter(|case| case.recorded.is_none())
-            .map(|case| &case.scenario)
-            .collect();
-        let mut asked = if open.is_empty() {
+    /// The kernel's answers, all of one machine, to cases whose answers are not kept; to all if its plane is asked for.
+    fn ask_kernel(&self, cases: &[Case]) -> Result<Played> {
+        let is_asked =
+            |case: &Case| case.recorded.is_none() || self.planes.contains(&Plane::Kernel);
+        let open = (0..cases.len()).filter(|index| is_asked(&cases[*index]));
+        self.play_these(Plane::Kernel, cases, open.collect())
+    }
+
+    /// Plays on a plane the cases that are its own.
+    fn play_cases(&self, plane: Plane, cases: &[Case]) -> Result<Played> {
+        let is_own = |index: &usize| {
+            !self.is_by_turns || plane.turn().is_none_or(|turn| index % TURNS == turn)
+        };
+        self.play_these(plane, cases, (0..cases.len()).filter(is_own).collect())
+    }
+
+    fn play_these(&self, plane: Plane, cases: &[Case], chosen: Vec<usize>) -> Result<Played> {
+        let started = Instant::now();
+        let scenarios: Vec<&Scenario> =
+            chosen.iter().map(|index| &cases[*index].scenario).collect();
+        let found = if chosen.is_empty() {
             Vec::new()
         } else {
-            kernel::play(&open, LIMIT)?
-        }
-        .into_iter();
-        let mut all = Vec::new();
-        for case in cases {
-            all.push(match &case.recorded {
-                Some(answers) => Ok(answers.clone()),
-                None => match asked.next() {
-                    Some(answers) => answers.map_err(|error| format!("{error:#}")),
-                    None => bail!("the machine answered too few scenarios"),
-                },
-            });
-        }
-        Ok(all)
+            self.play(plane, &scenarios)?
+        };
+        Ok(Played {
+            plane,
+            found: chosen.into_iter().zip(found).collect(),
+            took: started.elapsed(),
+        })
     }
 
     /// Plays scenarios on a plane.
@@ -300,11 +305,7 @@ impl Options {
                     inside::on_host(scenario)
                 }));
             }
-            Plane::Bpf => {
-                return Ok(each(scenarios, AT_ONCE, |scenario| {
-                    inside::by_test_runs(scenario)
-                }));
-            }
+            Plane::Bpf => return Ok(inside::by_test_runs(scenarios)),
             Plane::LvsdTc => "tc",
             Plane::LvsdXdp => "xdp",
         };
@@ -323,90 +324,25 @@ impl Options {
         text.lines().filter_map(name).collect()
     }
 
-    /// Plays all cases on a plane and prints, category by category, how many are equal; whether all are, but for known
-    /// differences.
-    fn compare(
-        &self,
-        plane: Plane,
-        cases: &[Case],
-        reference: &[Result<Answers, String>],
-    ) -> Result<bool> {
-        // The kernel's answers to what is not kept are the reference themselves.
-        let is_chosen = |index: &usize| match (plane, plane.turn()) {
-            (Plane::Kernel, _) => cases[*index].recorded.is_some(),
-            (_, Some(turn)) => !self.is_by_turns || index % TURNS == turn,
-            (_, None) => true,
-        };
-        let chosen: Vec<usize> = (0..cases.len()).filter(is_chosen).collect();
-        if chosen.is_empty() {
-            return Ok(true);
-        }
-        let started = Instant::now();
-        let scenarios: Vec<&Scenario> =
-            chosen.iter().map(|index| &cases[*index].scenario).collect();
-        let found = self.play(plane, &scenarios)?;
-        let mut counts: BTreeMap<&str, (u32, Vec<&str>)> = BTreeMap::new();
-        let mut details = String::new();
-        let mut shrinkable = BTreeMap::new();
-        let known = self.known_differences();
-        let mut unknown = 0;
-        for (index, found) in chosen.into_iter().zip(found) {
-            let case = &cases[index];
-            let count = counts.entry(&case.category).or_default();
-            count.0 += 1;
-            let what = match (&reference[index], found) {
-                (Ok(wanted), Ok(found)) => difference(&case.scenario, wanted, &found),
-                (Err(error), _) => Some(format!("the kernel did not play it: {error}\n")),
-                (_, Err(error)) => Some(format!("it could not be played: {error:#}\n")),
-            };
-            if let Some(what) = what {
-                count.1.push(&case.name);
-                unknown += u32::from(!known.contains(&case.name));
-                details.push_str(&format!("{}: {what}", case.name));
-                shrinkable.entry(case.category.clone()).or_insert(index);
-                if let Ok(wanted) = &reference[index] {
-                    fs::write(
-                        self.out
-                            .join(format!("{}.scenario", case.name.replace('/', "-"))),
-                        case.scenario.text(Some(wanted)),
-                    )?;
-                }
-            }
-        }
-        let file = self.out.join(format!("{plane}.txt"));
-        fs::write(&file, &details)?;
-        println!("{plane} ({:.0} s)", started.elapsed().as_secs_f64());
-        let (mut run, mut different) = (0, 0);
-        for (category, (count, names)) in &counts {
-            run += count;
-            different += names.len() as u32;
-            let equal = count - names.len() as u32;
-            println!(
-                "  {category:<16} run {count:>3}  equal {equal:>3}  different {:>3}  {}",
-                names.len(),
-                names.join(" ").trim_end()
-            );
-        }
-        println!(
-            "  {:<16} run {run:>3}  equal {:>3}  different {different:>3}",
-            "all",
-            run - different
-        );
-        if different > 0 {
-            println!("  differences: {}", file.display());
-        }
+    /// Prints how much is equal, cuts down what is not if that is asked for; whether all is, but for known differences.
+    fn judge(&self, played: &Played, cases: &[Case], reference: &[Reference]) -> Result<bool> {
+        let different = played.compare(cases, reference, &self.out)?;
         if self.is_shrinking {
-            for index in shrinkable.into_values() {
-                self.shrink(plane, &cases[index])?;
+            let mut first = BTreeMap::new();
+            for index in &different {
+                first.entry(&cases[*index].category).or_insert(*index);
+            }
+            for index in first.into_values() {
+                self.shrink(played.plane, &cases[index])?;
             }
         }
-        if unknown < different {
-            println!(
-                "  {} of them known: KNOWN_DIFFERENCES.md",
-                different - unknown
-            );
+        let known = self.known_differences();
+        let is_known = |index: &&usize| known.contains(&cases[**index].name);
+        let count = different.iter().filter(is_known).count();
+        if count > 0 {
+            println!("  {count} of them known: KNOWN_DIFFERENCES.md");
         }
-        Ok(unknown == 0)
+        Ok(count == different.len())
     }
 
     fn shrink(&self, plane: Plane, case: &Case) -> Result<()> {

@@ -62,7 +62,7 @@ pub(super) fn states(draft: &mut Draft) {
 pub(super) fn timeouts(draft: &mut Draft) {
     draft.reach_somehow();
     draft.ipvsadm("-L --timeout");
-    draft.ipvsadm("--set 2 2 2");
+    draft.ipvsadm("--set 8 8 8");
     draft.ipvsadm("-L --timeout");
     let scheduler = draft.dice.one(&["rr", "lc", "wlc"]);
     draft.add_service(Protocol::Tcp, 80, scheduler, "");
@@ -82,7 +82,7 @@ pub(super) fn timeouts(draft: &mut Draft) {
     draft.ask(datagrams, 5);
     draft.answer(datagrams, 5);
     draft.connections();
-    draft.wait(5000);
+    draft.wait(12_000);
     draft.list();
     draft.connections();
     draft.ask(datagrams, 5);

@@ -15,39 +15,6 @@ use draft::{Draft, Method};
 /// A category's name, and what writes its scenarios.
 type Category = (&'static str, fn(&mut Draft));
 
-/// What is expected to be equal on all planes, whatever the seed: the one list that `cargo xtask test conform` goes by.
-/// Names of categories, or of single scenarios in the repository.
-const COMPLETE: [&str; 28] = [
-    "dr",
-    "dr6",
-    "frag/in-and-out-of-order",
-    "fwmark/two-ports",
-    "icmp-dr",
-    "icmp-nat",
-    "icmp-tun",
-    "listing/every-form",
-    "mtu/too-large",
-    "nat",
-    "nat6",
-    "nodest/no-server",
-    "restore",
-    "reuse/port-again",
-    "sched-dh/a-local-prefix",
-    "sched-lblc/cached-by-address",
-    "sched-nq/idle-first",
-    "sched-rr/newest-first",
-    "sched-wlc/active-counts-256",
-    "states",
-    "strays/no-connection",
-    "strays/servers-are-told",
-    "threshold",
-    "timeout",
-    "tun",
-    "tun-types",
-    "tun6",
-    "udp",
-];
-
 const CATEGORIES: [Category; 41] = [
     ("sched-rr", |draft| scheduling::plain(draft, "rr")),
     ("sched-wrr", |draft| scheduling::plain(draft, "wrr")),
@@ -111,11 +78,6 @@ const CATEGORIES: [Category; 41] = [
 /// The names of all categories.
 pub fn categories() -> impl Iterator<Item = &'static str> {
     CATEGORIES.iter().map(|(name, _)| *name)
-}
-
-/// The names of those, and of single scenarios, that are expected to be equal on all planes.
-pub fn complete() -> impl Iterator<Item = &'static str> {
-    COMPLETE.into_iter()
 }
 
 /// The scenario of a category and a seed; an empty one for an unknown category.

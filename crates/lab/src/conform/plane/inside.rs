@@ -3,64 +3,52 @@
 //! is answered by a model of the host's own stack.
 
 use std::cell::RefCell;
-use std::fs;
 use std::io::Cursor;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use lvsx_core::conn::{Entry4, Entry6, Hop, Set, sweep_set};
+use lvsx_core::conn::{Entry4, Entry6, Hop, sweep_set};
 use lvsx_core::director::{Action, Begun, handle, handle_own};
-use lvsx_core::env::{self, Env, PORTS, Route, Scratch, state};
-
+use lvsx_core::env::{PORTS, Route, state};
 use lvsx_core::generation::live;
 use lvsx_core::host::Frame;
-use lvsx_core::tick::{Tick, TickRate};
+use lvsx_core::tick::TickRate;
 use lvsx_director::addresses::{AddressKind, LocalRoute, LocalTable};
 use lvsx_director::clock::{Clock, monotonic};
 use lvsx_director::control::Control;
 use lvsx_director::fragments::reassembly::{Arrival, Reassembly};
 use lvsx_director::fragments::{Fragments, Taken, Task, Ways};
-use lvsx_director::generation::{Generations, Readers, raw_address, raw_words};
-use lvsx_director::loader::{Buffer, Hooks, Pins, Plane, Time};
+use lvsx_director::generation::{Generations, Readers};
 use lvsx_director::stats::Ledger;
 use lvsx_director::tables::{Capacity, Tables};
 use lvsx_ipvs::{Client, MarkEdit, Transport, answer};
-use lvsx_platform::{Line, Word};
-use nix::mount::{MntFlags, umount2};
+use lvsx_platform::Word;
 
-use super::super::addresses::{Mac, Port, SERVERS, VIP6, director, server};
+use super::super::addresses::{Mac, Port, VIP6, director};
+use super::super::each;
 use super::super::play::{Answers, Director, Ended, MarkRule, play};
 use super::super::scenario::{Scenario, Site};
 use super::super::traffic::OnLink;
 use super::ground::Ground;
+use super::programs::{CONNECTIONS, Programs};
 use super::stack;
+use super::world::{World, known, raw, routes, routes6};
 
-/// Connections that the tables are rated for.
-const CONNECTIONS: u32 = 10_000;
 /// The interface that test runs come in by.
 const LOOPBACK: u32 = 1;
-/// Longest frame.
-const LONGEST: usize = 1 << 16;
+/// How often the hand sees all connections: who ends first is ended first.
+const SWEEP: Duration = Duration::from_millis(500);
 
 /// What decides.
-enum Engine {
+enum Engine<'a> {
     /// The core on this host.
     Host,
-    /// A program in the kernel, with its answers pass, drop and out, and the buffers for what it hands over.
-    Program(Box<Plane>, &'static str, [u32; 3], RefCell<Vec<Buffer>>),
+    /// The programs in the kernel.
+    Programs(&'a Programs),
 }
-
-/// XDP's answer for a frame that leaves by the interface it came in by.
-const XDP_TX: u32 = 3;
-/// The program that meets what sockets send.
-const OWN: &str = "own_tc";
-
-/// The programs and what they answer.
-const PROGRAMS: [(&str, [u32; 3]); 2] = [("fast_tc", [u32::MAX, 2, 7]), ("fast_xdp", [2, 1, 4])];
 
 /// Plays a scenario with the decisions on this host.
 ///
@@ -83,36 +71,39 @@ pub fn on_host(scenario: &Scenario) -> Result<Answers> {
     play(scenario, &mut inside)
 }
 
-/// Plays a scenario with the programs in the kernel, in the tc hook or, with every second scenario, in XDP.
-///
-/// # Errors
-/// The caller is not root, or the kernel refuses the programs.
-pub fn by_test_runs(scenario: &Scenario) -> Result<Answers> {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let (program, answers) = PROGRAMS[number as usize % PROGRAMS.len()];
-    let folder = std::env::temp_dir().join(format!("lvsx-bpf-{}-{number}", std::process::id()));
-    fs::create_dir(&folder)?;
-    let ground = Ground::lay(&scenario.site, false)?;
-    let work = || -> Result<Answers> {
-        let pins = Pins::of(&folder, lvsx_ipvs::cookie()?);
-        pins.prepare(&folder)?;
-        pins.make()?;
-        let mut plane = Plane::load_in(pins, CONNECTIONS, true, Time::Virtual, Hooks::Both)?;
-        let buffers = RefCell::new(plane.taken()?);
-        let (tables, clock) = (plane.tables.clone(), plane.clock);
-        let engine = Engine::Program(Box::new(plane), program, answers, buffers);
-        let mut inside = Inside::new(engine, tables, clock, Readers::Programs, &scenario.site)?;
-        play(scenario, &mut inside)
-    };
-    let played = ground.near.run(work);
-    let _ = umount2(&folder.join("bpf"), MntFlags::MNT_DETACH);
-    let _ = fs::remove_dir_all(&folder);
-    played?
+/// Plays scenarios with the programs in the kernel: packets of one half come in by the tc hook, those of the other by XDP.
+/// The answers to each, or why it could not be played: the caller is not root, or the kernel refuses the programs.
+#[must_use]
+pub fn by_test_runs(scenarios: &[&Scenario]) -> Vec<Result<Answers>> {
+    let kinds: Vec<usize> = (0..Programs::KINDS.min(scenarios.len())).collect();
+    let mut halves: Vec<_> = each(&kinds, kinds.len(), |kind| {
+        let programs = Programs::load(*kind);
+        let half = scenarios.iter().skip(*kind).step_by(kinds.len());
+        let answers = half.map(|scenario| match &programs {
+            Ok(programs) => by_programs(programs, scenario),
+            Err(error) => bail!("{error:#}"),
+        });
+        answers.collect::<Vec<_>>().into_iter()
+    });
+    let mut answers = Vec::new();
+    while answers.len() < scenarios.len() {
+        answers.extend(halves.iter_mut().filter_map(Iterator::next));
+    }
+    answers
 }
 
-struct Inside {
-    engine: Engine,
+/// Plays one with these programs. The calling thread then stays in the scenario's network, which goes with it.
+fn by_programs(programs: &Programs, scenario: &Scenario) -> Result<Answers> {
+    let ground = Ground::lay(&scenario.site, false)?;
+    ground.near.enter()?;
+    let (tables, clock) = programs.begin_anew()?;
+    let engine = Engine::Programs(programs);
+    let mut inside = Inside::new(engine, tables, clock, Readers::Programs, &scenario.site)?;
+    play(scenario, &mut inside)
+}
+
+struct Inside<'a> {
+    engine: Engine<'a>,
     tables: Arc<Tables>,
     control: Rc<RefCell<Control>>,
     client: Client,
@@ -131,9 +122,9 @@ struct Inside {
     begin: Instant,
 }
 
-impl Inside {
+impl<'a> Inside<'a> {
     fn new(
-        engine: Engine,
+        engine: Engine<'a>,
         tables: Arc<Tables>,
         clock: Clock,
         readers: Readers,
@@ -151,7 +142,7 @@ impl Inside {
         }));
         let links = match &engine {
             Engine::Host => vec![3, 4],
-            Engine::Program(..) => {
+            Engine::Programs(_) => {
                 let names = if site.two_armed {
                     &["d0", "d1"][..]
                 } else {
@@ -209,10 +200,25 @@ impl Inside {
                 monotonic: monotonic(),
                 ..self.began
             },
-            Engine::Program(..) => Clock {
+            Engine::Programs(_) => Clock {
                 jiffies: self.began.jiffies + jiffies,
                 ..self.began
             },
+        }
+    }
+
+    /// What the hand and lvsd do as time goes by.
+    fn sweep(&self) {
+        let now = self.clock();
+        let offset = now.jiffies.wrapping_sub(self.began.jiffies) >> now.rate.shift;
+        self.tables.state[state::READ as usize][state::CLOCK_OFFSET].store(offset);
+        // What senders are told of meanwhile is part of no step.
+        self.fragments
+            .borrow_mut()
+            .expire(&self.tables, now, self, self.begin + self.passed);
+        for index in 0..self.tables.capacity.sets() {
+            sweep_set::<Entry4, _>(&*self.tables, index, now.now());
+            sweep_set::<Entry6, _>(&*self.tables, index, now.now());
         }
     }
 
@@ -251,22 +257,11 @@ impl Inside {
                 }
                 (verdict.action(), packet.bytes)
             }
-            Engine::Program(plane, program, answers, buffers) => {
+            Engine::Programs(programs) => {
                 self.write_port(LOOPBACK, Port::Director(link).mac(), 1500);
-                let mut output = vec![0; LONGEST];
-                let (answer, length) = plane.test_run(program, frame, &mut output, 1)?;
-                for buffer in buffers.borrow_mut().iter_mut() {
-                    taken.extend(buffer.read(usize::MAX).0);
-                }
-                output.truncate(length);
-                let action = match answers.iter().position(|known| *known == answer) {
-                    Some(0) => Action::Pass,
-                    Some(1) => Action::Drop,
-                    Some(_) => Action::Out,
-                    None if *program == "fast_xdp" && answer == XDP_TX => Action::Out,
-                    None => bail!("{program} answers {answer}"),
-                };
-                (action, output)
+                let (action, bytes, handed) = programs.come_in(frame)?;
+                taken = handed;
+                (action, bytes)
             }
         };
         Ok(match action {
@@ -323,15 +318,7 @@ impl Inside {
                 }
                 Ok(packet.bytes)
             }
-            Engine::Program(plane, ..) => {
-                let mut output = vec![0; LONGEST];
-                let (answer, length) = plane.test_run(OWN, frame, &mut output, 1)?;
-                output.truncate(length);
-                if answer != u32::MAX {
-                    bail!("{OWN} answers {answer}");
-                }
-                Ok(output)
-            }
+            Engine::Programs(programs) => programs.leave(frame),
         }
     }
 
@@ -363,7 +350,7 @@ impl Inside {
     }
 }
 
-impl Director for Inside {
+impl Director for Inside<'_> {
     fn command(&mut self, words: &[String], input: &str) -> Result<Ended> {
         let now = self.clock();
         self.control.borrow_mut().set_clock(now);
@@ -396,17 +383,10 @@ impl Director for Inside {
     }
 
     fn wait(&mut self, time: Duration) -> Result<()> {
-        self.passed += time;
-        let now = self.clock();
-        let offset = now.jiffies.wrapping_sub(self.began.jiffies) >> now.rate.shift;
-        self.tables.state[state::READ as usize][state::CLOCK_OFFSET].store(offset);
-        // What senders are told of meanwhile is part of no step.
-        self.fragments
-            .borrow_mut()
-            .expire(&self.tables, now, &*self, self.begin + self.passed);
-        for index in 0..self.tables.capacity.sets() {
-            sweep_set::<Entry4, _>(&*self.tables, index, now.now());
-            sweep_set::<Entry6, _>(&*self.tables, index, now.now());
+        let end = self.passed + time;
+        while self.passed < end {
+            self.passed = end.min(self.passed + SWEEP);
+            self.sweep();
         }
         Ok(())
     }
@@ -421,21 +401,13 @@ impl Director for Inside {
     }
 }
 
-impl Ways for Inside {
+impl Ways for Inside<'_> {
     fn way(&self, family: u8, _ingress: u32, to: [u64; 2]) -> Route {
         if i32::from(family) == nix::libc::AF_INET6 {
             return known(&routes6(&self.site, &self.links), to);
         }
         known(&routes(&self.site, &self.links), to[0] as u32)
     }
-}
-
-/// The way to an address among these, of which the last is for all others.
-fn known<A: PartialEq + Copy>(routes: &[(A, Route)], to: A) -> Route {
-    let known = routes.iter().find(|(address, _)| *address == to);
-    known
-        .or(routes.last())
-        .map_or(Route::None, |(_, route)| *route)
 }
 
 /// What the director's host routes as local.
@@ -450,143 +422,4 @@ fn locals(site: &Site) -> LocalTable {
     let own = stack::addresses(site).into_iter().map(single);
     let loopback = route([127, 0, 0, 0].into(), 8);
     LocalTable(own.chain([loopback]).collect())
-}
-
-fn raw(mac: Mac) -> u64 {
-    let mut bytes = [0; 8];
-    bytes[..6].copy_from_slice(&mac);
-    u64::from_ne_bytes(bytes)
-}
-
-/// Next hops by raw IPv4 address; whoever is not among them is behind the gateway.
-fn routes(site: &Site, links: &[u32]) -> Vec<(u32, Route)> {
-    let interface = links.get(usize::from(site.two_armed)).copied().unwrap_or(0);
-    let hop = |number: u8| match server(number, site.two_armed, false) {
-        IpAddr::V4(address) => Some((
-            raw_address(address),
-            Route::To {
-                interface,
-                address: raw(Port::Server(number).mac()),
-            },
-        )),
-        IpAddr::V6(_) => None,
-    };
-    let gateway = Route::To {
-        interface: links.first().copied().unwrap_or(0),
-        address: raw(Port::Gateway.mac()),
-    };
-    (1..=SERVERS)
-        .filter_map(hop)
-        .chain([(0, gateway)])
-        .collect()
-}
-
-/// The same of IPv6.
-fn routes6(site: &Site, links: &[u32]) -> Vec<([u64; 2], Route)> {
-    let interface = links.get(usize::from(site.two_armed)).copied().unwrap_or(0);
-    let hop = |number: u8| {
-        let address = raw_words(server(number, site.two_armed, true));
-        let route = Route::To {
-            interface,
-            address: raw(Port::Server(number).mac()),
-        };
-        (address, route)
-    };
-    let gateway = Route::To {
-        interface: links.first().copied().unwrap_or(0),
-        address: raw(Port::Gateway.mac()),
-    };
-    (1..=SERVERS).map(hop).chain([([0; 2], gateway)]).collect()
-}
-
-/// The director's tables with a clock and routes, as decisions on this host see them.
-struct World<'a> {
-    tables: &'a Tables,
-    now: Tick,
-    /// The last one is for all others.
-    routes: Vec<(u32, Route)>,
-    /// Likewise.
-    routes6: Vec<([u64; 2], Route)>,
-    scratch: Scratch,
-}
-
-impl env::Tables for World<'_> {
-    fn config(&self, index: u32) -> Option<&Line> {
-        env::Tables::config(self.tables, index)
-    }
-
-    fn state(&self, index: u32) -> Option<&Line> {
-        env::Tables::state(self.tables, index)
-    }
-
-    fn set4(&self, index: u32) -> Option<&Set<Entry4>> {
-        self.tables.set4(index)
-    }
-
-    fn set6(&self, index: u32) -> Option<&Set<Entry6>> {
-        self.tables.set6(index)
-    }
-
-    fn geometry(&self) -> env::Geometry {
-        self.tables.geometry()
-    }
-
-    fn tunnel(&self, id: u32) -> Option<&Line> {
-        self.tables.tunnel(id)
-    }
-
-    fn cache(&self, index: u32) -> Option<&Line> {
-        env::Tables::cache(self.tables, index)
-    }
-
-    fn destination(&self, id: u32) -> Option<&Line> {
-        self.tables.destination(id)
-    }
-
-    fn service(&self, id: u32) -> Option<&Line> {
-        self.tables.service(id)
-    }
-
-    fn tally(&self, id: u32) -> Option<&Line> {
-        self.tables.tally(id)
-    }
-
-    fn count_number(&self, number: u32) {
-        self.tables.count_number(number);
-    }
-
-    fn scan(&self, count: u32, look: impl FnMut(u32) -> bool) {
-        self.tables.scan(count, look);
-    }
-}
-
-impl Env for World<'_> {
-    fn now(&self) -> Tick {
-        self.now
-    }
-
-    fn port(&self, number: u32) -> Option<&Line> {
-        self.tables.ports.get(number as usize)
-    }
-
-    fn milliseconds(&self) -> u32 {
-        // Ticks as on a kernel of 250 Hz.
-        self.now.0.wrapping_mul(64)
-    }
-
-    fn random(&self) -> u32 {
-        std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0) as u32
-    }
-
-    fn scratch(&self) -> Option<&Scratch> {
-        Some(&self.scratch)
-    }
-
-    fn route6(&self, _ingress: u32, to: [u64; 2]) -> Route {
-        known(&self.routes6, to)
-    }
-
-    fn route4(&self, _ingress: u32, to: u32) -> Route {
-        known(&self.routes, to)
-    }
 }

@@ -27,7 +27,7 @@ use super::network;
 use crate::host::{finish, until};
 
 /// How long lvsd may take until it serves: the verifier is slow when the machine is busy.
-const READY: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_secs(120);
 
 /// How much longer than its pauses a scenario may take: the kernel's shortest timeout is 10 s.
 const PACE: Duration = Duration::from_secs(7);

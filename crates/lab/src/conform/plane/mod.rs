@@ -6,7 +6,9 @@ pub mod kernel;
 mod link;
 pub mod live;
 mod network;
+mod programs;
 mod stack;
+mod world;
 
 use std::fmt;
 
@@ -25,8 +27,8 @@ pub enum Plane {
     Kernel,
 }
 
-/// Planes that take turns.
-pub const TURNS: usize = 3;
+/// How many scenarios one round of turns has.
+pub const TURNS: usize = 6;
 
 impl Plane {
     /// All planes.
@@ -38,15 +40,14 @@ impl Plane {
         Self::Kernel,
     ];
 
-    /// Which scenarios, by number modulo [`TURNS`], are its own where planes that load programs for each take turns. `None`:
-    /// it loads none.
+    /// Which scenarios, by number modulo [`TURNS`], are its own where planes take turns that start a director for each.
+    /// `None`: it starts none, and plays all.
     #[must_use]
     pub const fn turn(self) -> Option<usize> {
         match self {
-            Self::Bpf => Some(0),
-            Self::LvsdTc => Some(1),
-            Self::LvsdXdp => Some(2),
-            Self::Host | Self::Kernel => None,
+            Self::LvsdTc => Some(0),
+            Self::LvsdXdp => Some(3),
+            Self::Host | Self::Bpf | Self::Kernel => None,
         }
     }
 
