@@ -126,7 +126,10 @@ pub fn open<E: Entry, T: Tables>(
     if opened == Opened::Contended {
         opened = open_locked(tables, want, new, now);
     }
-    unlock(&home.head, held);
+    // Looked up again: kept all the while, it would be one word more than BPF's stack has.
+    if let Some(home) = E::set(tables, want.home) {
+        unlock(&home.head, held);
+    }
     opened
 }
 

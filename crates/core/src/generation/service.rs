@@ -14,6 +14,9 @@ pub const SERVICE_PROBES: u32 = 4;
 /// `AF_INET6` as lines hold it.
 const AF_INET6: u8 = 10;
 
+/// First byte of the key of a server's end.
+const SERVER: u64 = 5;
+
 /// A service's key in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ServiceKey(u64);
@@ -46,13 +49,19 @@ impl ServiceKey {
         Self(u64::from(mark) | u64::from(family) << 32 | 1 << 56)
     }
 
-    /// The key of a masqueraded real server's end, see [`super::servers`]: address as 16 bytes in two raw words, raw port. What
+    /// The key of a masqueraded real server's end, see `servers.rs`: address as 16 bytes in two raw words, raw port. What
     /// is found by it is to be compared.
     #[inline(always)]
     #[must_use]
     pub fn server(seed: u64, family: u8, protocol: u8, address: [u64; 2], port: u16) -> Self {
         let Self(spread) = Self::ipv6(seed ^ u64::from(family), protocol, address, port);
-        Self(spread & !(0xff << 56) | 5 << 56)
+        Self(spread & !(0xff << 56) | SERVER << 56)
+    }
+
+    /// Whether a word of the table is the key of a server's end: its line is no service's.
+    #[must_use]
+    pub fn is_server(word: u64) -> bool {
+        word >> 56 == SERVER
     }
 
     /// The key as a word, never 0.

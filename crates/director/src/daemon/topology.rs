@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// A next hop that packets ask for is not asked for again within this time.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// Next hops remembered as asked for; more than that and all are forgotten.
 const ASKED: usize = 4096;
 

@@ -10,7 +10,8 @@ use crate::tables::Tables;
 use lvsx_core::env::state;
 use lvsx_core::generation::{
     Concern, DestinationLine, Details, MARK_RULE_LINES, MOST_MARK_RULES, MarkRule, NO_GENERATION,
-    PREFIX_LINES, ROOT_LINES, RootLine, Run, SERVICE_SLOTS, ServiceLine, TIMEOUTS, filter_word,
+    PREFIX_LINES, ROOT_LINES, RootLine, Run, SERVICE_SLOTS, ServiceKey, ServiceLine, TIMEOUTS,
+    filter_word,
 };
 use lvsx_ipvs::{Family, Prefix};
 use lvsx_platform::Line;
@@ -150,7 +151,8 @@ impl<'a> Reader<'a> {
         let slots = table.iter().flat_map(|line| {
             (0..SERVICE_SLOTS).map(move |slot| (&line[slot * 2], &line[slot * 2 + 1]))
         });
-        for (_, block) in slots.filter(|(key, _)| key.peek() != 0) {
+        let is_service = |key: u64| key != 0 && !ServiceKey::is_server(key);
+        for (_, block) in slots.filter(|(key, _)| is_service(key.peek())) {
             let (head, extent) = self.block(block.peek() as u32)?;
             if head.slot_lines != slot_line_count(head.scheduler) {
                 return Err(Damaged("a hash table is not its scheduler's"));

@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// A managed neighbour that lost its mark is marked again, but not more often than this.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// What is known of neighbours.
 #[derive(Default)]
