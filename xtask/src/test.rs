@@ -50,7 +50,7 @@ pub(crate) enum Stage {
     Figures,
     /// The tutorial's labs, in both modes.
     Labs,
-    /// The labs, kill and restart on the oldest kernel.
+    /// Labs and figures on the oldest kernel.
     Vm,
     /// Scenarios of every category, beside the kernel's IPVS.
     Conform,
