@@ -22,6 +22,7 @@ pub mod journal;
 mod method;
 pub mod network;
 mod offload;
+pub mod packet;
 pub mod plan;
 mod prefix;
 pub mod realserver;

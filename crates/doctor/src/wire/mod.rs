@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use lvsx_host::Card;
+use lvsx_host::packet::bind_to_interface;
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -45,7 +46,7 @@ impl Wire {
         let family = AddressFamily::Packet;
         let socket = socket(family, SockType::Raw, flags, SockProtocol::EthAll)?;
         tell_of_checksums(&socket)?;
-        bind(&socket, card.index)?;
+        bind_to_interface(&socket, card.index)?;
         Ok(Self {
             socket,
             card: card.clone(),
@@ -129,28 +130,6 @@ fn tell_of_checksums(socket: &OwnedFd) -> io::Result<()> {
             libc::PACKET_VNET_HDR,
             (&raw const on).cast(),
             size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    Errno::result(result)?;
-    Ok(())
-}
-
-fn bind(socket: &OwnedFd, index: u32) -> io::Result<()> {
-    let address = libc::sockaddr_ll {
-        sll_family: libc::AF_PACKET as u16,
-        sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
-        sll_ifindex: index.cast_signed(),
-        sll_hatype: 0,
-        sll_pkttype: 0,
-        sll_halen: 0,
-        sll_addr: [0; 8],
-    };
-    // SAFETY: pointer and length describe `address`, which outlives the call.
-    let result = unsafe {
-        libc::bind(
-            socket.as_raw_fd(),
-            (&raw const address).cast(),
-            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
         )
     };
     Errno::result(result)?;

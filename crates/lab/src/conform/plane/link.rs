@@ -1,12 +1,12 @@
 //! The bench's ends of the director's links: frames go out and come in raw, and a marker tells when the director is done.
 
 use std::io;
-use std::mem::size_of;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use lvsx_host::packet::bind_to_interface;
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -169,24 +169,7 @@ fn open(name: &str) -> io::Result<OwnedFd> {
         SockProtocol::EthAll,
     )?;
     setsockopt(&socket, sockopt::RcvBufForce, &(4 << 20))?;
-    let address = libc::sockaddr_ll {
-        sll_family: libc::AF_PACKET as u16,
-        sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
-        sll_ifindex: nix::net::if_::if_nametoindex(name)?.cast_signed(),
-        sll_hatype: 0,
-        sll_pkttype: 0,
-        sll_halen: 0,
-        sll_addr: [0; 8],
-    };
-    // SAFETY: pointer and length describe `address`, which outlives the call.
-    let result = unsafe {
-        libc::bind(
-            socket.as_raw_fd(),
-            (&raw const address).cast(),
-            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
-        )
-    };
-    Errno::result(result)?;
+    bind_to_interface(&socket, nix::net::if_::if_nametoindex(name)?)?;
     Ok(socket)
 }
 
