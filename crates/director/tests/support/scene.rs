@@ -184,9 +184,12 @@ fn ping(sent: &AtomicU64, answered: &AtomicU64, is_over: &AtomicBool) {
         // While the client itself resolves its next hop, sending may fail; that shows as an answer that is missing.
         let _ = socket.send(&number.to_le_bytes());
         let mut buffer = [0; 64];
-        if matches!(socket.recv(&mut buffer), Ok(length) if buffer[..length] == number.to_le_bytes())
-        {
-            answered.fetch_add(1, Ordering::SeqCst);
+        // An answer may come after its time, when the next is waited for: it is passed over.
+        while let Ok(length) = socket.recv(&mut buffer) {
+            if buffer[..length] == number.to_le_bytes() {
+                answered.fetch_add(1, Ordering::SeqCst);
+                break;
+            }
         }
         std::thread::sleep(Duration::from_millis(1));
     }
