@@ -240,7 +240,6 @@ fn fast_stage<F: Family, P: Packet, E: Env>(
     };
     let next = match conn::find_in_sets(env, &flow.want) {
         Some(hit) if F::IS_WIDE || root.settings.drop_entry != 0 => {
-            count_for_defence(&root, &flow, &hit);
             keep_set(env, hit.index);
             F::FOUND
         }
@@ -296,9 +295,6 @@ fn overflow_stage<F: Family, P: Packet, E: Env>(
     let (flow, crossing) = again::<F, P, E>(packet, env)?;
     Err(match conn::overflow_set(env, &flow.want) {
         Some(index) => {
-            if let Some(hit) = conn::find_at(env, &flow.want, index) {
-                count_for_defence(&crossing.root(env)?, &flow, &hit);
-            }
             keep_set(env, index);
             Verdict::next(F::FOUND)
         }
@@ -324,7 +320,10 @@ fn found_stage<F: Family, P: Packet, E: Env>(
         Rest::Apart
     };
     let way = match conn::find_at(env, &flow.want, set(env)?) {
-        Some(hit) => established(packet, env, &root, &flow, hit, rest),
+        Some(hit) => {
+            count_for_defence(&root, &flow, &hit);
+            established(packet, env, &root, &flow, hit, rest)
+        }
         None => Err(Verdict::next(F::OPEN)),
     };
     match way {
@@ -429,7 +428,7 @@ fn ports<F: Family, P: Packet>(packet: &P, header: &F::Header) -> Result<Ports, 
     .ok_or(Verdict::drop(Event::DropMalformed))
 }
 
-/// Counts a client's packet where `drop_entry` may ask how many there were.
+/// Counts a client's packet where `drop_entry` may ask how many there were: while it may, `fast` leaves all to [`found`].
 #[inline(always)]
 fn count_for_defence<F: Family>(root: &RootLine, flow: &Flow<F>, hit: &Hit<'_, F::Entry>) {
     if root.settings.drop_entry != 0 && flow.want.side() == Peer::Virtual {
