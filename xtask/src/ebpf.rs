@@ -35,6 +35,7 @@ const RUSTC: &str = "/usr/bin/rustc";
 const CARGO: &str = "/usr/bin/cargo";
 const OBJCOPY: &str = "llvm-objcopy-22";
 const PACKAGE: &str = "lvsx-ebpf";
+const BENCHMARKS: &str = "lvsx-bench-ebpf";
 const TARGET: &str = "bpfel-unknown-none";
 
 /// Flags of rustc. `v3` is the newest instruction set that Linux 6.1 takes (v4's byte swaps are unknown to it);
@@ -65,7 +66,7 @@ const PROFILE: [(&str, &str); 6] = [
 /// Tools cannot be had, the programs do not compile or link, a file cannot be written.
 pub(crate) fn rebuild(repository: &Repository) -> anyhow::Result<()> {
     setup::install(&[Part::Ebpf])?;
-    let Built { object, warnings } = build(repository, Lock::MayChange)?;
+    let Built { object, warnings } = build(repository, PACKAGE, Lock::MayChange)?;
     eprint!("{warnings}");
     // The digest comes after the build, which may have completed the lock file.
     let record = Record {
@@ -105,7 +106,7 @@ pub(crate) fn check(repository: &Repository) -> anyhow::Result<()> {
     }
     setup::install(&[Part::Ebpf])?;
     let tools = Tools::installed()?;
-    let Built { object, warnings } = build(repository, Lock::MustFit)?;
+    let Built { object, warnings } = build(repository, PACKAGE, Lock::MustFit)?;
     eprint!("{warnings}");
     if tools == record.tools && !warnings.is_empty() {
         bail!("the BPF programs compile with the warnings above");
@@ -125,7 +126,22 @@ pub(crate) fn check(repository: &Repository) -> anyhow::Result<()> {
             tools.other_than(&record.tools)
         );
     }
+    // Those of the benchmarks are not committed: what matters is that they build.
+    of_benchmarks(repository)?;
     Ok(())
+}
+
+/// Builds the programs that benchmarks need, which are not committed, and returns where they are.
+///
+/// # Errors
+/// As those of [`rebuild`].
+pub(crate) fn of_benchmarks(repository: &Repository) -> anyhow::Result<PathBuf> {
+    setup::install(&[Part::Ebpf])?;
+    let Built { object, warnings } = build(repository, BENCHMARKS, Lock::MayChange)?;
+    eprint!("{warnings}");
+    let path = repository.target().join("bpf/bench.bpf.o");
+    write(path.clone(), &object)?;
+    Ok(path)
 }
 
 /// Whether the build may complete `Cargo.lock`.
@@ -141,8 +157,8 @@ struct Built {
     warnings: String,
 }
 
-/// Compiles, links and strips the programs.
-fn build(repository: &Repository, lock: Lock) -> anyhow::Result<Built> {
+/// Compiles, links and strips the programs of a package.
+fn build(repository: &Repository, package: &str, lock: Lock) -> anyhow::Result<Built> {
     let target = repository.target().join("bpf");
     let lock: &[&str] = match lock {
         Lock::MayChange => &[],
@@ -154,8 +170,8 @@ fn build(repository: &Repository, lock: Lock) -> anyhow::Result<Built> {
         .args(lock))?;
     let mut compile = cargo(repository)?;
     compile
-        .args(["build", "--quiet", "--release", "--package", PACKAGE])
-        .args(["--bin", PACKAGE, "--target", TARGET, "--target-dir"])
+        .args(["build", "--quiet", "--release", "--package", package])
+        .args(["--bin", package, "--target", TARGET, "--target-dir"])
         .arg(&target)
         .args(lock)
         .env(
@@ -165,7 +181,7 @@ fn build(repository: &Repository, lock: Lock) -> anyhow::Result<Built> {
         .envs(PROFILE);
     let warnings = messages(&mut compile)?;
 
-    let linked = target.join(TARGET).join("release").join(PACKAGE);
+    let linked = target.join(TARGET).join("release").join(package);
     let stripped = linked.with_extension("stripped");
     let objcopy =
         program(OBJCOPY).with_context(|| format!("no {OBJCOPY}: run `cargo xtask setup ebpf`"))?;

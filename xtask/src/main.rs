@@ -3,6 +3,7 @@
 //! Reading order: [`repository`] (where things are), [`setup`] (what must be installed), [`ebpf`] (the
 //! committed BPF object), [`conform`], [`vm`] (the oldest kernel we support), [`figures`], and [`test`](mod@test), which uses them all.
 
+mod bench;
 mod conform;
 mod ebpf;
 mod figures;
@@ -37,6 +38,7 @@ usage: cargo xtask COMMAND
   figures [--vm VERSION] [OBJECT]
                               load each BPF program, here or under kernel VERSION, and print what the verifier and
                               the JIT made of it
+  bench [OPTION]...           what a packet costs in the programs, beside the least that it could cost (--help)
 ";
 
 fn main() -> ExitCode {
@@ -87,6 +89,10 @@ fn command() -> anyhow::Result<ExitCode> {
         "conform" => {
             let arguments: Vec<OsString> = args.raw_args()?.collect();
             conform::conform(&repository, &arguments)?;
+        }
+        "bench" => {
+            let arguments: Vec<OsString> = args.raw_args()?.collect();
+            bench::bench(&repository, &arguments)?;
         }
         "vm" => return vm_command(&repository, &mut args),
         "figures" => return figures_command(&repository, &mut args),

@@ -24,7 +24,13 @@ pub(crate) const LAB_METHODS: [&str; 3] = ["nat", "dr", "tun"];
 pub(crate) const LAB_MODES: [&str; 2] = ["tc", "xdp"];
 
 /// All crates but the BPF programs, which need another compiler.
-const HOST_CRATES: [&str; 3] = ["--workspace", "--exclude", "lvsx-ebpf"];
+const HOST_CRATES: [&str; 5] = [
+    "--workspace",
+    "--exclude",
+    "lvsx-ebpf",
+    "--exclude",
+    "lvsx-bench-ebpf",
+];
 
 /// The oldest kernel that is supported.
 const OLDEST_KERNEL: &str = "6.1";

@@ -1,12 +1,14 @@
 //! Getting the data plane into the kernel: maps with their sizes and pins, programs, the timer; and, beside one that lives
 //! already, taking it over without a packet noticing.
 
+mod apart;
 mod attach;
 mod pins;
 mod programs;
 mod taken;
 mod time;
 
+pub use apart::Apart;
 pub use attach::{AttachError, Attachments, Hook, Seat, Wanted, detach_filters};
 pub use pins::Pins;
 pub use programs::Hooks;
@@ -18,7 +20,7 @@ use crate::mapping::Shared;
 use crate::tables::{Capacity, Tables};
 use anyhow::{Context, Result, anyhow, bail};
 use aya::maps::{Map, MapData, RingBuf};
-use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
+use aya::programs::{ProgramFd, SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use lvsx_core::env::{self, Geometry, state};
@@ -186,6 +188,16 @@ impl Plane {
             _ => bail!("neither XDP nor tc"),
         };
         Ok((result.return_value, result.data_size_out as usize))
+    }
+
+    /// The program that every frame of an interface served by XDP meets first.
+    ///
+    /// # Errors
+    /// It was not loaded.
+    pub fn entrance(&self) -> Result<&ProgramFd> {
+        const NAME: &str = "fast_xdp";
+        let program = self.ebpf.program(NAME).ok_or_else(|| missing(NAME))?;
+        Ok(program.fd()?)
     }
 
     /// Whether a link of ours is pinned for this hook of an interface.

@@ -2,19 +2,14 @@
 //! costs is the kernel's verifier, for seconds.
 
 use std::cell::RefCell;
-use std::fs;
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail};
 use lvsx_core::director::Action;
 use lvsx_director::clock::Clock;
 use lvsx_director::fragments::Taken;
-use lvsx_director::loader::{Buffer, Hooks, Pins, Plane, Time};
+use lvsx_director::loader::{Apart, Buffer, Hooks, Plane, Time};
 use lvsx_director::tables::Tables;
-use nix::mount::{MntFlags, umount2};
 
 /// Connections that the tables are rated for.
 pub(super) const CONNECTIONS: u32 = 10_000;
@@ -54,28 +49,8 @@ pub(super) struct Programs {
     plane: Plane,
     entrance: &'static Entrance,
     buffers: RefCell<Vec<Buffer>>,
-    /// Behind the others: with its pins the stages would lose each other.
-    _folder: Folder,
-}
-
-/// The folder of their pins, which goes when this is dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn make() -> io::Result<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("lvsx-bpf-{}-{number}", std::process::id()));
-        fs::create_dir(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = umount2(&self.0.join("bpf"), MntFlags::MNT_DETACH);
-        let _ = fs::remove_dir_all(&self.0);
-    }
+    /// Behind the others, which need it.
+    _apart: Apart,
 }
 
 impl Programs {
@@ -87,17 +62,14 @@ impl Programs {
     /// # Errors
     /// The caller is not root, or the kernel refuses them.
     pub(super) fn load(kind: usize) -> Result<Self> {
-        let folder = Folder::make()?;
-        let pins = Pins::of(&folder.0, lvsx_ipvs::cookie()?);
-        pins.prepare(&folder.0)?;
-        pins.make()?;
+        let (pins, apart) = Apart::make()?;
         let mut plane = Plane::load_in(pins, CONNECTIONS, true, Time::Virtual, Hooks::Both)?;
         let buffers = RefCell::new(plane.taken()?);
         Ok(Self {
             plane,
             entrance: &ENTRANCES[kind % Self::KINDS],
             buffers,
-            _folder: folder,
+            _apart: apart,
         })
     }
 

@@ -1,0 +1,222 @@
+//! What a run gave, as a table and as JSON.
+
+use crate::case::Case;
+use crate::machine::Machine;
+use crate::measure::{Effort, Measured};
+use serde::{Deserialize, Serialize};
+
+/// A run.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) machine: Machine,
+    pub(crate) rounds: u32,
+    pub(crate) packets: u32,
+    /// Bytes of the IPv4 connection table for a connection that it is rated for.
+    pub(crate) bytes_a_connection: f64,
+    pub(crate) lines: Vec<Line>,
+}
+
+/// A case's figures.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Line {
+    pub(crate) name: String,
+    /// None for first packets.
+    pub(crate) flows: Option<u32>,
+    /// Net nanoseconds a packet: median and least of the rounds.
+    pub(crate) median: f64,
+    pub(crate) least: f64,
+    /// What it is compared with, and the median of the rounds' ratios.
+    pub(crate) beside: Option<String>,
+    pub(crate) ratio: Option<f64>,
+    pub(crate) live: Option<usize>,
+    pub(crate) misses: u64,
+    pub(crate) evicted: u64,
+    pub(crate) overflowed: u64,
+}
+
+/// What the design asks for: a case, its flows, the most that its ratio may be.
+const GATES: [(&str, Option<u32>, f64); 7] = [
+    ("nat-in", Some(1), 1.5),
+    ("dr", Some(1), 1.5),
+    ("ipip", Some(1), 1.25),
+    ("nat-in", Some(1 << 20), 0.9),
+    ("nat-out", Some(1 << 20), 0.9),
+    ("first-dr", None, 0.5),
+    ("first-nat", None, 0.75),
+];
+/// The most nanoseconds for a packet that is not ours.
+const FOREIGN: f64 = 40.0;
+/// The most bytes a connection.
+const BYTES: f64 = 96.0;
+
+impl Report {
+    pub(crate) fn of(
+        cases: &[Case],
+        measured: &[Measured],
+        effort: Effort,
+        bytes_a_connection: f64,
+    ) -> Self {
+        let line = |(case, of): (&Case, &Measured)| {
+            let beside = case.beside.and_then(|name| {
+                let same = |other: &Case| other.packets.flows() == case.packets.flows();
+                let all = || cases.iter().zip(measured).filter(|(it, _)| it.name == name);
+                all().find(|(it, _)| same(it)).or_else(|| all().next())
+            });
+            let ratio = beside.map(|(_, beside)| {
+                let rounds = of.nanoseconds.iter().zip(&beside.nanoseconds);
+                median(rounds.map(|(ours, theirs)| ours / theirs).collect())
+            });
+            Line {
+                name: case.name.clone(),
+                flows: case.packets.flows(),
+                median: median(of.nanoseconds.clone()),
+                least: of.nanoseconds.iter().copied().fold(f64::INFINITY, f64::min),
+                beside: beside.map(|(it, _)| it.name.clone()),
+                ratio,
+                live: of.live,
+                misses: of.misses,
+                evicted: of.evicted,
+                overflowed: of.overflowed,
+            }
+        };
+        Self {
+            machine: Machine::this(),
+            rounds: effort.rounds,
+            packets: effort.packets,
+            bytes_a_connection,
+            lines: cases.iter().zip(measured).map(line).collect(),
+        }
+    }
+
+    /// The table; with another run's figures beside, how these stand to those.
+    pub(crate) fn print(&self, before: Option<&Self>) {
+        println!("{}", self.machine);
+        println!(
+            "{} rounds of {} packets; net ns a packet, and the median of the rounds' ratios",
+            self.rounds, self.packets
+        );
+        println!(
+            "{:<18}{:>8}{:>9}{:>9}  {:<16}{:>9}  state",
+            "case", "flows", "median", "least", "beside", "live"
+        );
+        for line in &self.lines {
+            let flows = line.flows.map_or("new".into(), short);
+            let beside = match (&line.beside, line.ratio) {
+                (Some(beside), Some(ratio)) => format!("{ratio:.2} x {beside}"),
+                _ => String::new(),
+            };
+            let live = line.live.map_or(String::new(), |live| live.to_string());
+            let then = before.and_then(|run| run.line(&line.name, line.flows));
+            let change = then.map_or(String::new(), |then| {
+                format!("  {:.2} x before", line.median / then.median)
+            });
+            println!(
+                "{:<18}{flows:>8}{:>9.1}{:>9.1}  {beside:<16}{live:>9}  {}{change}",
+                line.name,
+                line.median,
+                line.least,
+                line.state()
+            );
+        }
+        println!("\ngate");
+        for (name, flows, most) in GATES {
+            if let Some((line, ratio)) = self
+                .line(name, flows)
+                .and_then(|line| Some((line, line.ratio?)))
+            {
+                let beside = line.beside.as_deref().unwrap_or_default();
+                let flows = flows.map_or("new".into(), short);
+                let is_met = ratio <= most && line.counts();
+                println!(
+                    "{:<18}{flows:>8}  {ratio:.2} x {beside}, at most {most}: {}",
+                    name,
+                    word(is_met)
+                );
+            }
+        }
+        for line in self.lines.iter().filter(|line| line.name == "not-ours") {
+            let flows = line.flows.map_or(String::new(), short);
+            println!(
+                "{:<18}{flows:>8}  {:.1} ns, at most {FOREIGN}: {}",
+                line.name,
+                line.median,
+                word(line.median <= FOREIGN)
+            );
+        }
+        println!(
+            "{:<26}  {:.1} bytes, at most {BYTES}: {}",
+            "memory a connection",
+            self.bytes_a_connection,
+            word(self.bytes_a_connection <= BYTES)
+        );
+    }
+
+    fn line(&self, name: &str, flows: Option<u32>) -> Option<&Line> {
+        self.lines
+            .iter()
+            .find(|line| line.name == name && line.flows == flows)
+    }
+}
+
+impl Line {
+    /// Whether the figure means what it says: each packet found its connection, and none had to go.
+    fn counts(&self) -> bool {
+        self.misses == 0 && self.evicted == 0
+    }
+
+    fn state(&self) -> String {
+        if self.counts() {
+            match self.overflowed {
+                0 => "ok".into(),
+                some => format!("ok, {some} overflowed"),
+            }
+        } else {
+            format!(
+                "DOES NOT COUNT: {} misses, {} evicted",
+                self.misses, self.evicted
+            )
+        }
+    }
+}
+
+fn word(is_met: bool) -> &'static str {
+    if is_met { "met" } else { "MISSED" }
+}
+
+/// 1, 1k, 64k, 1M.
+pub(crate) fn short(number: u32) -> String {
+    match number {
+        number if number >= 1 << 20 => format!("{}M", number >> 20),
+        number if number >= 1 << 10 => format!("{}k", number >> 10),
+        number => number.to_string(),
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        length if length % 2 == 1 => values[length / 2],
+        length => f64::midpoint(values[length / 2 - 1], values[length / 2]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(Vec::new()).is_nan());
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!(
+            [1, 1 << 10, 1 << 16, 1 << 20].map(short),
+            ["1", "1k", "64k", "1M"]
+        );
+    }
+}
