@@ -79,12 +79,11 @@ fn dr_in_xdp() {
     the_tutorial_works("dr", "xdp", "-g");
 }
 
-/// Each lab judges its pages by what the scheduler must make of them (crate `lab`, `expectation`). Two labs at a time.
+/// One of each kind (crate `lab`, `expectation`), which judges the pages: by turns, by an address, by what was remembered, by
+/// active connections, by chance. What each scheduler decides is compared with the kernel by `conform`. Two labs at a time.
 #[test]
-fn every_other_scheduler_is_seen_at_work() {
-    let schedulers = [
-        "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf", "twos", "dh", "sh", "mh", "lblc", "lblcr",
-    ];
+fn a_scheduler_of_each_kind_is_seen_at_work() {
+    let schedulers = ["wlc", "sh", "lblcr", "nq", "twos"];
     std::thread::scope(|scope| {
         for half in schedulers.chunks(schedulers.len().div_ceil(2)) {
             scope.spawn(move || {
