@@ -1,12 +1,14 @@
 //! The director's decisions about its configuration: what clients ask for, checked, put in force, counted.
 //!
 //! A request that is refused has changed nothing; one that is granted is in force for every packet that begins after the
-//! answer. Files: `localities` the timers of lblc and lblcr; `service` and `destination` the rules of adding, changing and removing; `refusal` what this
-//! version cannot do; `director` the operations as clients call them.
+//! answer. Files: `localities` the timers of lblc and lblcr; `draft` a change while it is made, `service`, `destination`, `marks` and `settings` its rules, `refusal` what this
+//! version cannot do; `force` what a change means for the tables; `director` the operations as clients call them.
 
 mod defence;
 mod destination;
 mod director;
+mod draft;
+mod force;
 mod icmp;
 mod localities;
 mod marks;
