@@ -315,9 +315,7 @@ impl Client {
         })?;
         let text = String::from_utf8_lossy(&text);
         let faults = text.lines().map(Fault::read);
-        faults
-            .collect::<Option<_>>()
-            .ok_or(ClientError::Malformed)
+        faults.collect::<Option<_>>().ok_or(ClientError::Malformed)
     }
 
     fn text(&mut self, request: &Request) -> Result<Vec<u8>, ClientError> {

@@ -1,13 +1,13 @@
 //! The operations a director offers to its clients.
 
 use crate::errno::{Errno, Refused};
-use crate::request::Request;
-use crate::stage::Stage;
 use crate::mark::{MarkEdit, MarkRule};
 use crate::model::{
     Destination, DestinationKey, DestinationSettings, Info, Service, ServiceKey, ServiceSettings,
     SyncDaemon, SyncRole, Timeouts,
 };
+use crate::request::Request;
+use crate::stage::Stage;
 
 /// What is wrong with one of several changes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,11 +7,11 @@ use crate::codec::{daemon, destination, service, timeouts};
 use crate::consts::{attr, cmd, flag};
 use crate::errno::Errno;
 use crate::message::{Header, generic};
-use crate::stage::PART_MAX;
 use crate::model::{
     DestinationKey, DestinationSettings, Family, ForwardingMethod, ServiceKey, ServiceSettings,
     SyncDaemon, SyncRole, Timeouts, TunnelType,
 };
+use crate::stage::PART_MAX;
 
 /// Everything a director can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -98,7 +98,11 @@ mod tests {
         assert_eq!(errno(stage.add(9, 3, b"two")), Some(Errno::EAGAIN));
         assert_eq!(stage.take(7, 7).unwrap(), b"one two");
         assert_eq!(errno(stage.take(7, 7)), Some(Errno::EAGAIN), "taken once");
-        assert_eq!(errno(stage.take(8, 4)), Some(Errno::EAGAIN), "of another length");
+        assert_eq!(
+            errno(stage.take(8, 4)),
+            Some(Errno::EAGAIN),
+            "of another length"
+        );
         assert_eq!(stage.take(10, 0).unwrap(), b"", "nothing needs no part");
     }
 

@@ -404,10 +404,7 @@ fn changes_sent_in_parts_are_applied_together_or_not_at_all() {
     let mut client = Client::new(Transport::local(move |datagram| {
         answer(datagram, &mut *served.borrow_mut())
     }));
-    let servers = (1..=2000u16).map(|port| DestinationKey {
-        port,
-        ..server(1)
-    });
+    let servers = (1..=2000u16).map(|port| DestinationKey { port, ..server(1) });
     let mut changes = vec![Request::Flush, Request::NewService(web(), round_robin())];
     changes.extend(servers.map(|key| Request::NewDestination(web(), key, masquerade(1))));
     assert_eq!(client.apply(&changes, true).unwrap(), []);
@@ -424,7 +421,9 @@ fn changes_sent_in_parts_are_applied_together_or_not_at_all() {
         Request::SetSetting("nonsense".into(), "1".into()),
     ];
     let faults = client.apply(&wrong, false).unwrap();
-    let seen = faults.iter().map(|fault| (fault.change, fault.refused.errno));
+    let seen = faults
+        .iter()
+        .map(|fault| (fault.change, fault.refused.errno));
     assert_eq!(
         seen.collect::<Vec<_>>(),
         [

@@ -197,7 +197,12 @@ impl<'a> Draft<'a> {
             }
         }
         let next = &self.config.services;
-        let ids: BTreeSet<u32> = present.services.keys().chain(next.keys()).copied().collect();
+        let ids: BTreeSet<u32> = present
+            .services
+            .keys()
+            .chain(next.keys())
+            .copied()
+            .collect();
         let is_touched = |id: &u32| match (present.services.get(id), next.get(id)) {
             (Some(old), Some(new)) => !Arc::ptr_eq(old, new),
             _ => true,

@@ -1,8 +1,8 @@
 //! Putting a change in force: one generation, and what follows from it for the live lines and the accounts.
 
+use super::Control;
 use super::draft::{Change, Draft, Joined};
 use super::service::first_cursor;
-use super::Control;
 use crate::config::{Removed, ServiceConfig};
 use crate::stats::Rate;
 use lvsx_core::generation::SchedulerKind;
@@ -138,7 +138,11 @@ impl Control {
     ) {
         for id in touched {
             let old: BTreeMap<u32, &DestinationSettings> = match before.get(id) {
-                Some(old) => old.destinations.iter().map(|it| (it.id, &it.settings)).collect(),
+                Some(old) => old
+                    .destinations
+                    .iter()
+                    .map(|it| (it.id, &it.settings))
+                    .collect(),
                 None => BTreeMap::new(),
             };
             for destination in after.get(id).iter().flat_map(|new| &new.destinations) {
@@ -256,5 +260,8 @@ fn rescheduled(before: &Services, after: &Services, touched: &[u32]) -> HashSet<
 }
 
 fn ids(service: &ServiceConfig) -> impl Iterator<Item = u32> + use<'_> {
-    service.destinations.iter().map(|destination| destination.id)
+    service
+        .destinations
+        .iter()
+        .map(|destination| destination.id)
 }

@@ -88,7 +88,6 @@ impl Control {
             Kept::QueueBound => super::defence::queue_bound().to_string(),
         }
     }
-
 }
 
 impl Draft<'_> {
