@@ -111,7 +111,7 @@ impl Table {
     ///
     /// # Errors
     /// `EEXIST`, `ESRCH` and `ENOENT` as a director says them.
-    pub(crate) fn take(&mut self, change: &Request) -> Result<(), Refused> {
+    pub fn take(&mut self, change: &Request) -> Result<(), Refused> {
         match change {
             Request::NewService(key, settings) => {
                 if self.services.contains_key(key) {

@@ -5,11 +5,12 @@ use super::settings::{ESTABLISHED, FIN_WAIT};
 use crate::config::{DestinationConfig, ServiceConfig};
 use crate::stats::Rate;
 use crate::{connections, proc, status};
-use lvsx_core::generation::TIMEOUT_UDP;
+use lvsx_core::generation::{SchedulerKind, TIMEOUT_UDP};
 use lvsx_core::generation::live::destination::{COUNTS, TEMPLATES};
 use lvsx_ipvs::{
-    Destination, DestinationKey, DestinationSettings, Director, Errno, Info, MarkEdit, MarkRule,
-    Refused, Service, ServiceKey, ServiceSettings, SyncDaemon, SyncRole, Timeouts,
+    Destination, DestinationKey, DestinationSettings, Director, Errno, Fault, Info, MarkEdit,
+    MarkRule, Refused, Request, Service, ServiceKey, ServiceSettings, Stage, SyncDaemon, SyncRole,
+    Timeouts,
 };
 
 impl Director for Control {
@@ -150,6 +151,14 @@ impl Director for Control {
             .map_err(explained)
     }
 
+    fn stage(&mut self) -> &mut Stage {
+        &mut self.stage
+    }
+
+    fn apply(&mut self, changes: &[Request], is_trial: bool) -> Vec<Fault> {
+        self.change_all(changes, is_trial)
+    }
+
     fn proc_text(&self, name: &str) -> Option<Vec<u8>> {
         proc::text(self, name)
     }
@@ -160,7 +169,7 @@ impl Director for Control {
 }
 
 /// What a refusal for want of place means.
-fn explained(refused: Refused) -> Refused {
+pub(super) fn explained(refused: Refused) -> Refused {
     match refused.errno {
         Errno::ENOMEM if refused.why == Errno::ENOMEM.to_string() => {
             Refused::new(Errno::ENOMEM, "the arena of generations is full".to_owned())
@@ -169,15 +178,17 @@ fn explained(refused: Refused) -> Refused {
     }
 }
 
+/// A scheduler as services name it.
+pub(super) fn scheduler_name(kind: SchedulerKind) -> Option<String> {
+    (kind != SchedulerKind::None).then(|| kind.name().to_owned())
+}
+
 impl Control {
     fn listed_service(&self, id: u32, service: &ServiceConfig) -> Service {
         let rate = self.rates.services.get(&id).copied().unwrap_or_default();
         Service {
             key: service.key,
-            scheduler: match service.scheduler {
-                lvsx_core::generation::SchedulerKind::None => None,
-                kind => Some(kind.name().to_owned()),
-            },
+            scheduler: scheduler_name(service.scheduler),
             engine: None,
             flags: service.flags,
             timeout: service.timeout,

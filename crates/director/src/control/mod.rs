@@ -2,7 +2,7 @@
 //!
 //! A request that is refused has changed nothing; one that is granted is in force for every packet that begins after the
 //! answer. Files: `localities` the timers of lblc and lblcr; `draft` a change while it is made, `service`, `destination`, `marks` and `settings` its rules, `refusal` what this
-//! version cannot do; `force` what a change means for the tables; `director` the operations as clients call them.
+//! version cannot do; `force` what a change means for the tables; `whole` many changes in one; `director` the operations as clients call them.
 
 mod defence;
 mod destination;
@@ -15,6 +15,7 @@ mod marks;
 mod refusal;
 mod service;
 mod settings;
+mod whole;
 #[cfg(test)]
 mod tests;
 
@@ -36,10 +37,11 @@ use lvsx_core::generation::live::tunnel;
 use lvsx_core::generation::{SchedulerKind, TIMEOUT_SCALE, TIMEOUT_UDP, live};
 use lvsx_core::sched::wrr;
 use lvsx_core::state::tcp;
-use lvsx_ipvs::{Errno, Prefix, ServiceKey};
+use lvsx_ipvs::{Errno, Prefix, ServiceKey, Stage};
 use lvsx_platform::{Line, Word};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -63,6 +65,10 @@ pub struct Control {
     localities: Localities,
     next_service: u32,
     serving: Serving,
+    /// Changes that clients are sending in parts.
+    stage: Stage,
+    /// Where the table before the last change of many is kept.
+    keeps_before: Option<PathBuf>,
     /// Whether the memory was below the defences' threshold at the last look.
     is_memory_low: bool,
 }
@@ -100,6 +106,8 @@ impl Control {
             localities: Localities::default(),
             next_service: 0,
             serving: Serving::default(),
+            stage: Stage::default(),
+            keeps_before: None,
             is_memory_low: false,
         };
         if control.generations.number() == 0 {

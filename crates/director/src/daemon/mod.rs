@@ -35,7 +35,7 @@ use futures_util::{Stream, StreamExt};
 use lvsx_core::env::Tables as _;
 use lvsx_core::event::Event;
 use lvsx_ipvs::Rights;
-use lvsx_ipvs::transport::{PORT_NAME, SOCKET_NAME};
+use lvsx_ipvs::transport::{BEFORE_NAME, PORT_NAME, SOCKET_NAME};
 use nix::unistd::Uid;
 use request::{Desk, Request};
 use std::collections::BTreeSet;
@@ -197,6 +197,7 @@ impl Daemon {
         let tables = plane.tables.clone();
         let mut control = Control::new(tables, generations, ledger, plane.clock, options.any_vip)
             .context("the first generation")?;
+        control.keep_before(folder.file(BEFORE_NAME));
         if plane.was_there {
             let services = control.config().services.len();
             tracing::info!("took over the data plane in force, with {services} services");
