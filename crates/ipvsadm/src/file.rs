@@ -113,7 +113,8 @@ impl Rules {
     }
 
     /// Whether something is wrong with it, whatever a director says.
-    pub(crate) fn is_wrong(&self, wish: Wish) -> bool {
+    #[must_use]
+    pub fn is_wrong(&self, wish: Wish) -> bool {
         !self.complaints.is_empty() || wish.is_strict && !self.notes.is_empty()
     }
 

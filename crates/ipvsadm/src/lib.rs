@@ -40,7 +40,7 @@ use lvsx_ipvs::{Choice, Client, ClientError, ConnectError, Errno};
 
 pub use crate::file::Rules;
 pub use crate::table::Table;
-pub use crate::whole::{Undone, Wish, apply, lines, tell_notes};
+pub use crate::whole::{Undone, Wish, apply, check, lines, tell_notes};
 
 use crate::failure::Failure;
 use crate::line::Command;
@@ -156,7 +156,7 @@ fn restore(name: &str, words: &[String], choice: Choice) -> Result<(), Failure> 
         return restore_by_lines(&mut client, &text);
     }
     let mut rules = Rules::read_plain("stdin", &text);
-    tell_notes(&rules, io::stderr().lock());
+    tell_notes(&rules, eprint_line);
     let done = match client.is_kernel() {
         true => whole::check_ahead(&mut client, &mut rules, wish),
         false => whole::restore(&mut client, &mut rules, wish),

@@ -1,7 +1,6 @@
 //! A file applied as a whole: all of it in one step, or nothing with everything that is wrong.
 
 use lvsx_ipvs::{Client, ClientError, Errno, Fault, Request};
-use std::io::Write;
 
 use crate::failure::Failure;
 use crate::file::Rules;
@@ -117,8 +116,11 @@ fn faults(table: &mut Table, changes: &[Request]) -> Vec<Fault> {
     faults.collect()
 }
 
-/// Nothing is wrong with a file.
-fn check(rules: &mut Rules, faults: Vec<Fault>, wish: Wish) -> Result<(), Undone> {
+/// Nothing is wrong with a file, for which a director answered these faults to [`Rules::requests`].
+///
+/// # Errors
+/// [`Undone::Wrong`].
+pub fn check(rules: &mut Rules, faults: Vec<Fault>, wish: Wish) -> Result<(), Undone> {
     for fault in faults {
         // The first change is the clearing, which no line asked for.
         let change = fault.change.checked_sub(1).unwrap_or(usize::MAX);
@@ -169,11 +171,9 @@ pub fn lines(changes: &[Request]) -> String {
     lines.map(|line| line + "\n").collect()
 }
 
-/// Says what was read as something else; nobody is left to be told of an error in that.
-pub fn tell_notes(rules: &Rules, mut to: impl Write) {
-    for note in &rules.notes {
-        let _ = writeln!(to, "{note}");
-    }
+/// Says what was read as something else, a note each.
+pub fn tell_notes(rules: &Rules, tell: impl FnMut(&str)) {
+    rules.notes.iter().map(String::as_str).for_each(tell);
 }
 
 /// Whether a director is too old to change a table in one step.

@@ -5,8 +5,8 @@ use super::settings::{ESTABLISHED, FIN_WAIT};
 use crate::config::{DestinationConfig, ServiceConfig};
 use crate::stats::Rate;
 use crate::{connections, proc, status};
-use lvsx_core::generation::{SchedulerKind, TIMEOUT_UDP};
 use lvsx_core::generation::live::destination::{COUNTS, TEMPLATES};
+use lvsx_core::generation::{SchedulerKind, TIMEOUT_UDP};
 use lvsx_ipvs::{
     Destination, DestinationKey, DestinationSettings, Director, Errno, Fault, Info, MarkEdit,
     MarkRule, Refused, Request, Service, ServiceKey, ServiceSettings, Stage, SyncDaemon, SyncRole,

@@ -15,9 +15,9 @@ mod marks;
 mod refusal;
 mod service;
 mod settings;
-mod whole;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use crate::addresses::LocalTable;
 use crate::clock::Clock;

@@ -2,9 +2,7 @@
 
 use super::Control;
 use super::draft::Draft;
-use lvsx_ipvs::{
-    Destination, Errno, Fault, Refused, Request, Service, ServiceKey, Stats, mark,
-};
+use lvsx_ipvs::{Destination, Errno, Fault, Refused, Request, Service, ServiceKey, Stats, mark};
 use lvsx_ipvsadm::Table;
 use std::collections::HashSet;
 use std::fs;

@@ -14,6 +14,7 @@ mod folder;
 mod netlink;
 mod notify;
 mod request;
+mod restore;
 mod taken;
 mod topology;
 mod unix;
@@ -197,15 +198,28 @@ impl Daemon {
         let tables = plane.tables.clone();
         let mut control = Control::new(tables, generations, ledger, plane.clock, options.any_vip)
             .context("the first generation")?;
-        control.keep_before(folder.file(BEFORE_NAME));
         if plane.was_there {
             let services = control.config().services.len();
             tracing::info!("took over the data plane in force, with {services} services");
         }
 
         let check_user = options.check_user.clone();
+        let file = options.restore.clone();
         let (links, changes) = Links::listen()?;
-        let topology = Topology::begin(links, options, &mut plane, &mut control).await?;
+        let mut topology = Topology::begin(links, options, &mut plane, &mut control).await?;
+        match &file {
+            // What is in force is younger than any file.
+            Some(file) if plane.was_there => tracing::info!(
+                "--restore {}: passed over, as a table is in force",
+                file.display()
+            ),
+            Some(file) => {
+                restore::begin_with(file, &mut control);
+                topology.services_changed(&mut plane, &mut control).await;
+            }
+            None => {}
+        }
+        control.keep_before(folder.file(BEFORE_NAME));
         let unresolved = watch::watch(plane.unresolved()?, Interest::READABLE)?;
         let taken = taken::read(plane.taken()?).context("buffers for packets")?;
         let sender = taken::Sender::open().context("a packet socket")?;

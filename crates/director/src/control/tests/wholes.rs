@@ -141,6 +141,9 @@ fn carry_something(control: &Control) {
 }
 
 proptest! {
+    // Each case is dozens of generations.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn a_change_is_whole_or_nothing(before in changes(30), changes in changes(30), clears: bool) {
         let mut control = spacious();
@@ -184,7 +187,7 @@ proptest! {
     }
 
     #[test]
-    fn one_step_makes_what_many_do(before in changes(20), changes in changes(30)) {
+    fn one_step_makes_what_many_do(before in changes(15), changes in changes(20)) {
         let (mut one, mut many) = (spacious(), spacious());
         for control in [&mut one, &mut many] {
             one_by_one(control, &before);
@@ -220,7 +223,10 @@ proptest! {
 /// The configuration as a restarted director would find it.
 fn restarted_config(control: &Control) -> Config {
     let generations = Generations::in_force(&control.tables, Readers::Nobody);
-    generations.expect("what was written is sound").config().clone()
+    generations
+        .expect("what was written is sound")
+        .config()
+        .clone()
 }
 
 #[test]
@@ -230,11 +236,18 @@ fn a_service_that_goes_and_comes_never_went() {
     assert_eq!(picks(&control, 2, false), "CB");
     let then = standing(&control);
     let number = control.generation();
-    let mut changes = vec![Request::Flush, Request::NewService(service(), settings("rr"))];
+    let mut changes = vec![
+        Request::Flush,
+        Request::NewService(service(), settings("rr")),
+    ];
     changes.extend((1..4).map(|it| Request::NewDestination(service(), server(it), weight(1))));
     assert_eq!(control.apply(&changes, false), []);
     assert_eq!(control.generation(), number, "nothing has changed");
-    assert_eq!(picks(&control, 2, false), "AC", "round robin goes on where it was");
+    assert_eq!(
+        picks(&control, 2, false),
+        "AC",
+        "round robin goes on where it was"
+    );
     changes.pop();
     changes.push(Request::NewDestination(service(), server(4), weight(1)));
     assert_eq!(control.apply(&changes, false), []);
@@ -245,7 +258,10 @@ fn a_service_that_goes_and_comes_never_went() {
 
 #[test]
 fn a_change_that_does_not_fit_leaves_all_as_it_was() {
-    let tables = Arc::new(Tables::plain(Capacity { config: 64, ..capacity() }));
+    let tables = Arc::new(Tables::plain(Capacity {
+        config: 64,
+        ..capacity()
+    }));
     let generations = Generations::none(&tables, Readers::Nobody);
     let ledger = Ledger::plain(&tables.capacity);
     let mut control =
@@ -260,7 +276,9 @@ fn a_change_that_does_not_fit_leaves_all_as_it_was() {
             let servers = (1..6).map(move |to| Request::NewDestination(key, server(to), weight(1)));
             std::iter::once(Request::NewService(key, settings("rr"))).chain(servers)
         });
-        std::iter::once(Request::Flush).chain(all.flatten()).collect()
+        std::iter::once(Request::Flush)
+            .chain(all.flatten())
+            .collect()
     };
     assert_eq!(control.apply(&services(2), false), []);
     carry_something(&control);
