@@ -156,7 +156,9 @@ fn restore(name: &str, words: &[String], choice: Choice) -> Result<(), Failure> 
         return restore_by_lines(&mut client, &text);
     }
     let mut rules = Rules::read_plain("stdin", &text);
-    tell_notes(&rules, eprint_line);
+    if !wish.is_strict {
+        tell_notes(&rules, eprint_line);
+    }
     let done = match client.is_kernel() {
         true => whole::check_ahead(&mut client, &mut rules, wish),
         false => whole::restore(&mut client, &mut rules, wish),

@@ -105,9 +105,11 @@ fn run(word: &str, order: &Order) -> Result<String, Box<dyn std::error::Error>> 
         None => before()?,
     };
     let mut rules = Rules::read(&name, &bytes);
-    tell_notes(&rules, |note| {
-        let _ = writeln!(io::stderr(), "lvsx {word}: {note}");
-    });
+    if !order.wish.is_strict {
+        tell_notes(&rules, |note| {
+            let _ = writeln!(io::stderr(), "lvsx {word}: {note}");
+        });
+    }
     let mut client = Client::connect(order.choice)?;
     if client.is_kernel() && !order.wish.is_trial {
         let _ = writeln!(
