@@ -4,7 +4,7 @@
 //! of our own begin with `#lvsx`, so that `ipvsadm-restore` 1.31 skips them: `#lvsx mark EDIT` changes mark rules (as
 //! [`lvsx_ipvs::mark::edits`] reads them), `#lvsx sysctl NAME = VALUE` a setting.
 
-use lvsx_ipvs::{Errno, Request, ServiceKey};
+use lvsx_ipvs::{Errno, Request, ServiceKey, SyncDaemon};
 use std::fmt;
 
 use crate::failure::Failure;
@@ -12,6 +12,7 @@ use crate::line::{self, Command};
 use crate::options::TABLE;
 use crate::restore::{self, Line};
 use crate::scan::Scan;
+use crate::table::is_as_wanted;
 use crate::whole::Wish;
 use crate::{failure, suggest, words};
 
@@ -110,6 +111,14 @@ impl Rules {
     pub fn requests(&self) -> Vec<Request> {
         let changes = self.changes.iter().map(|placed| placed.request.clone());
         std::iter::once(Request::Flush).chain(changes).collect()
+    }
+
+    /// Leaves out what starts a sync daemon that runs so already.
+    pub(crate) fn without_running(&mut self, running: &[SyncDaemon]) {
+        self.changes.retain(|placed| match &placed.request {
+            Request::NewDaemon(wanted) => !running.iter().any(|it| is_as_wanted(it, wanted)),
+            _ => true,
+        });
     }
 
     /// Whether something is wrong with it, whatever a director says.

@@ -197,11 +197,9 @@ impl Table {
         Ok(())
     }
 
-    /// Whether a sync daemon runs exactly as asked for.
-    pub(crate) fn runs(&self, wanted: &SyncDaemon) -> bool {
-        self.daemons
-            .iter()
-            .any(|running| is_as_wanted(running, wanted))
+    /// The sync daemons.
+    pub(crate) fn daemons(&self) -> &[SyncDaemon] {
+        &self.daemons
     }
 
     /// The changes that make `wanted` of this: what is new comes before what goes, so that made one by one they leave no
@@ -221,7 +219,7 @@ impl Table {
             changes.push(marks(&wanted.marks));
         }
         for daemon in &self.daemons {
-            if !wanted.runs(daemon) {
+            if !wanted.daemons.iter().any(|it| is_as_wanted(daemon, it)) {
                 changes.push(Request::DeleteDaemon(daemon.role));
             }
         }
@@ -241,7 +239,7 @@ impl Table {
             .filter(|key| !wanted.services.contains_key(key));
         changes.extend(gone.map(|key| Request::DeleteService(*key)));
         for daemon in &wanted.daemons {
-            if !self.runs(daemon) {
+            if !self.daemons.iter().any(|it| is_as_wanted(it, daemon)) {
                 changes.push(Request::NewDaemon(daemon.clone()));
             }
         }
@@ -322,7 +320,7 @@ fn is_same(listed: &DestinationSettings, wanted: &DestinationSettings) -> bool {
 }
 
 /// What is left at 0 when a daemon is started is chosen by the director.
-fn is_as_wanted(running: &SyncDaemon, wanted: &SyncDaemon) -> bool {
+pub(crate) fn is_as_wanted(running: &SyncDaemon, wanted: &SyncDaemon) -> bool {
     let or = |wanted: u16, running| if wanted == 0 { running } else { wanted };
     let wanted = SyncDaemon {
         max_length: or(wanted.max_length, running.max_length),

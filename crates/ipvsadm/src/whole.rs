@@ -43,40 +43,39 @@ pub enum Undone {
 }
 
 /// Makes the table what `rules` say, as `lvsx apply`: what they do not name goes; timeouts, daemons, marks and settings stay
-/// where they say nothing about them. The changes that were made, or with [`Wish::is_trial`] would be.
+/// where they say nothing about them. With [`Wish::is_trial`] the changes that would be made, without order of servers.
 ///
 /// # Errors
 /// See [`Undone`].
 pub fn apply(client: &mut Client, rules: &mut Rules, wish: Wish) -> Result<Vec<Request>, Undone> {
+    let is_trial = wish.is_trial || rules.is_wrong(wish);
+    if !client.is_kernel() && !is_trial {
+        rules.without_running(&client.daemons()?);
+        let faults = client.apply(&rules.requests(), false)?;
+        return check(rules, faults, wish).map(|()| Vec::new());
+    }
     let present = Table::read(client)?;
-    rules.changes.retain(|placed| match &placed.request {
-        // One that runs as it should is not started again.
-        Request::NewDaemon(daemon) => !present.runs(daemon),
-        _ => true,
-    });
+    rules.without_running(present.daemons());
     let changes = rules.requests();
     let mut wanted = present.clone();
-    let faults = faults(&mut wanted, &changes);
-    let is_whole = !client.is_kernel();
-    let is_trial = wish.is_trial || rules.is_wrong(wish);
-    let faults = match is_whole {
-        true => client.apply(&changes, is_trial)?,
-        false => faults,
-    };
+    let mut faults = faults(&mut wanted, &changes);
+    if !client.is_kernel() {
+        faults = client.apply(&changes, true)?;
+    }
     check(rules, faults, wish)?;
     let difference = present.difference(&wanted);
-    if is_whole || is_trial {
+    if is_trial {
         return Ok(difference);
     }
     for change in &difference {
-        if let Err(error) = one_by_one(client, change) {
+        if let Err(why) = one_by_one(client, change) {
             return Err(Undone::Halfway {
                 line: words::line(change).unwrap_or_default(),
-                why: error,
+                why,
             });
         }
     }
-    Ok(difference)
+    Ok(Vec::new())
 }
 
 /// Loads `rules` in one step into a table that is cleared, as `ipvsadm-restore` does in many.

@@ -30,8 +30,9 @@ impl Draft<'_> {
             last_weight: settings.weight,
         };
         refusal::of_destination(&destination)?;
-        if known.is_none() {
-            destination.id = self.destination_id()?;
+        match known {
+            Some(id) => self.revive(id),
+            None => destination.id = self.destination_id()?,
         }
         if let Some(found) = self.service(id) {
             found.destinations.insert(0, destination);
@@ -62,6 +63,7 @@ impl Draft<'_> {
             found.destinations[place] = destination;
         }
         self.follow.settled.insert(destination.id);
+        self.follow.edited.insert(id);
         self.list_changed(id);
         Ok(())
     }

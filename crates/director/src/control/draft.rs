@@ -9,7 +9,7 @@ use super::Control;
 use crate::config::{Config, DestinationConfig, Removed, ServiceConfig};
 use lvsx_core::generation::SchedulerKind;
 use lvsx_core::sched::wrr;
-use lvsx_ipvs::{DestinationKey, Errno, ServiceKey};
+use lvsx_ipvs::{DestinationKey, Errno, Refused, ServiceKey};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -27,6 +27,12 @@ pub(super) struct Draft<'a> {
     /// Destination ids that cannot be given out, and the first that was not tried.
     used_destinations: Option<BTreeSet<u32>>,
     untried: u32,
+    /// Ids in the trash that nothing needs, the oldest last; looked for when no other is free.
+    spare: Option<Vec<u32>>,
+    /// Those of them that were given out again.
+    evicted: BTreeSet<u32>,
+    /// Ids that came back from the trash.
+    revived: BTreeSet<u32>,
     pub(super) follow: Follow,
 }
 
@@ -79,6 +85,9 @@ impl<'a> Draft<'a> {
             used_services: None,
             used_destinations: None,
             untried: 0,
+            spare: None,
+            evicted: BTreeSet::new(),
+            revived: BTreeSet::new(),
             follow: Follow::default(),
         }
     }
@@ -126,18 +135,24 @@ impl<'a> Draft<'a> {
             let named = removed.map(|it| ((it.service, it.destination.key), *it));
             named.collect()
         });
-        trash.get(&(*service, *key)).copied()
+        let found = trash.get(&(*service, *key)).copied();
+        found.filter(|removed| !self.evicted.contains(&removed.destination.id))
     }
 
-    /// The list or a weight of a service changed: wrr begins a new search at a level that fits.
+    /// A destination comes back from the trash.
+    pub(super) fn revive(&mut self, id: u32) {
+        self.revived.insert(id);
+    }
+
+    /// The list or a weight of a service changed: in one that is new wrr begins a search at a level that fits, as often as it
+    /// would have one change after the other. One in force is looked at once, when all is done.
     pub(super) fn list_changed(&mut self, id: u32) {
-        let is_new = self.present(id).is_none();
-        let Some(service) = self.config.services.get(&id) else {
+        if self.present(id).is_some() {
             return;
-        };
-        if !is_new {
-            self.follow.edited.insert(id);
-        } else if service.scheduler == SchedulerKind::WeightedRoundRobin {
+        }
+        if let Some(service) = self.config.services.get(&id)
+            && service.scheduler == SchedulerKind::WeightedRoundRobin
+        {
             let (max, step) = service.weight_steps();
             let cursor = self.follow.cursors.entry(id).or_default();
             *cursor = wrr::reset(*cursor, max, step);
@@ -171,20 +186,33 @@ impl<'a> Draft<'a> {
         Ok(id)
     }
 
-    /// An id that no destination bears and no connection names.
-    pub(super) fn destination_id(&mut self) -> Result<u32, Errno> {
+    /// An id that no destination bears and no connection names. Where none is left, removed destinations without connections
+    /// give way, the oldest first.
+    pub(super) fn destination_id(&mut self) -> Result<u32, Refused> {
         let control = self.control;
         let used = self
             .used_destinations
             .get_or_insert_with(|| control.config().used_destinations());
         let all = control.tables.capacity.destinations;
         let free = (self.untried..all).find(|id| !used.contains(id) && control.is_unused(*id));
-        let id = free.ok_or_else(|| {
-            tracing::error!("all {all} destination ids are in use, those of removed destinations with connections included");
-            Errno::ENOMEM
-        })?;
-        self.untried = id + 1;
-        Ok(id)
+        self.untried = free.map_or(all, |id| id + 1);
+        if let Some(id) = free {
+            return Ok(id);
+        }
+        let spare = self
+            .spare
+            .get_or_insert_with(|| control.spare_destinations());
+        while let Some(id) = spare.pop() {
+            if !self.revived.contains(&id) {
+                self.evicted.insert(id);
+                return Ok(id);
+            }
+        }
+        let why = format!(
+            "a director takes {all} destinations, removed ones that have connections among them; no more fit"
+        );
+        tracing::error!("{why}");
+        Err(Refused::new(Errno::ENOMEM, why))
     }
 
     /// The difference to what is in force.
@@ -240,9 +268,11 @@ impl<'a> Draft<'a> {
             .iter()
             .filter_map(|it| Some(it.returned?.destination.id))
             .collect();
-        if !returned.is_empty() || !left.is_empty() {
+        let evicted = self.evicted;
+        if !returned.is_empty() || !evicted.is_empty() || !left.is_empty() {
             let trash = Arc::make_mut(&mut self.config.trash);
-            trash.retain(|removed| !returned.contains(&removed.destination.id));
+            let stays = |id: &u32| !returned.contains(id) && !evicted.contains(id);
+            trash.retain(|removed| stays(&removed.destination.id));
             trash.extend(&left);
         }
         Change {

@@ -306,6 +306,17 @@ impl Control {
         self.idle = idle;
     }
 
+    /// Removed destinations that no connection and no locality cache names, also after all packets on their way are through;
+    /// the oldest last.
+    fn spare_destinations(&self) -> Vec<u32> {
+        self.generations.wait_for_past();
+        let cached = localities::servers(&self.tables, self.config());
+        let removed = self.config().trash.iter().rev();
+        let ids = removed.map(|removed| removed.destination.id);
+        ids.filter(|id| self.is_unused(*id) && !cached.contains(id))
+            .collect()
+    }
+
     /// Writes the next generation and moves packets to it.
     fn put_in_force(&mut self, config: Config) -> Result<(), Errno> {
         let concerns = self.concerns(&config);

@@ -63,8 +63,13 @@ impl Control {
             // That its service is not there was said when it could not be added.
             let is_consequence = refused.errno == Errno::ESRCH
                 && service_of(request).is_some_and(|key| not_added.contains(key));
+            let is_full = refused.errno == Errno::ENOMEM;
             if !is_consequence {
                 faults.push(Fault { change, refused });
+            }
+            if is_full {
+                // Nor would any other fit.
+                break;
             }
         }
         if is_trial || !faults.is_empty() {

@@ -21,7 +21,7 @@ fn web(number: u8) -> ServiceKey {
 }
 
 fn change() -> impl Strategy<Value = Request> {
-    let scheduler = || prop::sample::select(vec!["rr", "wrr", "wlc", "sh", "mh", "wlcc"]);
+    let scheduler = || prop::sample::select(vec!["rr", "wrr", "wlc", "sh", "wlcc"]);
     let with_thresholds = (0u32..4, 0u32..3).prop_map(|(value, upper)| DestinationSettings {
         upper_threshold: upper * 10,
         ..weight(value)
@@ -292,4 +292,44 @@ fn a_change_that_does_not_fit_leaves_all_as_it_was() {
     assert_eq!(control.generation(), number);
     assert_eq!(standing(&control), then);
     assert_eq!(control.apply(&services(1), false), []);
+}
+
+#[test]
+fn removed_servers_without_connections_give_way() {
+    let mut control = serving("rr", &[]);
+    let all = u8::try_from(capacity().destinations).expect("few");
+    let table = |first: u8, count: u8| -> Vec<Request> {
+        let added = (first..first + count)
+            .map(|it| Request::NewDestination(service(), server(it), weight(1)));
+        let service = Request::NewService(service(), settings("rr"));
+        [Request::Flush, service].into_iter().chain(added).collect()
+    };
+    assert_eq!(control.apply(&table(1, all), false), []);
+    carry_something(&control);
+    let busy = id(&control, 1);
+    for idle in control
+        .config()
+        .available()
+        .filter(|id| *id != busy)
+        .collect::<Vec<_>>()
+    {
+        control.tables.destinations[idle as usize][COUNTS].store(0);
+    }
+    let faults = control.apply(&table(all, all), false);
+    assert_eq!(
+        faults.len(),
+        1,
+        "one is kept by its connections, and one fault says so"
+    );
+    assert_eq!(faults[0].refused.errno, Errno::ENOMEM);
+    assert_eq!(control.apply(&[Request::Flush], false), []);
+    assert_eq!(control.apply(&table(all, all - 1), false), []);
+    let trash: Vec<u32> = control
+        .config()
+        .trash
+        .iter()
+        .map(|it| it.destination.id)
+        .collect();
+    assert_eq!(trash, [busy]);
+    assert_eq!(restarted_config(&control), control.config().clone());
 }
