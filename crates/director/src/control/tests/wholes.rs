@@ -141,8 +141,8 @@ fn carry_something(control: &Control) {
 }
 
 proptest! {
-    // Each case is dozens of generations.
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    // Each case makes tables of 20 MiB.
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn a_change_is_whole_or_nothing(before in changes(30), changes in changes(30), clears: bool) {
