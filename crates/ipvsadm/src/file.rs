@@ -29,8 +29,8 @@ pub struct Rules {
     pub(crate) notes: Vec<String>,
     /// Lines of our own are comments.
     skips_ours: bool,
-    /// Some line that adds a service could not be read.
-    lacks_service: bool,
+    /// Lines that add services and could not be read.
+    unread: Vec<String>,
 }
 
 /// A change, and the line it stands in.
@@ -186,7 +186,9 @@ impl Rules {
             Ok(_) => self.listings.push(line.words),
             Err(failure) => {
                 let adds = ["-A", "--add-service"];
-                self.lacks_service |= adds.iter().any(|it| line.words[0].starts_with(it));
+                if adds.iter().any(|it| line.words[0].starts_with(it)) {
+                    self.unread.push(line.words.join(" "));
+                }
                 let place = culprit(&line.words, &failure);
                 let meant = meant(&line.words[place], &failure);
                 self.complain(&line, text, number, place, &failure, meant);
@@ -269,19 +271,25 @@ impl Rules {
             return;
         };
         let about_service = service_of(request);
-        if self.lacks_service && errno == Errno::ESRCH && about_service.is_some() {
-            // Its service is in a line that could not be read.
-            return;
-        }
         let line = restore::split(text, *number);
+        if errno == Errno::ESRCH {
+            let (_, name) = value(&line, "service");
+            if self
+                .unread
+                .iter()
+                .any(|line| line.split(' ').any(|word| word == name))
+            {
+                // Its service is in a line that could not be read.
+                return;
+            }
+        }
         let (option, meant) = match (request, errno) {
             (
                 Request::NewService(_, settings) | Request::SetService(_, settings),
                 Errno::ENOENT,
             ) => {
                 let name = settings.scheduler.as_deref().unwrap_or_default();
-                let nearest = suggest::nearest(name, suggest::SCHEDULERS.iter().copied());
-                ("scheduler", nearest.map(str::to_owned))
+                ("scheduler", suggest::scheduler(name).map(str::to_owned))
             }
             (_, Errno::ESRCH) => ("service", self.nearest_service(about_service)),
             (
@@ -300,7 +308,7 @@ impl Rules {
         self.complaints.push(Complaint {
             file: self.name.clone(),
             line: *number,
-            column: column(&line, option),
+            column: value(&line, option).0,
             text: text.clone(),
             why,
             meant,
@@ -397,27 +405,28 @@ fn meant(word: &str, failure: &Failure) -> Option<String> {
     found.map(|name| format!("--{name}"))
 }
 
-/// The column of the value of the first option about this.
-fn column(line: &Line, about: &str) -> usize {
+/// The column and the value of the first option about this; of the command, and nothing, where there is none.
+fn value<'a>(line: &'a Line, about: &str) -> (usize, &'a str) {
     let first = line.columns.first().copied().unwrap_or(1);
     let mut scan = Scan::new(&line.words);
     while let Some(Ok(found)) = scan.option() {
-        let Some(subject) = found.entry.meaning.subject() else {
+        let subject = found.entry.meaning.subject();
+        let (Some(subject), Some(value)) = (subject, found.value) else {
             continue;
         };
         if !subject.word().starts_with(about) {
             continue;
         }
-        let Some(value) = found.value else {
-            return first;
-        };
         let begins_in = |word: &String| word.as_bytes().as_ptr_range().contains(&value.as_ptr());
         return match line.words.iter().position(begins_in) {
-            Some(place) => line.columns[place] + (line.words[place].len() - value.len()),
-            None => first,
+            Some(place) => {
+                let before = line.words[place].len() - value.len();
+                (line.columns[place] + before, value)
+            }
+            None => (first, value),
         };
     }
-    first
+    (first, "")
 }
 
 #[cfg(test)]

@@ -1,9 +1,16 @@
 //! What was probably meant: the nearest of the words that there are.
 
-/// Names of the schedulers of Linux 6.1.
-pub(crate) const SCHEDULERS: &[&str] = &[
-    "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "mh", "dh", "sed", "nq", "ovf", "fo",
+/// Names of the kernel's schedulers, and that of none.
+const SCHEDULERS: &[&str] = &[
+    "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "mh", "dh", "sed", "nq", "ovf", "fo", "twos",
+    "none",
 ];
+
+/// The scheduler that was probably meant; `None` also for one that there is.
+pub(crate) fn scheduler(name: &str) -> Option<&'static str> {
+    let is_known = SCHEDULERS.contains(&name);
+    nearest(name, SCHEDULERS.iter().copied()).filter(|_| !is_known)
+}
 
 /// The nearest to `word`, if it is so near that it may be a slip of the hand: one slip for each three letters.
 pub(crate) fn nearest<'a>(word: &str, among: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -63,7 +70,8 @@ mod tests {
         assert_eq!(nearest("presistent", options), Some("persistent"));
         assert_eq!(nearest("weight", options), None);
         assert_eq!(nearest("numeric", options), None, "that is no slip");
-        assert_eq!(nearest("wllc", SCHEDULERS.iter().copied()), Some("wlc"));
+        assert_eq!(scheduler("wllc"), Some("wlc"));
+        assert_eq!([scheduler("wlc"), scheduler("mine")], [None; 2]);
         assert_eq!(nearest("x", []), None);
     }
 

@@ -5,7 +5,7 @@ use lvsx_ipvs::{Client, ClientError, Errno, Fault, Request};
 use crate::failure::Failure;
 use crate::file::Rules;
 use crate::table::{self, Table};
-use crate::words;
+use crate::{suggest, words};
 
 /// What is to be done with a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,10 +109,23 @@ pub(crate) fn check_ahead(
 fn faults(table: &mut Table, changes: &[Request]) -> Vec<Fault> {
     let taken = changes.iter().enumerate();
     let faults = taken.filter_map(|(change, request)| {
-        let refused = table.take(request).err()?;
+        let refused = match table.take(request) {
+            Err(refused) => refused,
+            Ok(()) if is_slip(request) => Errno::ENOENT.into(),
+            Ok(()) => return None,
+        };
         Some(Fault { change, refused })
     });
     faults.collect()
+}
+
+/// Whether a scheduler is none that anybody knows, and next to one: kernels may know others.
+fn is_slip(request: &Request) -> bool {
+    let (Request::NewService(_, settings) | Request::SetService(_, settings)) = request else {
+        return false;
+    };
+    let name = settings.scheduler.as_deref().unwrap_or("none");
+    suggest::scheduler(name).is_some()
 }
 
 /// Nothing is wrong with a file, for which a director answered these faults to [`Rules::requests`].

@@ -79,6 +79,18 @@ fn what_a_director_refuses_is_shown_in_its_line() {
 }
 
 #[test]
+fn a_line_that_could_not_be_read_is_not_missed_by_others() {
+    let text = "-A -t 192.168.1.40:80 --shceduler rr\n\
+                -a -t 192.168.1.40:80 -r 10.0.0.1:80 -m\n\
+                -a -t 192.168.1.41:80 -r 10.0.0.1:80 -m\n";
+    let mut rules = Rules::read("rules", text.as_bytes());
+    rules.refused(0, Errno::ESRCH, "");
+    rules.refused(1, Errno::ESRCH, "");
+    let lines: Vec<usize> = rules.sorted().iter().map(|it| it.line).collect();
+    assert_eq!(lines, [1, 3]);
+}
+
+#[test]
 fn what_was_read_as_something_else_is_told_with_its_place() {
     let mut bytes = "\u{feff}ipvsadm -A -t 10.0.0.1:80 \u{2013}s\u{a0}rr\r\n"
         .as_bytes()

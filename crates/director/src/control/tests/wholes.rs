@@ -114,7 +114,7 @@ type Standing = BTreeMap<(ServiceKey, DestinationKey), (u32, u32, lvsx_ipvs::Sta
 
 fn standing(control: &Control) -> Standing {
     let mut standing = BTreeMap::new();
-    for (_, service) in &control.config().services {
+    for service in control.config().services.values() {
         for listed in control.destinations(&service.key).expect("it is there") {
             let (_, found) = service.destination(&listed.key).expect("it is there");
             let what = (found.id, listed.active, listed.stats);
