@@ -36,7 +36,7 @@ const SETS_FOR_AN_OVERFLOW: u32 = 16;
 impl Capacity {
     /// Lines of the arena: 16 MiB, room for a generation of 65,536 destinations, the one before it, and what it put into the trash.
     pub const CONFIG: u32 = 262_144;
-    /// Destinations where their lines fit into [`DESTINATION_BYTES`], which they do up to 61 CPUs.
+    /// Destinations where their lines fit into 256 MiB, which they do up to 61 CPUs.
     pub const DESTINATIONS: u32 = 65_536;
     /// Destinations however many CPUs there are.
     const DESTINATIONS_AT_LEAST: u32 = 16_384;

@@ -18,6 +18,9 @@ use crate::request::{EDITS_MAX, Request};
 use crate::stage::PART_MAX;
 use crate::transport::{Choice, ConnectError, DEADLINE, Transport};
 
+/// How many times [`DEADLINE`] more a director may take for a whole table.
+const PATIENCE: u32 = 11;
+
 /// Why a request has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -97,9 +100,20 @@ impl Client {
             Request::Destinations(Some(key)) => key.family(),
             _ => Family::V4,
         };
+        // A table of tens of thousands of servers takes a slow machine a while.
+        let mut patience = match request {
+            Request::Apply { .. } => PATIENCE,
+            _ => 0,
+        };
         let mut replies = Vec::new();
         loop {
-            let datagram = self.transport.receive()?;
+            let datagram = match self.transport.receive() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && patience > 0 => {
+                    patience -= 1;
+                    continue;
+                }
+                received => received?,
+            };
             for message in Messages(&datagram) {
                 if message.header.sequence != self.sequence {
                     continue;
