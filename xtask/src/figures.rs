@@ -19,7 +19,7 @@ const VERIFIED_LIMIT: u32 = 250_000;
 const GLOBALS: [(&str, u32); 4] = [
     ("SETS", 147_059),
     ("OVERFLOW", 9_191),
-    ("DESTINATIONS", 16_384),
+    ("DESTINATIONS", 65_536),
     ("TICK_SHIFT", 0),
 ];
 

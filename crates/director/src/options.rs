@@ -1,6 +1,7 @@
 //! The command line of lvsd.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// What `lvsd --help` prints.
 pub const USAGE: &str = "\
@@ -13,6 +14,8 @@ lvsd, the director of this network namespace
                        carry a virtual address, lead to a server, or carry the default route
   --connections N      rated size of a new connection table (262144)
   --any-vip            services' addresses are ours even where the kernel does not route them as local
+  --restore FILE       begin with the table in this file (`lvsx save`, or lines of ipvsadm) where none is in force; a file
+                       with anything wrong is named line by line in the log and leaves the table empty
   --check-user NAME    who may read the tables and set weights by a socket of its own, and nothing else (lvsx-check)
   --stop-forwarding    end the forwarding that a director left here, and exit; also --detach
   -h, --help           this text
@@ -76,6 +79,8 @@ pub struct Options {
     pub connections: Option<u32>,
     /// Services' addresses are ours, local or not.
     pub any_vip: bool,
+    /// A file of command lines that is applied before lvsd is ready.
+    pub restore: Option<PathBuf>,
     /// The user of the health checks, who may set weights; `None`: [`CHECK_USER`], if there is such a user.
     pub check_user: Option<String>,
 }
@@ -112,6 +117,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Command, lexopt::Error> {
                 options.connections = Some(connections);
             }
             Long("check-user") => options.check_user = Some(parser.value()?.string()?),
+            Long("restore") => options.restore = Some(parser.value()?.into()),
             Long("any-vip") => options.any_vip = true,
             Long("stop-forwarding" | "detach") => return Ok(Command::StopForwarding),
             Short('h') | Long("help") => return Ok(Command::Help),
@@ -138,10 +144,10 @@ mod tests {
             interfaces: vec!["eth0".into(), "eth1".into()],
             connections: Some(1000),
             any_vip: true,
+            restore: Some("/etc/ipvsadm.rules".into()),
             check_user: Some("nobody".into()),
         };
-        let line =
-            "--mode xdp --iface eth0 --iface=eth1 --connections 1000 --any-vip --check-user nobody";
+        let line = "--mode xdp --iface eth0 --iface=eth1 --connections 1000 --any-vip --check-user nobody --restore /etc/ipvsadm.rules";
         assert_eq!(parsed(line), Ok(Command::Run(options)));
         assert_eq!(parsed(""), Ok(Command::Run(Options::default())));
         assert_eq!(parsed("--detach"), Ok(Command::StopForwarding));

@@ -34,10 +34,12 @@ const OVERFLOW_AT_LEAST: u32 = 64;
 const SETS_FOR_AN_OVERFLOW: u32 = 16;
 
 impl Capacity {
-    /// Lines of the arena: 8 MiB, room for a generation of 50,000 destinations beside the one before it.
-    pub const CONFIG: u32 = 131_072;
-    /// Destinations.
-    pub const DESTINATIONS: u32 = 16_384;
+    /// Lines of the arena: 16 MiB, room for a generation of 65,536 destinations, the one before it, and what it put into the trash.
+    pub const CONFIG: u32 = 262_144;
+    /// Destinations where their lines fit into 256 MiB, which they do up to 61 CPUs.
+    pub const DESTINATIONS: u32 = 65_536;
+    /// Destinations however many CPUs there are.
+    const DESTINATIONS_AT_LEAST: u32 = 16_384;
     /// Services.
     pub const SERVICES: u32 = 16_384;
 
@@ -46,7 +48,7 @@ impl Capacity {
     pub fn rated(connections: u32, seed: u64, cpus: u32) -> Self {
         Self {
             config: Self::CONFIG,
-            destinations: Self::DESTINATIONS,
+            destinations: destinations(cpus),
             services: Self::SERVICES,
             connections,
             geometry: geometry(connections, seed),
@@ -71,6 +73,17 @@ impl Capacity {
     pub fn events(&self) -> u32 {
         (self.cpus + 1) * EVENT_LINES
     }
+}
+
+/// Bytes that lines by destination may take: each has a tally a CPU.
+const DESTINATION_BYTES: u32 = 256 << 20;
+
+/// Destinations of a director with so many CPUs.
+fn destinations(cpus: u32) -> u32 {
+    // A tally a CPU and the director's own, a live line, a tunnel.
+    let lines = cpus + 3;
+    let fitting = DESTINATION_BYTES / size_of::<Line>() as u32 / lines;
+    fitting.clamp(Capacity::DESTINATIONS_AT_LEAST, Capacity::DESTINATIONS)
 }
 
 /// The layout of a table rated for `connections`.
@@ -270,6 +283,14 @@ mod tests {
             );
             assert!(capacity.geometry.overflow >= OVERFLOW_AT_LEAST);
         }
+    }
+
+    #[test]
+    fn destinations_give_way_to_many_cpus() {
+        let destinations = |cpus| Capacity::rated(8, 0, cpus).destinations;
+        assert_eq!([1, 2, 61].map(destinations), [65_536; 3]);
+        assert_eq!(destinations(125), 32_768);
+        assert_eq!([253, 1024].map(destinations), [16_384; 2]);
     }
 
     #[test]

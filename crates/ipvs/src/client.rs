@@ -1,9 +1,12 @@
 //! The client's side of the dialogue: typed requests, typed answers.
 
+use std::collections::hash_map::RandomState;
 use std::fs;
+use std::hash::{BuildHasher, Hasher};
 use std::io;
 
 use crate::consts::control;
+use crate::director::Fault;
 use crate::errno::{Errno, Refused};
 use crate::mark::{MarkEdit, MarkRule};
 use crate::message::{self, Messages};
@@ -12,7 +15,11 @@ use crate::model::{
 };
 use crate::reply::Reply;
 use crate::request::{EDITS_MAX, Request};
+use crate::stage::PART_MAX;
 use crate::transport::{Choice, ConnectError, DEADLINE, Transport};
+
+/// How many times [`DEADLINE`] more a director may take for a whole table.
+const PATIENCE: u32 = 11;
 
 /// Why a request has no result.
 #[derive(Debug, thiserror::Error)]
@@ -93,9 +100,20 @@ impl Client {
             Request::Destinations(Some(key)) => key.family(),
             _ => Family::V4,
         };
+        // A table of tens of thousands of servers takes a slow machine a while.
+        let mut patience = match request {
+            Request::Apply { .. } => PATIENCE,
+            _ => 0,
+        };
         let mut replies = Vec::new();
         loop {
-            let datagram = self.transport.receive()?;
+            let datagram = match self.transport.receive() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && patience > 0 => {
+                    patience -= 1;
+                    continue;
+                }
+                received => received?,
+            };
             for message in Messages(&datagram) {
                 if message.header.sequence != self.sequence {
                     continue;
@@ -275,6 +293,45 @@ impl Client {
             .map(drop)
     }
 
+    /// Applies changes in one step, or on trial only looks whether that could be done. What is wrong with them; nothing is
+    /// changed then. The kernel's IPVS cannot (`EOPNOTSUPP`).
+    ///
+    /// # Errors
+    /// `EMSGSIZE` they are more than a director takes at once; `EAGAIN` others made changes in parts at the same time, or
+    /// the director was started anew; and see [`ClientError`].
+    pub fn apply(
+        &mut self,
+        changes: &[Request],
+        is_trial: bool,
+    ) -> Result<Vec<Fault>, ClientError> {
+        if self.is_kernel() {
+            return Err(ClientError::Refused(Errno::EOPNOTSUPP));
+        }
+        let family = self.transport.family_id();
+        let mut bytes: Vec<u8> = Vec::new();
+        for request in changes {
+            bytes.extend(request.encode(family, 0));
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
+        let change = number_of_a_change();
+        for (at, part) in (0..).step_by(PART_MAX).zip(bytes.chunks(PART_MAX)) {
+            self.call(&Request::Stage {
+                change,
+                at,
+                part: part.to_vec(),
+            })?;
+        }
+        let length = u32::try_from(bytes.len()).map_err(|_| ClientError::Malformed)?;
+        let text = self.text(&Request::Apply {
+            change,
+            length,
+            is_trial,
+        })?;
+        let text = String::from_utf8_lossy(&text);
+        let faults = text.lines().map(Fault::read);
+        faults.collect::<Option<_>>().ok_or(ClientError::Malformed)
+    }
+
     fn text(&mut self, request: &Request) -> Result<Vec<u8>, ClientError> {
         let parts = select(self.call(request)?, |reply| match reply {
             Reply::Text(part) => Some(part),
@@ -282,6 +339,11 @@ impl Client {
         })?;
         Ok(parts.concat())
     }
+}
+
+/// A number that no other client will choose: the hash of nothing under keys that the standard library draws at random.
+fn number_of_a_change() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// All answers, which must be of the kind that `pick` takes.

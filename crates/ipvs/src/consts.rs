@@ -87,6 +87,10 @@ pub mod cmd {
     pub const EDIT_MARKS: u8 = 0xf5;
     /// Private: ends the connections of a destination.
     pub const END_CONNECTIONS: u8 = 0xf6;
+    /// Private: part of a change that is to be applied in one step.
+    pub const STAGE: u8 = 0xf7;
+    /// Private: applies it, or tells in parts, a line each, what is wrong with it.
+    pub const APPLY: u8 = 0xf8;
 }
 
 /// Top-level attributes.
@@ -107,6 +111,12 @@ pub mod attr {
     pub const TEXT: u16 = 1;
     /// Of the private commands that change something: what to.
     pub const VALUE: u16 = 2;
+    /// Of a change in parts: 8 bytes, the number its client chose.
+    pub const CHANGE: u16 = 3;
+    /// Of a change in parts: `u32`, bytes before this part; on applying, all bytes.
+    pub const LENGTH: u16 = 4;
+    /// On applying: `u8`, not 0 if nothing is to be changed.
+    pub const TRIAL: u16 = 5;
 }
 
 /// Attributes of an error (`NLMSGERR_ATTR_*`).

@@ -6,6 +6,35 @@ use crate::model::{
     Destination, DestinationKey, DestinationSettings, Info, Service, ServiceKey, ServiceSettings,
     SyncDaemon, SyncRole, Timeouts,
 };
+use crate::request::Request;
+use crate::stage::Stage;
+
+/// What is wrong with one of several changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Which, counted from 0; one beyond the last is a fault of the whole.
+    pub change: usize,
+    /// Why it is refused.
+    pub refused: Refused,
+}
+
+impl Fault {
+    /// As a line: place, number, reason.
+    pub(crate) fn line(&self) -> String {
+        let why = self.refused.why.replace('\n', " ");
+        format!("{} {} {why}\n", self.change, self.refused.errno.number())
+    }
+
+    /// Reads such a line.
+    pub(crate) fn read(line: &str) -> Option<Self> {
+        let (change, rest) = line.split_once(' ')?;
+        let (number, why) = rest.split_once(' ')?;
+        Some(Self {
+            change: change.parse().ok()?,
+            refused: Refused::new(Errno::new(number.parse().ok()?), why.to_owned()),
+        })
+    }
+}
 
 /// A director as [`answer`](crate::serve::answer) drives it: a method a command.
 ///
@@ -147,6 +176,14 @@ pub trait Director {
     /// # Errors
     /// `ENOENT` a rule to be deleted is not there; `ENOMEM` there would be too many.
     fn edit_marks(&mut self, edits: &[MarkEdit]) -> Result<(), Refused>;
+
+    /// Changes that clients are sending in parts.
+    fn stage(&mut self) -> &mut Stage;
+
+    /// Applies changes in one step: packets see all of them or none, and what is there before and after keeps its connections
+    /// and counters. With a fault, or on trial, nothing is changed. The changes are those of [`Request::is_change`], in their
+    /// order; each is refused as it would be alone, and then the next is looked at.
+    fn apply(&mut self, changes: &[Request], is_trial: bool) -> Vec<Fault>;
 
     /// The text of a file under `/proc/net`, such as `ip_vs_conn`, byte for byte as the kernel
     /// would write it; `None` for a name that IPVS does not have.

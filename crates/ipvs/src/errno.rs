@@ -109,6 +109,20 @@ impl Refused {
     }
 }
 
+/// A number whose text says enough.
+impl From<Errno> for Refused {
+    fn from(errno: Errno) -> Self {
+        Self::new(errno, errno.to_string())
+    }
+}
+
+/// To clients that know numbers alone.
+impl From<Refused> for Errno {
+    fn from(refused: Refused) -> Self {
+        refused.errno
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

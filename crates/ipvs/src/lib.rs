@@ -18,10 +18,11 @@ pub mod reply;
 pub mod request;
 pub mod rights;
 pub mod serve;
+pub mod stage;
 pub mod transport;
 
 pub use client::{Client, ClientError};
-pub use director::Director;
+pub use director::{Director, Fault};
 pub use errno::{Errno, Refused};
 pub use mark::{MarkChange, MarkEdit, MarkRule, PortRange, Prefix};
 pub use model::{
@@ -34,4 +35,5 @@ pub use reply::Reply;
 pub use request::Request;
 pub use rights::Rights;
 pub use serve::{answer, answer_as, answer_port};
+pub use stage::Stage;
 pub use transport::{Choice, ConnectError, Transport};

@@ -94,10 +94,12 @@ impl Reply {
                 Ok(Self::Timeouts(timeouts::read(&table)))
             }
             cmd::SET_INFO => timeouts::read_info(attributes).map(Self::Info),
-            cmd::PROC | cmd::STATUS | cmd::SETTINGS | cmd::MARKS => Attributes(attributes)
-                .find(|(kind, _)| *kind == attr::TEXT)
-                .map(|(_, part)| Self::Text(part.to_vec()))
-                .ok_or(Errno::EINVAL),
+            cmd::PROC | cmd::STATUS | cmd::SETTINGS | cmd::MARKS | cmd::APPLY => {
+                Attributes(attributes)
+                    .find(|(kind, _)| *kind == attr::TEXT)
+                    .map(|(_, part)| Self::Text(part.to_vec()))
+                    .ok_or(Errno::EINVAL)
+            }
             _ => Err(Errno::EINVAL),
         }
     }

@@ -11,6 +11,7 @@ use crate::model::{
     DestinationKey, DestinationSettings, Family, ForwardingMethod, ServiceKey, ServiceSettings,
     SyncDaemon, SyncRole, Timeouts, TunnelType,
 };
+use crate::stage::PART_MAX;
 
 /// Everything a director can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +65,24 @@ pub enum Request {
     EditMarks(String),
     /// Private: ends the connections and templates of a destination.
     EndConnections(ServiceKey, DestinationKey),
+    /// Private: part of a change that is to be applied in one step, see [`crate::stage`].
+    Stage {
+        /// The number its client chose for it.
+        change: u64,
+        /// Bytes before this part.
+        at: u32,
+        /// Messages, cut anywhere; at most [`PART_MAX`] bytes.
+        part: Vec<u8>,
+    },
+    /// Private: applies a change in one step, or tells all that is wrong with it.
+    Apply {
+        /// Its number.
+        change: u64,
+        /// Bytes of all its parts.
+        length: u32,
+        /// Only tells what is wrong with it.
+        is_trial: bool,
+    },
 }
 
 /// Why a message is not a request that the director could be asked.
@@ -111,7 +130,41 @@ impl Request {
                 | Self::Status
                 | Self::Settings
                 | Self::Marks
+                | Self::Apply { .. }
         )
+    }
+
+    /// Whether it changes what is configured or counted, and so can be part of a change that is applied in one step.
+    #[must_use]
+    pub const fn is_change(&self) -> bool {
+        match self {
+            Self::NewService(..)
+            | Self::SetService(..)
+            | Self::DeleteService(_)
+            | Self::NewDestination(..)
+            | Self::SetDestination(..)
+            | Self::DeleteDestination(..)
+            | Self::NewDaemon(_)
+            | Self::DeleteDaemon(_)
+            | Self::SetTimeouts(_)
+            | Self::Zero(_)
+            | Self::Flush
+            | Self::SetSetting(..)
+            | Self::EditMarks(_) => true,
+            Self::Service(_)
+            | Self::Services
+            | Self::Destinations(_)
+            | Self::Daemons
+            | Self::Timeouts
+            | Self::Info
+            | Self::ProcText(_)
+            | Self::Status
+            | Self::Settings
+            | Self::Marks
+            | Self::EndConnections(..)
+            | Self::Stage { .. }
+            | Self::Apply { .. } => false,
+        }
     }
 
     const fn command(&self) -> u8 {
@@ -139,6 +192,8 @@ impl Request {
             Self::Marks => cmd::MARKS,
             Self::EditMarks(_) => cmd::EDIT_MARKS,
             Self::EndConnections(..) => cmd::END_CONNECTIONS,
+            Self::Stage { .. } => cmd::STAGE,
+            Self::Apply { .. } => cmd::APPLY,
         }
     }
 
@@ -191,6 +246,22 @@ impl Request {
             Self::SetSetting(name, value) => {
                 writer.text(attr::TEXT, name).text(attr::VALUE, value);
             }
+            Self::Stage { change, at, part } => {
+                writer
+                    .u64(attr::CHANGE, *change)
+                    .u32(attr::LENGTH, *at)
+                    .bytes(attr::TEXT, part);
+            }
+            Self::Apply {
+                change,
+                length,
+                is_trial,
+            } => {
+                writer
+                    .u64(attr::CHANGE, *change)
+                    .u32(attr::LENGTH, *length)
+                    .u8(attr::TRIAL, (*is_trial).into());
+            }
             Self::Services
             | Self::Destinations(None)
             | Self::Daemons
@@ -217,6 +288,7 @@ impl Request {
                 return Self::decode_text(attributes, EDITS_MAX).map(Self::EditMarks);
             }
             (cmd::SET_SETTING, _) => return Self::decode_setting(attributes),
+            (cmd::STAGE | cmd::APPLY, _) => return Self::decode_whole(command, attributes),
             (cmd::GET_SERVICE, true) => return Ok(Self::Services),
             (cmd::GET_DAEMON, true) => return Ok(Self::Daemons),
             (cmd::GET_DEST, true) => return Ok(Self::Destinations(legible_service(attributes))),
@@ -292,6 +364,32 @@ impl Request {
             (Some(name), Some(value)) => Ok(Self::SetSetting(name, value)),
             _ => Err(Errno::EINVAL.into()),
         }
+    }
+
+    fn decode_whole(command: u8, attributes: &[u8]) -> Result<Self, Refusal> {
+        let shapes = &[
+            (attr::TEXT, Shape::Bytes { max: PART_MAX }),
+            (attr::CHANGE, Shape::Bytes { max: 8 }),
+            (attr::LENGTH, Shape::U32),
+            (attr::TRIAL, Shape::U8),
+        ];
+        let table = Table::parse(attributes, shapes)?;
+        let missing = Refusal::Message(Errno::EINVAL);
+        let change = table.padded(attr::CHANGE).map(u64::from_ne_bytes);
+        let change = change.ok_or(missing)?;
+        let length = table.u32(attr::LENGTH).ok_or(missing)?;
+        if command == cmd::STAGE {
+            return Ok(Self::Stage {
+                change,
+                at: length,
+                part: table.bytes(attr::TEXT).ok_or(missing)?.to_vec(),
+            });
+        }
+        Ok(Self::Apply {
+            change,
+            length,
+            is_trial: table.u8(attr::TRIAL).is_some_and(|trial| trial != 0),
+        })
     }
 
     fn decode_text(attributes: &[u8], max: usize) -> Result<String, Refusal> {

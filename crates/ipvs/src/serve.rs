@@ -1,7 +1,7 @@
 //! The director's side of the dialogue: a datagram in, datagrams out, no socket.
 
 use crate::consts::{FAMILY_ID, NLCTRL, control, flag};
-use crate::director::Director;
+use crate::director::{Director, Fault};
 use crate::errno::{Errno, Refused};
 use crate::mark;
 use crate::message::{self, Message, Messages};
@@ -146,6 +146,19 @@ fn ask(request: &Request, director: &mut impl Director) -> Result<Vec<Reply>, Fa
             let edits = mark::edits(lines).map_err(|why| Refused::new(Errno::EINVAL, why))?;
             return Ok(director.edit_marks(&edits).map(nothing)?);
         }
+        Request::Stage { change, at, part } => {
+            return Ok(director.stage().add(*change, *at, part).map(nothing)?);
+        }
+        Request::Apply {
+            change,
+            length,
+            is_trial,
+        } => {
+            let bytes = director.stage().take(*change, *length)?;
+            let faults = apply(&bytes, *is_trial, director);
+            let lines: String = faults.iter().map(Fault::line).collect();
+            Ok(text(lines.as_bytes()))
+        }
         Request::Marks => {
             let lines = director.marks().into_iter().map(|rule| format!("{rule}\n"));
             Ok(text(lines.collect::<String>().as_bytes()))
@@ -196,4 +209,45 @@ fn ask(request: &Request, director: &mut impl Director) -> Result<Vec<Reply>, Fa
         Request::Status => Ok(text(director.status().as_bytes())),
     };
     answer.map_err(Failure::from)
+}
+
+/// Applies the requests in these messages in one step; what is wrong with them, in their order.
+fn apply(bytes: &[u8], is_trial: bool, director: &mut impl Director) -> Vec<Fault> {
+    let (mut changes, mut places, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+    let mut messages = Messages(bytes);
+    for (place, message) in messages.by_ref().enumerate() {
+        match change(&message) {
+            Ok(change) => {
+                changes.push(change);
+                places.push(place);
+            }
+            Err(errno) => faults.push(Fault {
+                change: place,
+                refused: errno.into(),
+            }),
+        }
+    }
+    let end = changes.len() + faults.len();
+    if !messages.0.is_empty() {
+        faults.push(Fault {
+            change: end,
+            refused: Errno::EINVAL.into(),
+        });
+    }
+    let found = director.apply(&changes, is_trial || !faults.is_empty());
+    faults.extend(found.into_iter().map(|fault| Fault {
+        change: places.get(fault.change).copied().unwrap_or(end),
+        ..fault
+    }));
+    faults.sort_by_key(|fault| fault.change);
+    faults
+}
+
+fn change(message: &Message<'_>) -> Result<Request, Errno> {
+    let (command, attributes) = message.generic().ok_or(Errno::EINVAL)?;
+    match Request::decode(command, false, attributes) {
+        Ok(request) if request.is_change() => Ok(request),
+        Ok(_) => Err(Errno::EINVAL),
+        Err(Refusal::Message(errno) | Refusal::Destination(_, errno)) => Err(errno),
+    }
 }

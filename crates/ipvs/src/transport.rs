@@ -29,6 +29,8 @@ pub const DEADLINE: Duration = Duration::from_secs(5);
 pub const SOCKET_NAME: &str = "director.sock";
 /// Name of the socket for weights in [`check_dir`](crate::check_dir).
 pub const WEIGHTS_NAME: &str = "weights.sock";
+/// Name of the file with the table before the last change of many, as lines for `lvsx apply`.
+pub const BEFORE_NAME: &str = "before.rules";
 /// Name of the file with the port id of lvsd's netlink socket.
 pub const PORT_NAME: &str = "port";
 /// Longest datagram that is accepted; the kernel's dumps come in 32 KiB.

@@ -365,6 +365,16 @@ fn rights_to_weights_are_rights_to_nothing_else() {
         Request::SetSetting("amemthresh".into(), "1".into()),
         Request::Marks,
         Request::EditMarks(String::new()),
+        Request::Stage {
+            change: 1,
+            at: 0,
+            part: Vec::new(),
+        },
+        Request::Apply {
+            change: 1,
+            length: 0,
+            is_trial: false,
+        },
         Request::Daemons,
         Request::DeleteDaemon(SyncRole::Master),
     ] {
@@ -385,4 +395,45 @@ fn rights_to_weights_are_rights_to_nothing_else() {
     let mut now = weights(&mut guest);
     now.sort_unstable();
     assert_eq!(now, [0, 1]);
+}
+
+#[test]
+fn changes_sent_in_parts_are_applied_together_or_not_at_all() {
+    let director = Rc::new(RefCell::new(MemoryDirector::new()));
+    let served = Rc::clone(&director);
+    let mut client = Client::new(Transport::local(move |datagram| {
+        answer(datagram, &mut *served.borrow_mut())
+    }));
+    let servers = (1..=2000u16).map(|port| DestinationKey { port, ..server(1) });
+    let mut changes = vec![Request::Flush, Request::NewService(web(), round_robin())];
+    changes.extend(servers.map(|key| Request::NewDestination(web(), key, masquerade(1))));
+    assert_eq!(client.apply(&changes, true).unwrap(), []);
+    assert!(director.borrow().services.is_empty(), "that was a trial");
+    assert_eq!(client.apply(&changes, false).unwrap(), []);
+    assert_eq!(client.destinations(&web()).unwrap().len(), 2000);
+
+    let before = format!("{:?}", director.borrow().services);
+    let wrong = [
+        Request::DeleteDestination(web(), server(9)),
+        Request::Status,
+        Request::Flush,
+        Request::DeleteService(web()),
+        Request::SetSetting("nonsense".into(), "1".into()),
+    ];
+    let faults = client.apply(&wrong, false).unwrap();
+    let seen = faults
+        .iter()
+        .map(|fault| (fault.change, fault.refused.errno));
+    assert_eq!(
+        seen.collect::<Vec<_>>(),
+        [
+            (0, Errno::ENOENT),
+            (1, Errno::EINVAL),
+            (3, Errno::ESRCH),
+            (4, Errno::ENOENT)
+        ]
+    );
+    assert_eq!(faults[3].refused.why, "nonsense does not exist");
+    assert_eq!(format!("{:?}", director.borrow().services), before);
+    assert_eq!(client.apply(&[], false).unwrap(), []);
 }

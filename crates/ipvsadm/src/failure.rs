@@ -78,7 +78,8 @@ fn text(request: &Request, error: &ClientError) -> String {
     }
 }
 
-fn refusal(request: &Request, errno: Errno) -> String {
+/// The text of a refusal.
+pub(crate) fn refusal(request: &Request, errno: Errno) -> String {
     let particular = match (request, errno) {
         (Request::NewService(..), Errno::EEXIST) => "Service already exists",
         (Request::NewService(..) | Request::SetService(..), Errno::ENOENT) => {

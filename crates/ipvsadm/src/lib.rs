@@ -4,12 +4,16 @@
 //! request to a director, and the answer is printed (`run`, `listing`, `save`, `connections`).
 //! Output, error texts and exit codes are those of ipvsadm 1.31 with IPVS of Linux 6.1.
 //!
+//! `ipvsadm-restore` and [`apply`] take a file as a whole (`file`, `table`, `whole`, `words`): one step on lvsd, and nothing
+//! with all that is wrong if anything is.
+//!
 //! Differences: `--kernel` as the first word chooses the kernel's IPVS; help and version need no
 //! director; where lvsd left its socket or its pins and does not answer, nothing is done and the exit
 //! code is 255; `-R` reads characters of print as what they stand for.
 
 mod connections;
 mod failure;
+mod file;
 mod help;
 mod line;
 mod listing;
@@ -22,13 +26,21 @@ mod rules;
 mod run;
 mod save;
 mod scan;
+mod suggest;
+mod table;
 mod values;
+mod whole;
+mod words;
 
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufWriter, Write};
+use std::io::{self, BufRead, BufWriter, Read, Write};
 use std::process::{Command as Process, ExitCode, Stdio};
 
 use lvsx_ipvs::{Choice, Client, ClientError, ConnectError, Errno};
+
+pub use crate::file::Rules;
+pub use crate::table::Table;
+pub use crate::whole::{Undone, Wish, apply, check, lines, tell_notes};
 
 use crate::failure::Failure;
 use crate::line::Command;
@@ -58,7 +70,7 @@ pub fn main(name: &str, args: Vec<OsString>) -> ExitCode {
     };
     let result = match name {
         "ipvsadm-save" => save(name, &words, choice),
-        "ipvsadm-restore" => restore(name, choice),
+        "ipvsadm-restore" => restore(name, &words, choice),
         _ => ipvsadm(name, &words, choice),
     };
     match result {
@@ -122,31 +134,93 @@ fn save(name: &str, words: &[String], choice: Choice) -> Result<(), Failure> {
     ipvsadm("ipvsadm", &line, choice)
 }
 
-/// `ipvsadm-restore`: clears the table and loads the command lines of the input, but for those
-/// that begin with `#`.
-fn restore(name: &str, choice: Choice) -> Result<(), Failure> {
-    let mut text = Vec::new();
-    for line in io::stdin().lock().split(b'\n') {
-        let line = line.map_err(|error| {
-            eprint_line(&format!("{name}: cannot read: {error}"));
-            Failure::Tool(String::new())
-        })?;
-        // An empty line in place of a comment keeps the numbers of the others.
-        if !line.starts_with(b"#") {
-            text.extend_from_slice(&line);
+/// `ipvsadm-restore [--strict] [--as-ipvsadm]`: clears the table and loads the command lines of the input, in one step; with
+/// `--as-ipvsadm` as the script of that name, one by one.
+fn restore(name: &str, words: &[String], choice: Choice) -> Result<(), Failure> {
+    let (mut wish, mut is_as_ipvsadm) = (Wish::default(), false);
+    for word in words {
+        match &**word {
+            "--strict" => wish.is_strict = true,
+            "--as-ipvsadm" => is_as_ipvsadm = true,
+            // The script of that name looks at none.
+            other => eprint_line(&format!("{name}: `{other}' is passed over")),
         }
-        text.push(b'\n');
+    }
+    let mut text = Vec::new();
+    if let Err(error) = io::stdin().lock().read_to_end(&mut text) {
+        eprint_line(&format!("{name}: cannot read: {error}"));
+        return Err(Failure::Tool(String::new()));
     }
     let mut client = connect("ipvsadm", choice)?;
+    if is_as_ipvsadm {
+        return restore_by_lines(&mut client, &text);
+    }
+    let mut rules = Rules::read_plain("stdin", &text);
+    if !wish.is_strict {
+        tell_notes(&rules, eprint_line);
+    }
+    let done = match client.is_kernel() {
+        true => whole::check_ahead(&mut client, &mut rules, wish),
+        false => whole::restore(&mut client, &mut rules, wish),
+    };
+    if let Err(undone) = done {
+        eprint_line(&format!("{name}: {undone}"));
+        if whole::is_unknown(&undone) {
+            eprint_line(
+                "this lvsd is older and changes no table in one step: start it anew, or say --as-ipvsadm",
+            );
+        }
+        return Err(match undone {
+            Undone::Wrong { code: 1, .. } => Failure::Listing(String::new()),
+            Undone::Wrong { code: 2, .. } => Failure::Tool(String::new()),
+            _ => Failure::Refused(String::new()),
+        });
+    }
+    let mut last = Ok(());
+    if client.is_kernel() {
+        eprint_line(&format!(
+            "{name}: not atomic here: IPVS of the kernel takes line by line"
+        ));
+        for change in rules.requests() {
+            last = whole::one_by_one(&mut client, &change).map_err(|why| {
+                eprint_line(&why);
+                Failure::Refused(String::new())
+            });
+        }
+    }
     let (out, err) = (BufWriter::new(io::stdout().lock()), io::stderr().lock());
     let mut run = Run {
         name: "ipvsadm",
         client: &mut client,
+        input: io::empty(),
+        out,
+        err,
+    };
+    for listing in &rules.listings {
+        last = run.line(listing);
+    }
+    last
+}
+
+/// As the script of that name: drops lines that begin with `#`, clears, and runs the others one by one.
+fn restore_by_lines(client: &mut Client, input: &[u8]) -> Result<(), Failure> {
+    let mut text = Vec::new();
+    for line in input.split(|byte| *byte == b'\n') {
+        // An empty line in place of a comment keeps the numbers of the others.
+        if !line.starts_with(b"#") {
+            text.extend_from_slice(line);
+        }
+        text.push(b'\n');
+    }
+    let (out, err) = (BufWriter::new(io::stdout().lock()), io::stderr().lock());
+    let mut run = Run {
+        name: "ipvsadm",
+        client,
         input: text.as_slice(),
         out,
         err,
     };
-    // A table that cannot be cleared is loaded all the same, as by the script of that name.
+    // A table that cannot be cleared is loaded all the same.
     let _ = run.line(&["-C".to_owned()]);
     run.line(&["-R".to_owned()])
 }

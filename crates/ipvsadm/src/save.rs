@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use lvsx_ipvs::{
-    Destination, Family, ForwardingMethod, Service, ServiceFlags, ServiceKey, TunnelType,
+    Destination, DestinationSettings, Family, ForwardingMethod, Service, ServiceFlags, ServiceKey,
+    TunnelType,
 };
 
 use crate::{listing, names, protocol, values};
@@ -73,7 +74,8 @@ const fn sayable(destination: &Destination) -> bool {
     }
 }
 
-fn service_option(key: &ServiceKey, numeric: bool) -> Option<String> {
+/// The option that names a service; `None` for a protocol without one.
+pub(crate) fn service_option(key: &ServiceKey, numeric: bool) -> Option<String> {
     Some(match *key {
         ServiceKey::Mark {
             mark,
@@ -119,21 +121,27 @@ fn destination(
         "-a {service} -r {server} {method} -w {}",
         settings.weight as i32
     )?;
-    if settings.method == ForwardingMethod::Tunnel {
-        let checksum = match settings.tunnel.flags {
-            1 => "--tun-csum",
-            2 => "--tun-remcsum",
-            _ => "--tun-nocsum",
-        };
-        match settings.tunnel.kind {
-            TunnelType::Ipip => out.write_all(b" --tun-type ipip")?,
-            TunnelType::Gue => {
-                let port = settings.tunnel.port;
-                write!(out, " --tun-type gue --tun-port {port} {checksum}")?;
-            }
-            TunnelType::Gre => write!(out, " --tun-type gre {checksum}")?,
-            TunnelType::Other(_) => {}
-        }
-    }
+    out.write_all(tunnel(settings).unwrap_or_default().as_bytes())?;
     out.write_all(b"\n")
+}
+
+/// The options of an encapsulation, a blank before each; `None` for one that has no option.
+pub(crate) fn tunnel(settings: &DestinationSettings) -> Option<String> {
+    if settings.method != ForwardingMethod::Tunnel {
+        return Some(String::new());
+    }
+    let checksum = match settings.tunnel.flags {
+        1 => "--tun-csum",
+        2 => "--tun-remcsum",
+        _ => "--tun-nocsum",
+    };
+    match settings.tunnel.kind {
+        TunnelType::Ipip => Some(" --tun-type ipip".to_owned()),
+        TunnelType::Gue => {
+            let port = settings.tunnel.port;
+            Some(format!(" --tun-type gue --tun-port {port} {checksum}"))
+        }
+        TunnelType::Gre => Some(format!(" --tun-type gre {checksum}")),
+        TunnelType::Other(_) => None,
+    }
 }

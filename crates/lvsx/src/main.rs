@@ -8,9 +8,11 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+mod apply;
 mod mark;
 mod order;
 mod realserver;
+mod save;
 mod status;
 mod sysctl;
 
@@ -23,6 +25,9 @@ lvsx, the Linux Virtual Server in tc and XDP
   lvsx realserver ...        makes this machine a real server, or takes that back
   lvsx sysctl ...            its settings net.ipv4.vs.*, as sysctl(8)
   lvsx mark ...              which packets carry a mark for services by mark
+  lvsx apply|diff FILE       makes the table what a file says, in one step; shows the difference
+  lvsx rollback              back to the table before the last one applied
+  lvsx save                  everything that is configured, for `lvsx apply`
   lvsx drain|maint|ready SERVER
                              takes a real server out of service, and puts it back
   lvsx agent ...             on a real server: tells directors how loaded it is
@@ -60,6 +65,8 @@ fn main() -> ExitCode {
         "realserver" => realserver::main(arguments),
         "doctor" => lvsx_doctor::main(arguments),
         "mark" => mark::main(&arguments),
+        "apply" | "diff" | "rollback" => apply::main(&word, &arguments),
+        "save" => save::main(&arguments),
         "drain" | "maint" | "ready" => order::main(&word, &arguments),
         "agent" => lvsx_health::agent::serve::main(arguments),
         "check" => lvsx_health::main(arguments),

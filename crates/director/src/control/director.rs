@@ -1,28 +1,29 @@
 //! The operations as clients call them.
 
 use super::Control;
+use super::settings::{ESTABLISHED, FIN_WAIT};
 use crate::config::{DestinationConfig, ServiceConfig};
 use crate::stats::Rate;
 use crate::{connections, proc, status};
-use lvsx_core::generation::TIMEOUT_UDP;
 use lvsx_core::generation::live::destination::{COUNTS, TEMPLATES};
-use lvsx_core::state::State;
+use lvsx_core::generation::{SchedulerKind, TIMEOUT_UDP};
 use lvsx_ipvs::{
-    Destination, DestinationKey, DestinationSettings, Director, Errno, Info, MarkEdit, MarkRule,
-    Refused, Service, ServiceKey, ServiceSettings, SyncDaemon, SyncRole, Timeouts,
+    Destination, DestinationKey, DestinationSettings, Director, Errno, Fault, Info, MarkEdit,
+    MarkRule, Refused, Request, Service, ServiceKey, ServiceSettings, Stage, SyncDaemon, SyncRole,
+    Timeouts,
 };
 
 impl Director for Control {
     fn new_service(&mut self, key: &ServiceKey, settings: &ServiceSettings) -> Result<(), Errno> {
-        self.add_service(key, settings)
+        Ok(self.change(|draft| draft.add_service(key, settings))?)
     }
 
     fn set_service(&mut self, key: &ServiceKey, settings: &ServiceSettings) -> Result<(), Errno> {
-        self.change_service(key, settings)
+        Ok(self.change(|draft| draft.change_service(key, settings))?)
     }
 
     fn delete_service(&mut self, key: &ServiceKey) -> Result<(), Errno> {
-        self.remove_service(key)
+        self.change(|draft| draft.remove_service(key))
     }
 
     fn services(&self) -> Vec<Service> {
@@ -44,7 +45,7 @@ impl Director for Control {
         key: &DestinationKey,
         settings: &DestinationSettings,
     ) -> Result<(), Errno> {
-        self.add_destination(service, key, settings)
+        Ok(self.change(|draft| draft.add_destination(service, key, settings))?)
     }
 
     fn set_destination(
@@ -53,7 +54,7 @@ impl Director for Control {
         key: &DestinationKey,
         settings: &DestinationSettings,
     ) -> Result<(), Errno> {
-        self.change_destination(service, key, settings)
+        Ok(self.change(|draft| draft.change_destination(service, key, settings))?)
     }
 
     fn end_connections(&mut self, service: &ServiceKey, key: &DestinationKey) -> Result<(), Errno> {
@@ -68,7 +69,7 @@ impl Director for Control {
         service: &ServiceKey,
         key: &DestinationKey,
     ) -> Result<(), Errno> {
-        self.remove_destination(service, key)
+        self.change(|draft| draft.remove_destination(service, key))
     }
 
     fn destinations(&self, service: &ServiceKey) -> Result<Vec<Destination>, Errno> {
@@ -81,31 +82,18 @@ impl Director for Control {
     }
 
     fn zero(&mut self, key: Option<&ServiceKey>) -> Result<(), Errno> {
-        let chosen = match key {
-            Some(key) => vec![self.find(key)?],
-            None => self
-                .config()
-                .services
-                .iter()
-                .map(|(id, service)| (*id, service.clone()))
-                .collect(),
-        };
-        for (id, service) in chosen {
-            self.ledger.zero_service(&self.tables, id, &service);
-            self.rates.services.remove(&id);
-            for destination in &service.destinations {
-                self.rates.destinations.remove(&destination.id);
-            }
+        if let Some(key) = key {
+            self.find(key)?;
         }
-        if key.is_none() {
-            self.ledger.zero_total(&self.tables);
-            self.rates.total = Rate::default();
-        }
+        self.zero_now(key);
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), Errno> {
-        self.remove_all_services()
+        self.change(|draft| {
+            draft.remove_all_services();
+            Ok(())
+        })
     }
 
     fn timeouts(&self) -> Timeouts {
@@ -118,20 +106,7 @@ impl Director for Control {
     }
 
     fn set_timeouts(&mut self, timeouts: &Timeouts) -> Result<(), Errno> {
-        let most = i32::MAX as u32 / self.clock.rate.hz;
-        let wanted = [
-            (ESTABLISHED, timeouts.tcp),
-            (FIN_WAIT, timeouts.tcp_fin),
-            (TIMEOUT_UDP, timeouts.udp),
-        ];
-        if wanted.iter().any(|(_, seconds)| *seconds > most) {
-            return Err(Errno::EINVAL);
-        }
-        let mut config = self.config().clone();
-        for (number, seconds) in wanted.into_iter().filter(|(_, seconds)| *seconds != 0) {
-            config.timeouts[number] = self.clock.rate.ticks(seconds);
-        }
-        self.put_in_force(config)
+        self.change(|draft| draft.set_timeouts(timeouts))
     }
 
     fn info(&self) -> Info {
@@ -162,7 +137,8 @@ impl Director for Control {
     }
 
     fn set_setting(&mut self, name: &str, value: &str) -> Result<(), Refused> {
-        self.change_setting(name, value)
+        self.change(|draft| draft.change_setting(name, value))
+            .map_err(explained)
     }
 
     fn marks(&self) -> Vec<MarkRule> {
@@ -171,7 +147,16 @@ impl Director for Control {
     }
 
     fn edit_marks(&mut self, edits: &[MarkEdit]) -> Result<(), Refused> {
-        self.change_marks(edits)
+        self.change(|draft| draft.change_marks(edits))
+            .map_err(explained)
+    }
+
+    fn stage(&mut self) -> &mut Stage {
+        &mut self.stage
+    }
+
+    fn apply(&mut self, changes: &[Request], is_trial: bool) -> Vec<Fault> {
+        self.change_all(changes, is_trial)
     }
 
     fn proc_text(&self, name: &str) -> Option<Vec<u8>> {
@@ -183,18 +168,27 @@ impl Director for Control {
     }
 }
 
-const ESTABLISHED: usize = State::ESTABLISHED.0 as usize;
-const FIN_WAIT: usize = State::FIN_WAIT.0 as usize;
+/// What a refusal for want of place means.
+pub(super) fn explained(refused: Refused) -> Refused {
+    match refused.errno {
+        Errno::ENOMEM if refused.why == Errno::ENOMEM.to_string() => {
+            Refused::new(Errno::ENOMEM, "the arena of generations is full".to_owned())
+        }
+        _ => refused,
+    }
+}
+
+/// A scheduler as services name it.
+pub(super) fn scheduler_name(kind: SchedulerKind) -> Option<String> {
+    (kind != SchedulerKind::None).then(|| kind.name().to_owned())
+}
 
 impl Control {
     fn listed_service(&self, id: u32, service: &ServiceConfig) -> Service {
         let rate = self.rates.services.get(&id).copied().unwrap_or_default();
         Service {
             key: service.key,
-            scheduler: match service.scheduler {
-                lvsx_core::generation::SchedulerKind::None => None,
-                kind => Some(kind.name().to_owned()),
-            },
+            scheduler: scheduler_name(service.scheduler),
             engine: None,
             flags: service.flags,
             timeout: service.timeout,

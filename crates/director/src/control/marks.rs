@@ -1,6 +1,7 @@
 //! Mark rules: the list that operators change, and what interface names mean at the moment.
 
 use super::Control;
+use super::draft::Draft;
 use crate::concerns;
 use crate::config::Marked;
 use lvsx_core::generation::{MOST_MARK_RULES, MOST_PREFIXES};
@@ -8,13 +9,13 @@ use lvsx_ipvs::{Errno, MarkEdit, MarkRule, Refused};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-impl Control {
+impl Draft<'_> {
     /// Applies the changes one after another, all or none.
     pub(super) fn change_marks(&mut self, edits: &[MarkEdit]) -> Result<(), Refused> {
-        let mut marks: Vec<Marked> = self.config().marks.to_vec();
+        let mut marks: Vec<Marked> = self.config.marks.to_vec();
         for edit in edits {
             match edit {
-                MarkEdit::Add(rule) => marks.push(self.marked(rule.clone())),
+                MarkEdit::Add(rule) => marks.push(self.control.marked(rule.clone())),
                 MarkEdit::Flush => marks.clear(),
                 MarkEdit::Delete(rule) => {
                     let place = marks.iter().rposition(|marked| marked.rule == *rule);
@@ -36,17 +37,21 @@ impl Control {
             );
             return Err(Refused::new(Errno::ENOMEM, why));
         }
-        if let Some(prefix) = concerns::beyond(&marks, self.ours()) {
+        if let Some(prefix) = concerns::beyond(&marks, self.control.ours()) {
             let why = format!(
                 "{prefix} is the {}th large prefix that is routed as local and that rules concern; there is place for {MOST_PREFIXES}: say `to` with one that spans several, or with longer ones",
                 MOST_PREFIXES + 1
             );
             return Err(Refused::new(Errno::EINVAL, why));
         }
-        self.put_marks_in_force(marks)
-            .map_err(|errno| Refused::new(errno, "the arena of generations is full".to_owned()))
+        if *self.config.marks != marks {
+            self.config.marks = Arc::new(marks);
+        }
+        Ok(())
     }
+}
 
+impl Control {
     /// Takes note of the interfaces that there are; rules that name one that came or went are put in force.
     ///
     /// # Errors
@@ -60,10 +65,6 @@ impl Control {
         if *self.config().marks == marks {
             return Ok(());
         }
-        self.put_marks_in_force(marks)
-    }
-
-    fn put_marks_in_force(&mut self, marks: Vec<Marked>) -> Result<(), Errno> {
         let mut config = self.config().clone();
         config.marks = Arc::new(marks);
         self.put_in_force(config)

@@ -1,12 +1,14 @@
 //! The director's decisions about its configuration: what clients ask for, checked, put in force, counted.
 //!
 //! A request that is refused has changed nothing; one that is granted is in force for every packet that begins after the
-//! answer. Files: `localities` the timers of lblc and lblcr; `service` and `destination` the rules of adding, changing and removing; `refusal` what this
-//! version cannot do; `director` the operations as clients call them.
+//! answer. Files: `localities` the timers of lblc and lblcr; `draft` a change while it is made, `service`, `destination`, `marks` and `settings` its rules, `refusal` what this
+//! version cannot do; `force` what a change means for the tables; `whole` many changes in one; `director` the operations as clients call them.
 
 mod defence;
 mod destination;
 mod director;
+mod draft;
+mod force;
 mod icmp;
 mod localities;
 mod marks;
@@ -15,6 +17,7 @@ mod service;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use crate::addresses::LocalTable;
 use crate::clock::Clock;
@@ -34,10 +37,11 @@ use lvsx_core::generation::live::tunnel;
 use lvsx_core::generation::{SchedulerKind, TIMEOUT_SCALE, TIMEOUT_UDP, live};
 use lvsx_core::sched::wrr;
 use lvsx_core::state::tcp;
-use lvsx_ipvs::{Errno, Prefix, ServiceKey};
+use lvsx_ipvs::{Errno, Prefix, ServiceKey, Stage};
 use lvsx_platform::{Line, Word};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,6 +65,10 @@ pub struct Control {
     localities: Localities,
     next_service: u32,
     serving: Serving,
+    /// Changes that clients are sending in parts.
+    stage: Stage,
+    /// Where the table before the last change of many is kept.
+    keeps_before: Option<PathBuf>,
     /// Whether the memory was below the defences' threshold at the last look.
     is_memory_low: bool,
 }
@@ -98,6 +106,8 @@ impl Control {
             localities: Localities::default(),
             next_service: 0,
             serving: Serving::default(),
+            stage: Stage::default(),
+            keeps_before: None,
             is_memory_low: false,
         };
         if control.generations.number() == 0 {
@@ -294,6 +304,17 @@ impl Control {
             }
         }
         self.idle = idle;
+    }
+
+    /// Removed destinations that no connection and no locality cache names, also after all packets on their way are through;
+    /// the oldest last.
+    fn spare_destinations(&self) -> Vec<u32> {
+        self.generations.wait_for_past();
+        let cached = localities::servers(&self.tables, self.config());
+        let removed = self.config().trash.iter().rev();
+        let ids = removed.map(|removed| removed.destination.id);
+        ids.filter(|id| self.is_unused(*id) && !cached.contains(id))
+            .collect()
     }
 
     /// Writes the next generation and moves packets to it.

@@ -3,8 +3,13 @@
 //! A value that could not be honoured is refused with the reason, so that nobody relies on it.
 
 use super::Control;
-use lvsx_core::generation::{Setting, TIMEOUT_LBLC, TIMEOUT_LBLCR};
-use lvsx_ipvs::{Errno, Refused};
+use super::draft::Draft;
+use lvsx_core::generation::{Setting, TIMEOUT_LBLC, TIMEOUT_LBLCR, TIMEOUT_UDP};
+use lvsx_core::state::State;
+use lvsx_ipvs::{Errno, Refused, Timeouts};
+
+pub(super) const ESTABLISHED: usize = State::ESTABLISHED.0 as usize;
+pub(super) const FIN_WAIT: usize = State::FIN_WAIT.0 as usize;
 
 /// Timeouts that are settings.
 pub(super) const EXPIRATIONS: [(usize, Setting); 2] = [
@@ -83,12 +88,35 @@ impl Control {
             Kept::QueueBound => super::defence::queue_bound().to_string(),
         }
     }
+}
+
+impl Draft<'_> {
+    /// Sets timeouts; 0 keeps one.
+    ///
+    /// # Errors
+    /// `EINVAL` a value above 2^31-1 ticks.
+    pub(super) fn set_timeouts(&mut self, timeouts: &Timeouts) -> Result<(), Errno> {
+        let rate = self.control.clock.rate;
+        let wanted = [
+            (ESTABLISHED, timeouts.tcp),
+            (FIN_WAIT, timeouts.tcp_fin),
+            (TIMEOUT_UDP, timeouts.udp),
+        ];
+        let most = i32::MAX as u32 / rate.hz;
+        if wanted.iter().any(|(_, seconds)| *seconds > most) {
+            return Err(Errno::EINVAL);
+        }
+        for (number, seconds) in wanted.into_iter().filter(|(_, seconds)| *seconds != 0) {
+            self.config.timeouts[number] = rate.ticks(seconds);
+        }
+        Ok(())
+    }
 
     /// Sets `name` to the numbers in `text`.
     ///
     /// # Errors
     /// `ENOENT` no such setting; `EINVAL` not numbers, or out of the kernel's range; `EOPNOTSUPP` this director could not
-    /// honour the value; `ENOMEM` the arena is full.
+    /// honour the value.
     pub(super) fn change_setting(&mut self, name: &str, text: &str) -> Result<(), Refused> {
         let known = NAMES.iter().find(|(known, _)| *known == name);
         let Some((_, kept)) = known else {
@@ -107,7 +135,7 @@ impl Control {
                 return Err(refused(format!("two numbers are wanted, not `{text}`")));
             }
             (Kept::QueueBound, _) => {
-                if text.trim() == self.shown(*kept) {
+                if text.trim() == self.control.shown(*kept) {
                     return Ok(());
                 }
                 return Err(Refused::new(
@@ -116,7 +144,7 @@ impl Control {
                 ));
             }
         };
-        let mut values = self.config().values;
+        let mut values = self.config.values;
         for (setting, value) in &wanted {
             values = values.with(*setting, *value);
         }
@@ -131,20 +159,15 @@ impl Control {
                 ));
             }
         }
-        let mut config = self.config().clone();
-        config.values = values;
+        self.config.values = values;
+        let rate = self.control.clock.rate;
         for (number, setting) in EXPIRATIONS {
             let seconds = values.of(setting).max(0) as u32;
-            config.timeouts[number] = self.clock.rate.ticks(seconds);
+            self.config.timeouts[number] = rate.ticks(seconds);
         }
-        self.put_in_force(config)
-            .map_err(|errno| Refused::new(errno, "the arena of generations is full".to_owned()))?;
-        if wanted
+        self.follow.defences |= wanted
             .iter()
-            .any(|(setting, _)| super::defence::is_mode(*setting))
-        {
-            self.defend();
-        }
+            .any(|(setting, _)| super::defence::is_mode(*setting));
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ mod folder;
 mod netlink;
 mod notify;
 mod request;
+mod restore;
 mod taken;
 mod topology;
 mod unix;
@@ -35,7 +36,7 @@ use futures_util::{Stream, StreamExt};
 use lvsx_core::env::Tables as _;
 use lvsx_core::event::Event;
 use lvsx_ipvs::Rights;
-use lvsx_ipvs::transport::{PORT_NAME, SOCKET_NAME};
+use lvsx_ipvs::transport::{BEFORE_NAME, PORT_NAME, SOCKET_NAME};
 use nix::unistd::Uid;
 use request::{Desk, Request};
 use std::collections::BTreeSet;
@@ -203,8 +204,22 @@ impl Daemon {
         }
 
         let check_user = options.check_user.clone();
+        let file = options.restore.clone();
         let (links, changes) = Links::listen()?;
-        let topology = Topology::begin(links, options, &mut plane, &mut control).await?;
+        let mut topology = Topology::begin(links, options, &mut plane, &mut control).await?;
+        match &file {
+            // What is in force is younger than any file.
+            Some(file) if plane.was_there => tracing::info!(
+                "--restore {}: passed over, as a table is in force",
+                file.display()
+            ),
+            Some(file) => {
+                restore::begin_with(file, &mut control);
+                topology.services_changed(&mut plane, &mut control).await;
+            }
+            None => {}
+        }
+        control.keep_before(folder.file(BEFORE_NAME));
         let unresolved = watch::watch(plane.unresolved()?, Interest::READABLE)?;
         let taken = taken::read(plane.taken()?).context("buffers for packets")?;
         let sender = taken::Sender::open().context("a packet socket")?;

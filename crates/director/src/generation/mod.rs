@@ -191,10 +191,15 @@ impl Generations {
     /// Waits until no packet can see a generation of the past, and frees its lines. Waiting takes some 20 ms, so it is done
     /// only when lines run out, for many generations at once.
     fn wait_for_readers(&mut self) {
+        self.wait_for_past();
+        self.arena.reclaim();
+    }
+
+    /// Waits until no packet can see a generation of the past.
+    pub fn wait_for_past(&self) {
         if self.readers == Readers::Programs {
             crate::grace::wait();
         }
-        self.arena.reclaim();
     }
 }
 

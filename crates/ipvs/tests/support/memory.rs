@@ -1,9 +1,9 @@
 //! A director that keeps what it is told and forwards nothing: the reference model of the dialogue.
 
 use lvsx_ipvs::{
-    Destination, DestinationKey, DestinationSettings, Director, Errno, Family, Info, MarkEdit,
-    MarkRule, Netmask, Refused, Service, ServiceFlags, ServiceKey, ServiceSettings, Stats,
-    SyncDaemon, SyncRole, Timeouts,
+    Destination, DestinationKey, DestinationSettings, Director, Errno, Family, Fault, Info,
+    MarkEdit, MarkRule, Netmask, Refused, Request, Service, ServiceFlags, ServiceKey,
+    ServiceSettings, Stage, Stats, SyncDaemon, SyncRole, Timeouts, mark,
 };
 
 /// Schedulers it knows.
@@ -15,6 +15,7 @@ const LONGEST_TIMEOUT: u32 = i32::MAX as u32 / 250;
 
 #[derive(Default)]
 pub(crate) struct MemoryDirector {
+    pub(crate) stage: Stage,
     pub(crate) services: Vec<(Service, Vec<Destination>)>,
     pub(crate) timeouts: Timeouts,
     pub(crate) daemons: Vec<SyncDaemon>,
@@ -33,6 +34,34 @@ impl MemoryDirector {
             },
             ..Self::default()
         }
+    }
+
+    /// Takes a change alone.
+    pub(crate) fn take(&mut self, change: &Request) -> Result<(), Refused> {
+        let done = match change {
+            Request::NewService(key, settings) => self.new_service(key, settings),
+            Request::SetService(key, settings) => self.set_service(key, settings),
+            Request::DeleteService(key) => self.delete_service(key),
+            Request::NewDestination(service, key, settings) => {
+                self.new_destination(service, key, settings)
+            }
+            Request::SetDestination(service, key, settings) => {
+                self.set_destination(service, key, settings)
+            }
+            Request::DeleteDestination(service, key) => self.delete_destination(service, key),
+            Request::NewDaemon(daemon) => self.new_daemon(daemon),
+            Request::DeleteDaemon(role) => self.delete_daemon(*role),
+            Request::SetTimeouts(timeouts) => self.set_timeouts(timeouts),
+            Request::Zero(key) => self.zero(key.as_ref()),
+            Request::Flush => self.flush(),
+            Request::SetSetting(name, value) => return self.set_setting(name, value),
+            Request::EditMarks(lines) => {
+                let edits = mark::edits(lines).map_err(|why| Refused::new(Errno::EINVAL, why))?;
+                return self.edit_marks(&edits);
+            }
+            _ => Err(Errno::EINVAL),
+        };
+        Ok(done?)
     }
 
     fn place(&self, key: &ServiceKey) -> Result<usize, Errno> {
@@ -292,6 +321,34 @@ impl Director for MemoryDirector {
         }
         self.marks = marks;
         Ok(())
+    }
+
+    fn stage(&mut self) -> &mut Stage {
+        &mut self.stage
+    }
+
+    fn apply(&mut self, changes: &[Request], is_trial: bool) -> Vec<Fault> {
+        let mut next = Self {
+            stage: Stage::default(),
+            services: self.services.clone(),
+            timeouts: self.timeouts,
+            daemons: self.daemons.clone(),
+            connections: self.connections.clone(),
+            amemthresh: self.amemthresh,
+            marks: self.marks.clone(),
+        };
+        let taken = changes.iter().enumerate();
+        let faults: Vec<Fault> = taken
+            .filter_map(|(change, request)| {
+                let refused = next.take(request).err()?;
+                Some(Fault { change, refused })
+            })
+            .collect();
+        if faults.is_empty() && !is_trial {
+            next.stage = std::mem::take(&mut self.stage);
+            *self = next;
+        }
+        faults
     }
 
     fn proc_text(&self, name: &str) -> Option<Vec<u8>> {

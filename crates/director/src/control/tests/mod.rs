@@ -10,6 +10,7 @@ mod schedulers;
 mod schedules;
 mod settings;
 mod statistics;
+mod wholes;
 
 use super::*;
 use crate::addresses::{AddressKind, LocalRoute};

@@ -1,0 +1,267 @@
+//! Putting a change in force: one generation, and what follows from it for the live lines and the accounts.
+
+use super::Control;
+use super::draft::{Change, Draft, Joined};
+use super::service::first_cursor;
+use crate::config::{Removed, ServiceConfig};
+use crate::stats::Rate;
+use lvsx_core::generation::SchedulerKind;
+use lvsx_core::generation::live::destination::{FLAGS, TEMPLATES};
+use lvsx_ipvs::{DestinationSettings, Errno, ServiceKey};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+type Services = BTreeMap<u32, Arc<ServiceConfig>>;
+
+impl Control {
+    /// Drafts a change and puts it in force; one that is refused has changed nothing.
+    pub(super) fn change<E: From<Errno>>(
+        &mut self,
+        operation: impl FnOnce(&mut Draft<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut draft = Draft::of(self);
+        operation(&mut draft)?;
+        let change = draft.finish();
+        Ok(self.carry_out(change)?)
+    }
+
+    /// Puts a change in force.
+    ///
+    /// # Errors
+    /// `ENOMEM` the arena does not hold it; everything is as it was.
+    pub(super) fn carry_out(&mut self, change: Change) -> Result<(), Errno> {
+        let Change {
+            config,
+            follow,
+            joined,
+            left,
+            touched,
+        } = change;
+        let before = self.config().services.clone();
+        let after = config.services.clone();
+        let is_news = config != *self.config();
+
+        // What no packet looks at yet.
+        for id in touched.iter().filter(|id| !before.contains_key(id)) {
+            self.ledger.begin_service(*id);
+            self.rates.services.remove(id);
+            let cursor = follow.cursors.get(id).copied().unwrap_or_default();
+            self.cursor(*id).store(cursor);
+            self.forget_localities(*id);
+        }
+        joined.iter().for_each(|joined| self.join(joined));
+        let steps = backward_steps(&before, &after, &touched);
+        let rescheduled = rescheduled(&before, &after, &touched);
+        for id in &rescheduled {
+            self.forget_localities(*id);
+        }
+
+        if is_news {
+            // Before, so that the first packet that sees the new list goes on behind the predecessor; and after, because
+            // one that sees the old list may have picked the destination meanwhile.
+            self.step_back(&steps);
+            if let Err(full) = self.put_in_force(config) {
+                for Joined {
+                    service,
+                    destination,
+                    ..
+                } in &joined
+                {
+                    self.ledger.leave(&self.tables, *service, destination.id);
+                    self.rates.destinations.remove(&destination.id);
+                }
+                return Err(full);
+            }
+            self.step_back(&steps);
+        }
+
+        self.settle_limits(&before, &after, &touched, &follow.settled);
+        self.settle_removed(&left);
+        for joined in &joined {
+            self.idle.remove(&joined.destination.id);
+        }
+        for id in &touched {
+            if let (Some(old), Some(new)) = (before.get(id), after.get(id)) {
+                if rescheduled.contains(id) {
+                    self.cursor(*id).store(first_cursor(new));
+                } else if old.destinations != new.destinations || follow.edited.contains(id) {
+                    self.reset_wrr(*id, new);
+                }
+            }
+            if let Some(new) = after.get(id) {
+                self.write_places(new);
+            }
+        }
+        for id in follow.edited.iter().filter(|id| !touched.contains(id)) {
+            if let Some(service) = after.get(id) {
+                self.reset_wrr(*id, service);
+            }
+        }
+        if let Some(last) = follow.last_service {
+            self.next_service = last + 1;
+        }
+        for key in &follow.zeroed {
+            self.zero_now(key.as_ref());
+        }
+        if follow.defences {
+            self.defend();
+        }
+        Ok(())
+    }
+
+    /// From here on a destination counts for its service.
+    fn join(&mut self, joined: &Joined) {
+        let Joined {
+            service,
+            destination,
+            returned,
+        } = joined;
+        let id = destination.id;
+        if returned.is_none() {
+            self.live(id)[TEMPLATES].store(0);
+            self.live(id)[FLAGS].store(0);
+            self.write_limits(id, &destination.settings);
+        }
+        let is_counted_anew = returned.is_none_or(|old| old.service_id != *service);
+        self.ledger.join(&self.tables, id, is_counted_anew);
+        let rate = Rate::from(self.ledger.destination(&self.tables, id));
+        self.rates.destinations.insert(id, rate);
+    }
+
+    /// Tells live lines limits that are new, and those that were set again.
+    fn settle_limits(
+        &self,
+        before: &Services,
+        after: &Services,
+        touched: &[u32],
+        settled: &std::collections::BTreeSet<u32>,
+    ) {
+        for id in touched {
+            let old: BTreeMap<u32, &DestinationSettings> = match before.get(id) {
+                Some(old) => old
+                    .destinations
+                    .iter()
+                    .map(|it| (it.id, &it.settings))
+                    .collect(),
+                None => BTreeMap::new(),
+            };
+            for destination in after.get(id).iter().flat_map(|new| &new.destinations) {
+                let is_same = old.get(&destination.id) == Some(&&destination.settings);
+                if !is_same || settled.contains(&destination.id) {
+                    self.write_limits(destination.id, &destination.settings);
+                }
+            }
+        }
+        if settled.is_empty() {
+            return;
+        }
+        // An edit that changes nothing leaves its service untouched.
+        for (_, service) in after.iter().filter(|(id, _)| !touched.contains(id)) {
+            for destination in &service.destinations {
+                if settled.contains(&destination.id) {
+                    self.write_limits(destination.id, &destination.settings);
+                }
+            }
+        }
+    }
+
+    /// Closes the accounts of removed destinations.
+    fn settle_removed(&mut self, removed: &[Removed]) {
+        for entry in removed {
+            self.ledger
+                .leave(&self.tables, entry.service_id, entry.destination.id);
+            self.rates.destinations.remove(&entry.destination.id);
+        }
+        let Self {
+            rates, generations, ..
+        } = self;
+        rates
+            .services
+            .retain(|id, _| generations.config().services.contains_key(id));
+    }
+
+    /// rr: a cursor on a destination that goes moves to the one before it that stays.
+    fn step_back(&self, steps: &[BackwardStep]) {
+        for step in steps {
+            let to = |cursor| match step.moves.get(&cursor) {
+                Some(to) => *to,
+                None => cursor,
+            };
+            self.move_cursor(step.service, to);
+        }
+    }
+
+    /// Zeroes the counters of a service, or all.
+    pub(super) fn zero_now(&mut self, key: Option<&ServiceKey>) {
+        let chosen: Vec<(u32, Arc<ServiceConfig>)> = match key {
+            Some(key) => self.find(key).into_iter().collect(),
+            None => {
+                let all = self.config().services.iter();
+                all.map(|(id, service)| (*id, service.clone())).collect()
+            }
+        };
+        for (id, service) in chosen {
+            self.ledger.zero_service(&self.tables, id, &service);
+            self.rates.services.remove(&id);
+            for destination in &service.destinations {
+                self.rates.destinations.remove(&destination.id);
+            }
+        }
+        if key.is_none() {
+            self.ledger.zero_total(&self.tables);
+            self.rates.total = Rate::default();
+        }
+    }
+}
+
+/// Where the cursor of a service by rr goes from each destination that leaves.
+struct BackwardStep {
+    service: u32,
+    moves: BTreeMap<u64, u64>,
+}
+
+fn backward_steps(before: &Services, after: &Services, touched: &[u32]) -> Vec<BackwardStep> {
+    let mut steps = Vec::new();
+    for id in touched {
+        let (Some(old), Some(new)) = (before.get(id), after.get(id)) else {
+            continue;
+        };
+        if old.scheduler != SchedulerKind::RoundRobin {
+            continue;
+        }
+        let staying: HashSet<u32> = ids(new).collect();
+        let mut moves = BTreeMap::new();
+        let mut last_staying = 0;
+        for destination in ids(old) {
+            let on = u64::from(destination) + 1;
+            if staying.contains(&destination) {
+                last_staying = on;
+            } else {
+                moves.insert(on, last_staying);
+            }
+        }
+        if !moves.is_empty() {
+            steps.push(BackwardStep {
+                service: *id,
+                moves,
+            });
+        }
+    }
+    steps
+}
+
+/// Services that stay, with another scheduler.
+fn rescheduled(before: &Services, after: &Services, touched: &[u32]) -> HashSet<u32> {
+    let has_other = |id: &&u32| match (before.get(id), after.get(id)) {
+        (Some(old), Some(new)) => old.scheduler != new.scheduler,
+        _ => false,
+    };
+    touched.iter().filter(has_other).copied().collect()
+}
+
+fn ids(service: &ServiceConfig) -> impl Iterator<Item = u32> + use<'_> {
+    service
+        .destinations
+        .iter()
+        .map(|destination| destination.id)
+}
