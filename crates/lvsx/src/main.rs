@@ -11,6 +11,7 @@ use std::process::ExitCode;
 mod mark;
 mod order;
 mod realserver;
+mod run;
 mod status;
 mod sysctl;
 
@@ -25,6 +26,7 @@ lvsx, the Linux Virtual Server in tc and XDP
   lvsx mark ...              which packets carry a mark for services by mark
   lvsx drain|maint|ready SERVER
                              takes a real server out of service, and puts it back
+  lvsx run -- CMD            has lvsd serve ipvsadm, keepalived and others as they are
   lvsx agent ...             on a real server: tells directors how loaded it is
   lvsx lvsd ...              the director; also by the name lvsd
   lvsx check ...             its health checks; also by the name lvsx-check
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         "realserver" => realserver::main(arguments),
         "doctor" => lvsx_doctor::main(arguments),
         "mark" => mark::main(&arguments),
+        "run" => run::main(&arguments),
         "drain" | "maint" | "ready" => order::main(&word, &arguments),
         "agent" => lvsx_health::agent::serve::main(arguments),
         "check" => lvsx_health::main(arguments),
