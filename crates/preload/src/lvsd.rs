@@ -9,6 +9,8 @@ const RUN_DIR_VARIABLE: &[u8] = b"LVSX_RUN_DIR=";
 /// lvsd's files in a namespace's folder: the number of its netlink port, its Unix socket.
 const PORT: &[u8] = b"/port\0";
 const SOCKET: &[u8] = b"/director.sock\0";
+/// lvsd's netlink port, unless somebody had taken it before.
+pub(crate) const FIRST_PORT: u32 = 0x125 << 22;
 /// What fits into the address of a Unix socket.
 const PATH_MAX: usize = 108;
 
@@ -106,8 +108,9 @@ impl Path {
     }
 }
 
-/// The netlink port of the director of the network namespace that `socket` belongs to. `None`: there is no director, or its
-/// folder is not for us. Read anew each time: a director that was started again may have another one.
+/// The netlink port of the director of the network namespace that `socket` belongs to. `None`: there is no director. Read
+/// anew each time: a director that was started again may have another one. Where its folder is not for us, it is taken to be
+/// the first: whether we may ask there is for the kernel to say, and without our rights nobody could answer in its place.
 pub(crate) fn port(socket: c_int) -> Option<u32> {
     let path = Path::of(socket, PORT)?;
     let mut text = [0u8; 16];
@@ -115,7 +118,7 @@ pub(crate) fn port(socket: c_int) -> Option<u32> {
     let length = unsafe {
         let file = real::open(path.bytes.as_ptr().cast(), c::O_CLOEXEC, 0);
         if file < 0 {
-            return None;
+            return (c::errno() == c::EACCES).then_some(FIRST_PORT);
         }
         let length = c::read(file, text.as_mut_ptr().cast(), text.len());
         real::close(file);

@@ -187,6 +187,7 @@ mod tests {
             (FAMILY_ID, PROC, TEXT, NLCTRL),
             (consts::FAMILY_ID, cmd::PROC, attr::TEXT, consts::NLCTRL)
         );
+        assert_eq!(crate::lvsd::FIRST_PORT, lvsx_ipvs::transport::FIRST_PORT);
         let (bytes, length) = ask_for_text(b"ip_vs_conn").expect("short enough");
         let request = Request::ProcText("ip_vs_conn".into());
         let wanted = sent(&request);
