@@ -1,6 +1,7 @@
 //! The command line of lvsd.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// What `lvsd --help` prints.
 pub const USAGE: &str = "\
@@ -13,6 +14,8 @@ lvsd, the director of this network namespace
                        carry a virtual address, lead to a server, or carry the default route
   --connections N      rated size of a new connection table (262144)
   --any-vip            services' addresses are ours even where the kernel does not route them as local
+  --proc DIR           writes ip_vs, ip_vs_stats, ip_vs_conn and so on into DIR/net, as the kernel's /proc/net has them;
+                       every 2 s, connections every 10 s (node_exporter --path.procfs DIR --collector.ipvs)
   --check-user NAME    who may read the tables and set weights by a socket of its own, and nothing else (lvsx-check)
   --stop-forwarding    end the forwarding that a director left here, and exit; also --detach
   -h, --help           this text
@@ -76,6 +79,8 @@ pub struct Options {
     pub connections: Option<u32>,
     /// Services' addresses are ours, local or not.
     pub any_vip: bool,
+    /// Where the files of `/proc/net` are written to.
+    pub proc: Option<PathBuf>,
     /// The user of the health checks, who may set weights; `None`: [`CHECK_USER`], if there is such a user.
     pub check_user: Option<String>,
 }
@@ -112,6 +117,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Command, lexopt::Error> {
                 options.connections = Some(connections);
             }
             Long("check-user") => options.check_user = Some(parser.value()?.string()?),
+            Long("proc") => options.proc = Some(parser.value()?.into()),
             Long("any-vip") => options.any_vip = true,
             Long("stop-forwarding" | "detach") => return Ok(Command::StopForwarding),
             Short('h') | Long("help") => return Ok(Command::Help),
@@ -138,10 +144,10 @@ mod tests {
             interfaces: vec!["eth0".into(), "eth1".into()],
             connections: Some(1000),
             any_vip: true,
+            proc: Some("/run/exported".into()),
             check_user: Some("nobody".into()),
         };
-        let line =
-            "--mode xdp --iface eth0 --iface=eth1 --connections 1000 --any-vip --check-user nobody";
+        let line = "--mode xdp --iface eth0 --iface=eth1 --connections 1000 --any-vip --check-user nobody --proc /run/exported";
         assert_eq!(parsed(line), Ok(Command::Run(options)));
         assert_eq!(parsed(""), Ok(Command::Run(Options::default())));
         assert_eq!(parsed("--detach"), Ok(Command::StopForwarding));

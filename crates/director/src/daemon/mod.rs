@@ -10,6 +10,7 @@
 //! A change is answered when it is in force and its interfaces are attached, so a client's next packet meets it.
 
 mod asked;
+mod files;
 mod folder;
 mod netlink;
 mod notify;
@@ -30,6 +31,7 @@ use crate::stats::Ledger;
 use anyhow::{Context, Result, bail};
 use asked::asked;
 use aya::maps::{MapData, RingBuf};
+use files::Files;
 use folder::Folder;
 use futures_util::{Stream, StreamExt};
 use lvsx_core::env::Tables as _;
@@ -151,6 +153,9 @@ fn run(options: Options) -> Result<()> {
             tracing::warn!("telling the service manager: {error}");
         }
         daemon.run(&mut inputs).await?;
+        if let Some(files) = daemon.files.take() {
+            files.remove().await;
+        }
         let _ = notify::notify("STOPPING=1");
         tracing::info!(
             "ends; forwarding goes on without it (`lvsd --stop-forwarding` ends that, too)"
@@ -166,6 +171,8 @@ struct Daemon {
     topology: Topology,
     fragments: Fragments,
     sender: taken::Sender,
+    /// The files of `--proc`.
+    files: Option<Files>,
     /// Runs of the estimators.
     runs: u64,
     _folder: Folder,
@@ -203,6 +210,10 @@ impl Daemon {
         }
 
         let check_user = options.check_user.clone();
+        let mut files = options.proc.as_deref().map(Files::open).transpose()?;
+        if let Some(files) = &mut files {
+            files.write(&control);
+        }
         let (links, changes) = Links::listen()?;
         let topology = Topology::begin(links, options, &mut plane, &mut control).await?;
         let unresolved = watch::watch(plane.unresolved()?, Interest::READABLE)?;
@@ -228,6 +239,7 @@ impl Daemon {
             topology,
             fragments: Fragments::default(),
             sender,
+            files,
             runs: 0,
             _folder: folder,
         };
@@ -369,6 +381,9 @@ impl Daemon {
         if self.runs.is_multiple_of(MINUTE) {
             self.control.sweep_localities();
             self.control.empty_trash(Instant::now());
+        }
+        if let Some(files) = &mut self.files {
+            files.write(&self.control);
         }
         self.topology.resolve_again().await;
     }
