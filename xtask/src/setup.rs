@@ -250,7 +250,12 @@ fn install_components() -> anyhow::Result<()> {
 /// pyroute2 with its IPVS part, which Debian's package of it leaves out, for Debian's Python.
 fn install_pyroute2() -> anyhow::Result<()> {
     let python = || Command::new("/usr/bin/python3");
-    if output(python().args(["-c", "from pyroute2 import IPVS"])).is_ok() {
+    let is_there = python()
+        .args(["-c", "from pyroute2 import IPVS"])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if is_there {
         return Ok(());
     }
     let wanted = format!("pyroute2=={PYROUTE2_VERSION}");

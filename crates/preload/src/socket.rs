@@ -49,8 +49,8 @@ pub(crate) fn way(fd: c_int) -> Way {
     };
     let found = word.load(Ordering::Relaxed);
     match found & (NETLINK | UNIX) {
-        NETLINK => Way::Netlink(found as u32),
         // A descriptor that was closed behind our back may be something else by now.
+        NETLINK if is_generic_netlink(fd) => Way::Netlink(found as u32),
         UNIX if option(fd, c::SO_DOMAIN) == Some(c::AF_UNIX) => Way::Unix(found as u32),
         0 => Way::None,
         _ => {
