@@ -191,7 +191,7 @@ fn of_another_layout(pins: &Pins, folder: &Folder) -> Result<Option<Vec<u8>>> {
 }
 
 /// Puts the configuration of the director before in force, and ends what its tables forward.
-fn take_over(kept: &[u8], control: &mut Control, plane: &Plane) -> Result<()> {
+fn take_over(kept: &[u8], control: &mut Control, plane: &mut Plane) -> Result<()> {
     let refused = kept::replay(kept, control);
     if refused > 0 {
         tracing::warn!(
@@ -199,6 +199,7 @@ fn take_over(kept: &[u8], control: &mut Control, plane: &Plane) -> Result<()> {
         );
     }
     plane.end_others()?;
+    plane.was_there = true;
     let services = control.config().services.len();
     tracing::warn!(
         "{services} services are taken over from tables of another layout; all connections have ended and start anew"
@@ -254,7 +255,7 @@ impl Daemon {
         }
 
         if let Some(kept) = kept {
-            take_over(&kept, &mut control, &plane)?;
+            take_over(&kept, &mut control, &mut plane)?;
         }
 
         let check_user = options.check_user.clone();

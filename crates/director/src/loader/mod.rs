@@ -76,7 +76,7 @@ pub struct Plane {
     pub tables: Arc<Tables>,
     /// Its clock, when it was loaded.
     pub clock: Clock,
-    /// Whether it was in force already.
+    /// Whether it was in force already, or its configuration was.
     pub was_there: bool,
     pins: Pins,
 }
