@@ -7,6 +7,7 @@ mod bench;
 mod conform;
 mod ebpf;
 mod figures;
+mod fuzz;
 mod repository;
 mod setup;
 mod test;
@@ -33,6 +34,7 @@ usage: cargo xtask COMMAND
                               interleavings figures labs vm conform
   conform [--category C]... [--plane P]... [--seeds N] [--help] [FILE]...
                               play scenarios on lvsd and on the kernel's own IPVS, and compare
+  fuzz [TARGET] [--seconds N] random input, guided by coverage, to what reads input of others: netlink (default: each, 60 s)
   vm VERSION [--seconds N] [-- COMMAND...]
                               boot Debian's kernel VERSION (6.1) and run COMMAND there (default: labs, kill and restart)
   figures [--vm VERSION] [OBJECT]
@@ -94,11 +96,24 @@ fn command() -> anyhow::Result<ExitCode> {
             let arguments: Vec<OsString> = args.raw_args()?.collect();
             bench::bench(&repository, &arguments)?;
         }
+        "fuzz" => fuzz_command(&repository, &mut args)?,
         "vm" => return vm_command(&repository, &mut args),
         "figures" => return figures_command(&repository, &mut args),
         other => bail!("no command '{other}'\n{USAGE}"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn fuzz_command(repository: &Repository, args: &mut lexopt::Parser) -> anyhow::Result<()> {
+    let (mut target, mut seconds) = (None, 60);
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long("seconds") => seconds = args.value()?.parse()?,
+            Value(word) if target.is_none() => target = Some(word.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    fuzz::fuzz(repository, target.as_deref(), seconds)
 }
 
 fn vm_command(repository: &Repository, args: &mut lexopt::Parser) -> anyhow::Result<ExitCode> {

@@ -15,6 +15,9 @@ use crate::{
     repository::{output, program, run},
 };
 
+/// The version that the tests were written with.
+const PYROUTE2_VERSION: &str = "0.9.7";
+
 /// What the installed things are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -61,6 +64,18 @@ impl Part {
                 Need {
                     package: "haproxy",
                     sign: Sign::File("/usr/sbin/haproxy"),
+                },
+                Need {
+                    package: "ipvsadm",
+                    sign: Sign::File("/usr/sbin/ipvsadm"),
+                },
+                Need {
+                    package: "keepalived",
+                    sign: Sign::File("/usr/sbin/keepalived"),
+                },
+                Need {
+                    package: "python3-pip",
+                    sign: Sign::File("/usr/lib/python3/dist-packages/pip"),
                 },
                 Need {
                     package: "procps",
@@ -185,6 +200,7 @@ pub(crate) fn install(parts: &[Part]) -> anyhow::Result<()> {
     }
     if parts.contains(&Part::Test) {
         install_components()?;
+        install_pyroute2()?;
     }
     if parts.contains(&Part::Ebpf) {
         install_bpf_linker()?;
@@ -229,6 +245,24 @@ fn install_components() -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// pyroute2 with its IPVS part, which Debian's package of it leaves out, for Debian's Python.
+fn install_pyroute2() -> anyhow::Result<()> {
+    let python = || Command::new("/usr/bin/python3");
+    let is_there = python()
+        .args(["-c", "from pyroute2 import IPVS"])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if is_there {
+        return Ok(());
+    }
+    let wanted = format!("pyroute2=={PYROUTE2_VERSION}");
+    println!("setup: pip install {wanted}");
+    run(python()
+        .args(["-m", "pip", "install", "--quiet", "--break-system-packages"])
+        .args(["--root-user-action=ignore", &wanted]))
 }
 
 /// bpf-linker in exactly the version that the object is built with.

@@ -16,6 +16,8 @@ lvsd, the director of this network namespace
   --any-vip            services' addresses are ours even where the kernel does not route them as local
   --restore FILE       begin with the table in this file (`lvsx save`, or lines of ipvsadm) where none is in force; a file
                        with anything wrong is named line by line in the log and leaves the table empty
+  --proc DIR           writes ip_vs, ip_vs_stats, ip_vs_conn and so on into DIR/net, as the kernel's /proc/net has them;
+                       every 2 s, connections every 10 s (node_exporter --path.procfs DIR --collector.ipvs)
   --check-user NAME    who may read the tables and set weights by a socket of its own, and nothing else (lvsx-check)
   --stop-forwarding    end the forwarding that a director left here, and exit; also --detach
   -h, --help           this text
@@ -81,6 +83,8 @@ pub struct Options {
     pub any_vip: bool,
     /// A file of command lines that is applied before lvsd is ready.
     pub restore: Option<PathBuf>,
+    /// Where the files of `/proc/net` are written to.
+    pub proc: Option<PathBuf>,
     /// The user of the health checks, who may set weights; `None`: [`CHECK_USER`], if there is such a user.
     pub check_user: Option<String>,
 }
@@ -118,6 +122,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Command, lexopt::Error> {
             }
             Long("check-user") => options.check_user = Some(parser.value()?.string()?),
             Long("restore") => options.restore = Some(parser.value()?.into()),
+            Long("proc") => options.proc = Some(parser.value()?.into()),
             Long("any-vip") => options.any_vip = true,
             Long("stop-forwarding" | "detach") => return Ok(Command::StopForwarding),
             Short('h') | Long("help") => return Ok(Command::Help),
@@ -145,9 +150,10 @@ mod tests {
             connections: Some(1000),
             any_vip: true,
             restore: Some("/etc/ipvsadm.rules".into()),
+            proc: Some("/run/exported".into()),
             check_user: Some("nobody".into()),
         };
-        let line = "--mode xdp --iface eth0 --iface=eth1 --connections 1000 --any-vip --check-user nobody --restore /etc/ipvsadm.rules";
+        let line = "--mode xdp --iface eth0 --iface=eth1 --connections 1000 --any-vip --check-user nobody --restore /etc/ipvsadm.rules --proc /run/exported";
         assert_eq!(parsed(line), Ok(Command::Run(options)));
         assert_eq!(parsed(""), Ok(Command::Run(Options::default())));
         assert_eq!(parsed("--detach"), Ok(Command::StopForwarding));

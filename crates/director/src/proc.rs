@@ -1,7 +1,9 @@
 //! The files that IPVS has under `/proc/net`, byte for byte as a kernel writes them (Linux 6.1).
 
+use crate::clock::Clock;
 use crate::connections::{self, Connection};
 use crate::control::Control;
+use crate::tables::Tables;
 use lvsx_core::conn::LINGER;
 use lvsx_core::state::{TCP, UDP};
 use lvsx_ipvs::{
@@ -16,7 +18,7 @@ pub fn text(control: &Control, name: &str) -> Option<Vec<u8>> {
     let mut text = String::new();
     let written = match name {
         "ip_vs" => services(control, &mut text),
-        "ip_vs_conn" => conn(control, &mut text),
+        "ip_vs_conn" => conn(control.tables(), control.clock(), &mut text),
         "ip_vs_conn_sync" => conn_sync(control, &mut text),
         "ip_vs_stats" => stats(&control.total(), &mut text),
         "ip_vs_stats_percpu" => stats_percpu(control, &mut text),
@@ -110,18 +112,25 @@ fn destination_line(destination: &Destination, text: &mut String) -> fmt::Result
     )
 }
 
-fn conn(control: &Control, text: &mut String) -> fmt::Result {
+/// The file `ip_vs_conn`, which needs the tables alone: so it can be written beside the director.
+#[must_use]
+pub fn connections(tables: &Tables, clock: Clock) -> Vec<u8> {
+    let mut text = String::new();
+    // A String takes everything.
+    let _ = conn(tables, clock, &mut text);
+    text.into_bytes()
+}
+
+fn conn(tables: &Tables, clock: Clock, text: &mut String) -> fmt::Result {
     writeln!(
         text,
         "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName PEData"
     )?;
-    let clock = control.clock();
-    connections::live(control.tables(), clock.now(), clock.rate.ticks(LINGER)).try_for_each(
-        |connection| {
-            ends(&connection, text)?;
-            writeln!(text, " {:>7}", clock.rate.seconds(connection.left))
-        },
-    )
+    let lingers = clock.rate.ticks(LINGER);
+    connections::live(tables, clock.now(), lingers).try_for_each(|connection| {
+        ends(&connection, text)?;
+        writeln!(text, " {:>7}", clock.rate.seconds(connection.left))
+    })
 }
 
 fn conn_sync(control: &Control, text: &mut String) -> fmt::Result {
@@ -174,8 +183,16 @@ fn stats(total: &Stats, text: &mut String) -> fmt::Result {
     writeln!(text, "{}", Row(rates(total)))
 }
 
+/// The row behind the last CPU is the director's own: what it handles itself it counts there.
 fn stats_percpu(control: &Control, text: &mut String) -> fmt::Result {
-    let total = control.total();
+    let cpus = 0..=control.tables().capacity.cpus;
+    let rows = cpus
+        .map(|cpu| control.total_of_cpu(cpu))
+        .collect::<Vec<_>>();
+    percpu_rows(&rows, &control.total(), text)
+}
+
+fn percpu_rows(rows: &[Stats], total: &Stats, text: &mut String) -> fmt::Result {
     writeln!(
         text,
         "       Total Incoming Outgoing         Incoming         Outgoing"
@@ -184,19 +201,15 @@ fn stats_percpu(control: &Control, text: &mut String) -> fmt::Result {
         text,
         "CPU    Conns  Packets  Packets            Bytes            Bytes"
     )?;
-    for cpu in 0..control.tables().capacity.cpus {
-        writeln!(
-            text,
-            "{cpu:>3X} {}",
-            Row(counters(&control.total_of_cpu(cpu)))
-        )?;
+    for (cpu, counted) in rows.iter().enumerate() {
+        writeln!(text, "{cpu:>3X} {}", Row(counters(counted)))?;
     }
-    writeln!(text, "  ~ {}\n", Row(counters(&total)))?;
+    writeln!(text, "  ~ {}\n", Row(counters(total)))?;
     writeln!(
         text,
         "     Conns/s   Pkts/s   Pkts/s          Bytes/s          Bytes/s"
     )?;
-    writeln!(text, "    {}", Row(rates(&total)))
+    writeln!(text, "    {}", Row(rates(total)))
 }
 
 fn counters(stats: &Stats) -> [u64; 5] {
@@ -293,6 +306,27 @@ mod tests {
             "\n",
             " Conns/s   Pkts/s   Pkts/s          Bytes/s          Bytes/s\n",
             "       1        2        1               50               51\n",
+        );
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_director_has_a_row_of_its_own_behind_the_cpus() {
+        let row = |connections| Stats {
+            connections,
+            ..Stats::default()
+        };
+        let mut text = String::new();
+        percpu_rows(&[row(1), row(2)], &row(3), &mut text).expect("a String takes everything");
+        let expected = concat!(
+            "       Total Incoming Outgoing         Incoming         Outgoing\n",
+            "CPU    Conns  Packets  Packets            Bytes            Bytes\n",
+            "  0        1        0        0                0                0\n",
+            "  1        2        0        0                0                0\n",
+            "  ~        3        0        0                0                0\n",
+            "\n",
+            "     Conns/s   Pkts/s   Pkts/s          Bytes/s          Bytes/s\n",
+            "           0        0        0                0                0\n",
         );
         assert_eq!(text, expected);
     }

@@ -2,8 +2,10 @@
 
 mod support;
 
-use lvsx_ipvs::{Client, Destination, DestinationSettings, Request, Service, Timeouts};
-use std::net::{SocketAddrV4, UdpSocket};
+use lvsx_ipvs::{
+    Client, Destination, DestinationKey, DestinationSettings, Request, Service, Timeouts,
+};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::Duration;
 use support::hosts::Host;
 use support::scene::{
@@ -114,18 +116,100 @@ fn a_second_director_is_refused_and_the_first_goes_on() {
     });
 }
 
+/// An upgrade to tables of another form: the old ones are stood in for by ours under another number.
 #[test]
-fn pins_of_another_layout_are_named_with_the_cure() {
+fn with_another_layout_the_configuration_is_kept_and_connections_start_anew() {
     in_namespace(|space| {
-        space.lvsd(&["--connections", "1000"]).kill();
-        std::fs::create_dir(space.pins().join("v999")).expect("a folder in the bpffs");
-        let said = space.lvsd_fails(&[]);
+        let (client, server) = hosts();
+        let ending = Ending::new();
+        echo(&server, &ending);
+        let lvsd = space.lvsd(&["--connections", "1000"]);
+        let mut speaker = space.client();
+        configure(&mut speaker);
+        let timeouts = Timeouts {
+            tcp: 100,
+            tcp_fin: 20,
+            udp: 30,
+        };
+        let marks =
+            "add mark 7 protocol tcp to 192.0.2.0/24 ports 80-90\nadd mark 8 protocol udp\n";
+        for request in [
+            Request::SetTimeouts(timeouts),
+            Request::SetSetting("expire_nodest_conn".into(), "1".into()),
+            Request::EditMarks(marks.into()),
+        ] {
+            speaker.call(&request).expect("in range");
+        }
+        let settings = listed(&mut speaker).1[0].settings;
+        for (last, upper_threshold) in [(9, 30), (5, 40)] {
+            let key = DestinationKey {
+                addr: Ipv4Addr::new(192, 168, 1, last).into(),
+                port: 53,
+            };
+            let settings = DestinationSettings {
+                weight: 0,
+                upper_threshold,
+                ..settings
+            };
+            let add = Request::NewDestination(service(), key, settings);
+            speaker.call(&add).expect("a new destination");
+        }
+        let pings = Pings::begin(&client, &ending);
+        pings.wait_for(100);
+        let configuration = |speaker: &mut Client| {
+            let (services, destinations) = listed(speaker);
+            let services: Vec<_> = services
+                .into_iter()
+                .map(|service| (service.key, service.scheduler, service.flags))
+                .collect();
+            let destinations: Vec<_> = destinations
+                .into_iter()
+                .map(|destination| (destination.key, destination.settings))
+                .collect();
+            let others = (speaker.timeouts(), speaker.settings(), speaker.marks());
+            (services, destinations, format!("{others:?}"))
+        };
+        let before = configuration(&mut speaker);
+        assert_eq!(lvsd.terminate(), Some(0));
+        let ours = format!("v{}", lvsx_core::LAYOUT);
+        let (own, other) = (space.pins().join(&ours), space.pins().join("v999"));
+        std::fs::rename(&own, &other).expect("a folder in the bpffs");
+        pings.wait_for(100);
+
+        // What another lvsd left that was killed in between is no table in force.
+        std::fs::create_dir(&own).expect("a folder in the bpffs");
+        let kept = space.folder().join("kept");
+        let hidden = space.folder().join("hidden");
+        std::fs::rename(&kept, &hidden).expect("it was written");
+        let said = space.lvsd_fails(&["--connections", "1000"]);
         assert!(
             said.contains("v999") && said.contains("lvsd --stop-forwarding"),
             "{said}"
         );
+        pings.wait_for(100);
+        std::fs::rename(&hidden, &kept).expect("it is there");
+
+        let lost_before = pings.sent() - pings.answered();
+        let lvsd = space.lvsd(&["--connections", "1000"]);
+        let log = lvsd.log();
+        for said in [
+            "ALL CONNECTIONS WILL END",
+            "1 services are taken over from tables of another layout",
+        ] {
+            assert!(log.contains(said), "{said}: {log}");
+        }
+        assert!(!log.contains("refused"), "{log}");
+        pings.wait_for(100);
+        let lost = pings.sent() - pings.answered() - lost_before;
+        assert!(lost <= 3, "{lost} packets were lost");
+        let mut speaker = space.client();
+        assert_eq!(configuration(&mut speaker), before);
+        assert!(!other.exists() && own.exists());
+        ending.come();
+        assert_eq!(listed(&mut speaker).0[0].stats.connections, 1);
+        assert_eq!(lvsd.terminate(), Some(0));
         space.stop_forwarding();
-        space.lvsd(&["--connections", "1000"]);
+        assert!(!space.pins().exists() && !space.folder().exists());
     });
 }
 

@@ -33,6 +33,12 @@ pub const WEIGHTS_NAME: &str = "weights.sock";
 pub const BEFORE_NAME: &str = "before.rules";
 /// Name of the file with the port id of lvsd's netlink socket.
 pub const PORT_NAME: &str = "port";
+/// Port id of lvsd's netlink socket, unless somebody had taken it before; then it is one of the next, each the 22nd bit apart.
+/// Nobody gets one of these without asking for it: the kernel chooses a process id or a negative number
+/// (`netlink_autobind`), libnl a process id in the low 22 bits, of which these have none.
+pub const FIRST_PORT: u32 = 0x125 << PORT_SHIFT;
+/// Distance of two such ids, as a power of two.
+pub const PORT_SHIFT: u32 = 22;
 /// Longest datagram that is accepted; the kernel's dumps come in 32 KiB.
 const DATAGRAM_MAX: usize = 1 << 16;
 

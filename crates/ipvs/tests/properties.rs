@@ -204,3 +204,19 @@ proptest! {
         let _ = client.status();
     }
 }
+
+/// What the fuzzer begins with, and what it found (`cargo xtask fuzz`).
+#[test]
+fn kept_inputs_are_answered_or_ignored() {
+    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/netlink");
+    let mut count = 0;
+    for seed in std::fs::read_dir(seeds).unwrap().flatten() {
+        let bytes = std::fs::read(seed.path()).unwrap();
+        let answers = answer(&bytes, &mut MemoryDirector::new());
+        assert!(answers.iter().all(|answer| answer.len() >= 20));
+        let mut client = Client::new(Transport::local(move |_| vec![bytes.clone()]));
+        let _ = client.call(&Request::Services);
+        count += 1;
+    }
+    assert!(count >= 9);
+}

@@ -156,3 +156,42 @@ fn over_a_netlink_port() {
     converse(client);
     served.join().unwrap();
 }
+
+/// Answers that somebody else sends to the same request, before and in between, are passed over.
+#[test]
+fn made_up_answers_are_passed_over() {
+    let generic = || {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let protocol = SockProtocol::NetlinkGeneric;
+        let made = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol).unwrap();
+        bind(made.as_raw_fd(), &NetlinkAddr::new(0, 0)).unwrap();
+        made
+    };
+    let (lvsd, forger) = (generic(), generic());
+    let port = getsockname::<NetlinkAddr>(lvsd.as_raw_fd()).unwrap().pid();
+    let client = Client::new(Transport::director_port(port).unwrap());
+    let served = thread::spawn(move || {
+        let (mut true_one, mut false_one) = (director(), MemoryDirector::new());
+        for _ in 0..5 {
+            let mut buffer = vec![0; 65536];
+            let mut slices = [IoSliceMut::new(&mut buffer)];
+            let fd = lvsd.as_raw_fd();
+            let got = recvmsg::<NetlinkAddr>(fd, &mut slices, None, MsgFlags::empty()).unwrap();
+            let (length, sender) = (got.bytes, got.address.unwrap());
+            let answer = |director: &mut MemoryDirector| {
+                answer_port(&buffer[..length], Some(sender.pid()), director)
+            };
+            let forged = answer(&mut false_one);
+            for datagram in &forged {
+                sendto(forger.as_raw_fd(), datagram, &sender, MsgFlags::empty()).unwrap();
+            }
+            for datagram in answer(&mut true_one) {
+                sendto(fd, &datagram, &sender, MsgFlags::empty()).unwrap();
+                let again = forged.first().unwrap();
+                let _ = sendto(forger.as_raw_fd(), again, &sender, MsgFlags::empty());
+            }
+        }
+    });
+    converse(client);
+    served.join().unwrap();
+}

@@ -12,6 +12,7 @@ mod apply;
 mod mark;
 mod order;
 mod realserver;
+mod run;
 mod save;
 mod status;
 mod sysctl;
@@ -30,6 +31,7 @@ lvsx, the Linux Virtual Server in tc and XDP
   lvsx save                  everything that is configured, for `lvsx apply`
   lvsx drain|maint|ready SERVER
                              takes a real server out of service, and puts it back
+  lvsx run -- CMD            has lvsd serve ipvsadm, keepalived and others as they are
   lvsx agent ...             on a real server: tells directors how loaded it is
   lvsx lvsd ...              the director; also by the name lvsd
   lvsx check ...             its health checks; also by the name lvsx-check
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         "mark" => mark::main(&arguments),
         "apply" | "diff" | "rollback" => apply::main(&word, &arguments),
         "save" => save::main(&arguments),
+        "run" => run::main(&arguments),
         "drain" | "maint" | "ready" => order::main(&word, &arguments),
         "agent" => lvsx_health::agent::serve::main(arguments),
         "check" => lvsx_health::main(arguments),

@@ -63,7 +63,7 @@ impl Folder {
     ///
     /// # Errors
     /// Those of the file.
-    pub(super) fn write(&self, name: &str, text: &str) -> io::Result<()> {
+    pub(super) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> io::Result<()> {
         let temporary = self.file(&format!("{name}.new"));
         fs::write(&temporary, text)?;
         fs::rename(temporary, self.file(name))

@@ -10,7 +10,9 @@
 //! A change is answered when it is in force and its interfaces are attached, so a client's next packet meets it.
 
 mod asked;
+mod files;
 mod folder;
+mod kept;
 mod netlink;
 mod notify;
 mod request;
@@ -25,14 +27,16 @@ use crate::control::Control;
 use crate::fragments::{Fragments, Taken, Task};
 use crate::links::facts::Hop;
 use crate::links::{Change, Links};
-use crate::loader::{Hooks, Pins, Plane, Time, detach_filters};
+use crate::loader::{Hooks, Pins, Plane, Time, detach_all};
 use crate::options::{self, Command, Mode, Options};
 use crate::stats::Ledger;
 use anyhow::{Context, Result, bail};
 use asked::asked;
 use aya::maps::{MapData, RingBuf};
+use files::Files;
 use folder::Folder;
 use futures_util::{Stream, StreamExt};
+use kept::Kept;
 use lvsx_core::env::Tables as _;
 use lvsx_core::event::Event;
 use lvsx_ipvs::Rights;
@@ -66,7 +70,11 @@ const BURST: Duration = Duration::from_millis(20);
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let done = match options::parse(arguments) {
         Ok(Command::Help) => print(options::USAGE),
-        Ok(Command::Version) => print(&format!("lvsd {}\n", env!("CARGO_PKG_VERSION"))),
+        Ok(Command::Version) => print(&format!(
+            "lvsd {} (tables of layout v{})\n",
+            env!("CARGO_PKG_VERSION"),
+            lvsx_core::LAYOUT
+        )),
         Ok(Command::StopForwarding) => start_log().and_then(|()| stop_forwarding()),
         Ok(Command::Run(options)) => start_log().and_then(|()| run(options)),
         Err(error) => Err(anyhow::anyhow!(
@@ -125,12 +133,7 @@ fn own_folder() -> Result<(Pins, Folder)> {
 fn stop_forwarding() -> Result<()> {
     let (pins, folder) = own_folder()?;
     pins.remove().context("removing the pins")?;
-    let interfaces = nix::net::if_::if_nameindex().context("listing interfaces")?;
-    let names: Vec<String> = interfaces
-        .iter()
-        .map(|interface| interface.name().to_string_lossy().into_owned())
-        .collect();
-    detach_filters(names.iter().map(String::as_str));
+    detach_all()?;
     folder
         .remove()
         .context("removing the folder of this network namespace")?;
@@ -152,12 +155,57 @@ fn run(options: Options) -> Result<()> {
             tracing::warn!("telling the service manager: {error}");
         }
         daemon.run(&mut inputs).await?;
+        daemon.kept.keep(&daemon.control, &daemon.folder);
+        if let Some(files) = daemon.files.take() {
+            files.remove().await;
+        }
         let _ = notify::notify("STOPPING=1");
         tracing::info!(
             "ends; forwarding goes on without it (`lvsd --stop-forwarding` ends that, too)"
         );
         Ok(())
     })
+}
+
+/// Where tables of another layout are in force: the configuration that their director kept.
+///
+/// # Errors
+/// It kept none.
+fn of_another_layout(pins: &Pins, folder: &Folder) -> Result<Option<Vec<u8>>> {
+    let Some(other) = pins.others()?.into_iter().next() else {
+        return Ok(None);
+    };
+    let ours = lvsx_core::LAYOUT;
+    let Some(kept) = kept::read(folder)? else {
+        bail!(
+            "{}: tables of another layout (this lvsd has v{ours}), and no configuration was kept beside them: nothing can be \
+             taken over. Run `lvsd --stop-forwarding` first, which ends forwarding, and start again",
+            other.display()
+        );
+    };
+    tracing::warn!(
+        "{}: tables of another layout (this lvsd has v{ours}): services, settings and mark rules are kept, but ALL CONNECTIONS \
+         WILL END and start anew, and counters begin at 0; until they do, the old tables forward",
+        other.display()
+    );
+    Ok(Some(kept))
+}
+
+/// Puts the configuration of the director before in force, and ends what its tables forward.
+fn take_over(kept: &[u8], control: &mut Control, plane: &mut Plane) -> Result<()> {
+    let refused = kept::replay(kept, control);
+    if refused > 0 {
+        tracing::warn!(
+            "{refused} lines of the configuration were refused: compare `ipvsadm -Sn`, `lvsx sysctl -a`, `lvsx mark`"
+        );
+    }
+    plane.end_others()?;
+    plane.was_there = true;
+    let services = control.config().services.len();
+    tracing::warn!(
+        "{services} services are taken over from tables of another layout; all connections have ended and start anew"
+    );
+    Ok(())
 }
 
 /// The director with its data plane and the network.
@@ -167,9 +215,12 @@ struct Daemon {
     topology: Topology,
     fragments: Fragments,
     sender: taken::Sender,
+    /// The files of `--proc`.
+    files: Option<Files>,
     /// Runs of the estimators.
     runs: u64,
-    _folder: Folder,
+    kept: Kept,
+    folder: Folder,
 }
 
 /// What reaches the daemon.
@@ -190,6 +241,7 @@ impl Daemon {
             Mode::Auto | Mode::Tc => Hooks::Tc,
         };
         let is_asked = options.connections.is_some();
+        let kept = of_another_layout(&pins, &folder)?;
         let mut plane = Plane::load_in(pins, connections, is_asked, Time::Real, hooks)?;
         let generations = plane.generations()?;
         let path = folder.file("ledger");
@@ -203,8 +255,16 @@ impl Daemon {
             tracing::info!("took over the data plane in force, with {services} services");
         }
 
+        if let Some(kept) = kept {
+            take_over(&kept, &mut control, &mut plane)?;
+        }
+
         let check_user = options.check_user.clone();
         let file = options.restore.clone();
+        let mut files = options.proc.as_deref().map(Files::open).transpose()?;
+        if let Some(files) = &mut files {
+            files.write(&control);
+        }
         let (links, changes) = Links::listen()?;
         let mut topology = Topology::begin(links, options, &mut plane, &mut control).await?;
         match &file {
@@ -232,7 +292,7 @@ impl Daemon {
         let weights = weights::listen(check_user.as_deref())?;
         let port = netlink::Port::bind()?;
         folder
-            .write(PORT_NAME, &format!("{}\n", port.id))
+            .write(PORT_NAME, format!("{}\n", port.id))
             .context("publishing the netlink port")?;
         tokio::spawn(listener.serve(desk.clone()));
         tokio::spawn(weights.serve(desk.clone()));
@@ -243,8 +303,10 @@ impl Daemon {
             topology,
             fragments: Fragments::default(),
             sender,
+            files,
             runs: 0,
-            _folder: folder,
+            kept: Kept::default(),
+            folder,
         };
         let inputs = Inputs {
             requests,
@@ -385,6 +447,10 @@ impl Daemon {
             self.control.sweep_localities();
             self.control.empty_trash(Instant::now());
         }
+        if let Some(files) = &mut self.files {
+            files.write(&self.control);
+        }
+        self.kept.keep(&self.control, &self.folder);
         self.topology.resolve_again().await;
     }
 }

@@ -8,6 +8,7 @@ use super::request::Desk;
 use super::watch::watch;
 use anyhow::{Result, bail};
 use lvsx_ipvs::Rights;
+use lvsx_ipvs::transport::{FIRST_PORT, PORT_SHIFT};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, sendto,
@@ -22,11 +23,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Semaphore;
 
-/// Port ids that nobody gets without asking for them. The kernel chooses a process id or a negative number
-/// (`netlink_autobind`), libnl a process id in the low 22 bits; these have none there.
-const PORTS: std::ops::Range<u32> = 0x125..0x135;
-/// Where they begin.
-const PORT_SHIFT: u32 = 22;
+/// Port ids that are tried.
+const PORTS: u32 = 16;
 /// Longest request.
 const DATAGRAM_MAX: usize = 1 << 16;
 /// Time between tries to a receiver that is full.
@@ -56,8 +54,8 @@ impl Port {
             flags,
             SockProtocol::NetlinkGeneric,
         )?;
-        for number in PORTS {
-            let id = number << PORT_SHIFT;
+        for number in 0..PORTS {
+            let id = FIRST_PORT + (number << PORT_SHIFT);
             match bind(fd.as_raw_fd(), &NetlinkAddr::new(id, 0)) {
                 Ok(()) => {
                     return Ok(Self {

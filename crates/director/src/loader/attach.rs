@@ -5,7 +5,7 @@
 
 use super::{Pins, Plane};
 use crate::status::Interface;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use aya::programs::links::{FdLink, Link, PinnedLink};
 use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
 use aya::programs::{LinkOrder, TcAttachType, XdpMode};
@@ -322,13 +322,19 @@ fn detach(pins: &Pins, hook: Hook, seat: Seat, index: u32, name: &str) {
     }
 }
 
-/// Takes our filters off these interfaces, wherever there are some.
-pub fn detach_filters<'a>(interfaces: impl Iterator<Item = &'a str>) {
-    for name in interfaces {
+/// Takes our filters off all interfaces of this network namespace, wherever there are some.
+///
+/// # Errors
+/// Interfaces cannot be listed.
+pub fn detach_all() -> Result<()> {
+    let interfaces = nix::net::if_::if_nameindex().context("listing interfaces")?;
+    for interface in &interfaces {
+        let name = interface.name().to_string_lossy();
         Seat::ALL
             .into_iter()
-            .for_each(|seat| detach_filter(seat, name));
+            .for_each(|seat| detach_filter(seat, &name));
     }
+    Ok(())
 }
 
 fn detach_filter(seat: Seat, name: &str) {

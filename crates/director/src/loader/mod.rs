@@ -9,7 +9,7 @@ mod taken;
 mod time;
 
 pub use apart::Apart;
-pub use attach::{AttachError, Attachments, Hook, Seat, Wanted, detach_filters};
+pub use attach::{AttachError, Attachments, Hook, Seat, Wanted, detach_all};
 pub use pins::Pins;
 pub use programs::Hooks;
 pub use taken::Buffer;
@@ -76,7 +76,7 @@ pub struct Plane {
     pub tables: Arc<Tables>,
     /// Its clock, when it was loaded.
     pub clock: Clock,
-    /// Whether it was in force already.
+    /// Whether it was in force already, or its configuration was.
     pub was_there: bool,
     pins: Pins,
 }
@@ -103,7 +103,11 @@ impl Plane {
         hooks: Hooks,
     ) -> Result<Self> {
         check_kernel()?;
-        let there = capacity_in_force(&pins)?;
+        // Beside tables of another layout ours are none in force, but the rest of a start that was broken off.
+        let there = match pins.others()?.is_empty() {
+            true => capacity_in_force(&pins)?,
+            false => None,
+        };
         let capacity = match there {
             Some(capacity) => capacity,
             None => {
@@ -142,6 +146,17 @@ impl Plane {
     pub fn generations(&self) -> Result<Generations> {
         Generations::in_force(&self.tables, Readers::Programs)
             .context("run `lvsd --stop-forwarding`, which ends forwarding, and start again")
+    }
+
+    /// Ends what tables of other layouts forward, on all interfaces.
+    ///
+    /// # Errors
+    /// Pins cannot be removed; interfaces cannot be listed.
+    pub fn end_others(&self) -> Result<()> {
+        self.pins
+            .remove_others()
+            .context("removing pins of another layout")?;
+        detach_all()
     }
 
     /// A new reading of the clock.

@@ -38,21 +38,35 @@ impl Pins {
     /// Makes the folders.
     ///
     /// # Errors
-    /// They cannot be made; pins of another layout version are there.
+    /// They cannot be made.
     pub fn make(&self) -> Result<()> {
         make_folder(&self.namespace)?;
-        for entry in fs::read_dir(&self.namespace)?.flatten() {
-            let (found, ours) = (entry.file_name(), name_of(lvsx_core::LAYOUT));
-            if found != *ours {
-                bail!(
-                    "{}: pins of another layout ({}; this lvsd has {ours}): connections cannot be taken over. \
-                     Run `lvsd --stop-forwarding` first, which ends forwarding, and start again",
-                    entry.path().display(),
-                    found.to_string_lossy(),
-                );
+        make_folder(&self.layout)
+    }
+
+    /// The folders of other layouts: tables in force that cannot be read.
+    ///
+    /// # Errors
+    /// The namespace's folder cannot be read.
+    pub fn others(&self) -> io::Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.namespace)? {
+            let path = entry?.path();
+            if path != self.layout {
+                found.push(path);
             }
         }
-        make_folder(&self.layout)
+        Ok(found)
+    }
+
+    /// Removes the pins of other layouts, and ends what they forward.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn remove_others(&self) -> io::Result<()> {
+        self.others()?
+            .iter()
+            .try_for_each(|layout| remove_layout(layout))
     }
 
     /// The place of a map called `name`.
@@ -87,8 +101,7 @@ impl Pins {
         self.map("STATE").exists()
     }
 
-    /// Removes the pins of every layout: links end, and with them forwarding; links go first, so that no program runs
-    /// on maps half gone.
+    /// Removes the pins of every layout: links end, and with them forwarding.
     ///
     /// # Errors
     /// A file cannot be removed.
@@ -98,18 +111,7 @@ impl Pins {
             layouts => layouts?,
         };
         for layout in layouts {
-            let layout = layout?.path();
-            let (links, maps): (Vec<PathBuf>, Vec<PathBuf>) = fs::read_dir(&layout)?
-                .filter_map(|entry| Some(entry.ok()?.path()))
-                .partition(|path| {
-                    path.file_name()
-                        .is_some_and(|name| name.as_bytes().starts_with(b"link_"))
-                });
-            links
-                .into_iter()
-                .chain(maps)
-                .try_for_each(fs::remove_file)?;
-            fs::remove_dir(layout)?;
+            remove_layout(&layout?.path())?;
         }
         fs::remove_dir(&self.namespace)
     }
@@ -119,10 +121,24 @@ impl Pins {
     /// # Errors
     /// A file cannot be removed.
     pub fn begin_anew(&self) -> io::Result<()> {
-        self.remove()?;
-        fs::create_dir(&self.namespace)?;
+        remove_layout(&self.layout)?;
         fs::create_dir(&self.layout)
     }
+}
+
+/// Removes the pins of a layout; links first, so that no program runs on maps half gone.
+fn remove_layout(layout: &Path) -> io::Result<()> {
+    let (links, maps): (Vec<PathBuf>, Vec<PathBuf>) = fs::read_dir(layout)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .partition(|path| {
+            path.file_name()
+                .is_some_and(|name| name.as_bytes().starts_with(b"link_"))
+        });
+    links
+        .into_iter()
+        .chain(maps)
+        .try_for_each(fs::remove_file)?;
+    fs::remove_dir(layout)
 }
 
 fn name_of(layout: u32) -> String {

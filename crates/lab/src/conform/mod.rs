@@ -10,6 +10,7 @@
 //! `judge` (what is equal), [`run`] (everything together).
 
 pub mod addresses;
+pub mod file;
 pub mod generate;
 mod judge;
 pub mod listing;

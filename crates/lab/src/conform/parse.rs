@@ -287,7 +287,13 @@ fn command(line: &str) -> Outcome<Step> {
             words: words.to_vec(),
             input: Vec::new(),
         }),
-        _ => Err("the only command is `$ ipvsadm ...`".to_owned()),
+        Some((program, [path])) if program == "cat" => match path.strip_prefix("/proc/net/") {
+            Some(name) if name.starts_with("ip_vs") => Ok(Step::Read {
+                name: name.to_owned(),
+            }),
+            _ => Err("the only files are /proc/net/ip_vs...".to_owned()),
+        },
+        _ => Err("the only commands are `$ ipvsadm ...` and `$ cat /proc/net/ip_vs...`".to_owned()),
     }
 }
 

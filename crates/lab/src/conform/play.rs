@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::listing;
 use super::read::{self, Sent};
 use super::scenario::{Protocol, Scenario, Side, Step};
 use super::traffic::{OnLink, Sending, Traffic};
+use super::{file, listing};
 
 /// What came of each step, a list of lines a step.
 pub type Answers = Vec<Vec<String>>;
@@ -60,6 +60,12 @@ pub trait Director {
     /// # Errors
     /// It cannot be run at all.
     fn command(&mut self, words: &[String], input: &str) -> Result<Ended>;
+
+    /// Reads a file of IPVS under `/proc/net`.
+    ///
+    /// # Errors
+    /// It is not there.
+    fn read(&mut self, name: &str) -> Result<String>;
 
     /// Changes a setting; whether the director took it.
     ///
@@ -119,6 +125,7 @@ fn one(step: &Step, traffic: &mut Traffic<'_>, director: &mut dyn Director) -> R
             }
             Ok(lines)
         }
+        Step::Read { name } => Ok(marked('|', file::lines(name, &director.read(name)?)).collect()),
         Step::Sysctl { name, value } => Ok(refused(director.set(name, *value)?)),
         Step::Mark {
             mark,

@@ -65,6 +65,11 @@ pub enum Step {
         /// Standard input.
         input: Vec<String>,
     },
+    /// A file of IPVS (`/proc/net/NAME`) is read.
+    Read {
+        /// Its name.
+        name: String,
+    },
     /// A setting of IPVS (`net.ipv4.vs.NAME`).
     Sysctl {
         /// Its name.
@@ -318,6 +323,7 @@ impl Scenario {
                 }
                 text
             }
+            Step::Read { name } => format!("$ cat /proc/net/{name}"),
             Step::Sysctl { name, value } => format!("sysctl {name}={value}"),
             Step::Mark {
                 mark,

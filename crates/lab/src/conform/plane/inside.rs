@@ -370,6 +370,12 @@ impl Director for Inside<'_> {
         })
     }
 
+    fn read(&mut self, name: &str) -> Result<String> {
+        let now = self.clock();
+        self.control.borrow_mut().set_clock(now);
+        Ok(String::from_utf8(self.client.proc_text(name)?)?)
+    }
+
     fn set(&mut self, name: &str, value: i64) -> Result<bool> {
         Ok(self.client.set_setting(name, &value.to_string()).is_ok())
     }

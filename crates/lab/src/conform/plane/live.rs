@@ -245,6 +245,25 @@ impl Director for Bench<'_> {
         bail!("the kernel's list of connections does not come to rest")
     }
 
+    fn read(&mut self, name: &str) -> Result<String> {
+        let path = format!("/proc/net/{name}");
+        let command = match self.workshop.program {
+            Program::Kernel => {
+                let mut command = Command::new("cat");
+                command.arg(path);
+                command
+            }
+            Program::Lvsd { .. } => {
+                let mut command = self.workshop.command("lvsx");
+                command.args(["run", "--", "cat", &path]);
+                command
+            }
+        };
+        let ended = self.run(command, "")?;
+        ensure!(ended.code == 0, "cat: {}", ended.err);
+        Ok(ended.out)
+    }
+
     fn set(&mut self, name: &str, value: i64) -> Result<bool> {
         match self.workshop.program {
             Program::Kernel => {
