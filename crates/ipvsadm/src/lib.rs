@@ -13,6 +13,7 @@ mod failure;
 mod help;
 mod line;
 mod listing;
+pub mod manual;
 mod names;
 mod options;
 mod order;

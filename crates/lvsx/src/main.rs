@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+mod manual;
 mod mark;
 mod order;
 mod realserver;
@@ -26,6 +27,7 @@ lvsx, the Linux Virtual Server in tc and XDP
   lvsx drain|maint|ready SERVER
                              takes a real server out of service, and puts it back
   lvsx agent ...             on a real server: tells directors how loaded it is
+  lvsx manual DIR            writes manual pages, and completions for bash, zsh and fish
   lvsx lvsd ...              the director; also by the name lvsd
   lvsx check ...             its health checks; also by the name lvsx-check
   lvsx ipvsadm ...           its administration; also by the name ipvsadm, and likewise
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         "sysctl" => sysctl::main(&arguments),
         "realserver" => realserver::main(arguments),
         "doctor" => lvsx_doctor::main(arguments),
+        "manual" => manual::main(&arguments),
         "mark" => mark::main(&arguments),
         "drain" | "maint" | "ready" => order::main(&word, &arguments),
         "agent" => lvsx_health::agent::serve::main(arguments),
