@@ -1,13 +1,14 @@
 //! `cargo xtask`: what a developer and CI run on this repository.
 //!
 //! Reading order: [`repository`] (where things are), [`setup`] (what must be installed), [`ebpf`] (the
-//! committed BPF object), [`conform`], [`vm`] (the oldest kernel we support), [`figures`], and [`test`](mod@test), which uses them all.
+//! committed BPF object), [`conform`], [`vm`] (the oldest kernel we support), [`figures`], [`package`], and [`test`](mod@test), which uses them all.
 
 mod bench;
 mod conform;
 mod ebpf;
 mod figures;
 mod fuzz;
+mod package;
 mod repository;
 mod setup;
 mod test;
@@ -21,17 +22,20 @@ use lexopt::{
     ValueExt as _,
 };
 
-use crate::{repository::Repository, setup::Part, test::Stage};
+use crate::{package::Profile, repository::Repository, setup::Part, test::Stage};
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  setup [test|ebpf|vm|conform]...
+  setup [test|ebpf|vm|conform|package]...
                               install what is missing: for the tests, for the BPF build, for the old kernel, for the
-                              kernel's IPVS beside the director (default: all)
+                              kernel's IPVS beside the director, for packages (default: all)
   ebpf [--check]              rebuild crates/ebpf/lvsx.bpf.o; --check: say whether the committed one is up to date
   test [STAGE]...             run all tests, or some of: setup fmt clippy doc ebpf test
-                              interleavings figures labs vm conform
+                              interleavings figures labs package vm conform
+  package [--profile release|dev] [--try]
+                              make a .deb and an .rpm in target/package; --try: install, upgrade and remove them, where
+                              nothing of this machine is changed
   conform [--category C]... [--plane P]... [--seeds N] [--help] [FILE]...
                               play scenarios on lvsd and on the kernel's own IPVS, and compare
   fuzz [TARGET] [--seconds N] random input, guided by coverage, to what reads input of others: netlink (default: each, 60 s)
@@ -97,6 +101,7 @@ fn command() -> anyhow::Result<ExitCode> {
             bench::bench(&repository, &arguments)?;
         }
         "fuzz" => fuzz_command(&repository, &mut args)?,
+        "package" => package_command(&repository, &mut args)?,
         "vm" => return vm_command(&repository, &mut args),
         "figures" => return figures_command(&repository, &mut args),
         other => bail!("no command '{other}'\n{USAGE}"),
@@ -114,6 +119,27 @@ fn fuzz_command(repository: &Repository, args: &mut lexopt::Parser) -> anyhow::R
         }
     }
     fuzz::fuzz(repository, target.as_deref(), seconds)
+}
+
+fn package_command(repository: &Repository, args: &mut lexopt::Parser) -> anyhow::Result<()> {
+    let (mut profile, mut is_trial) = (Profile::Release, false);
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long("profile") => {
+                let word = args.value()?.string()?;
+                profile = Profile::from_word(&word)
+                    .with_context(|| format!("--profile {word}: there are release and dev"))?;
+            }
+            Long("try") => is_trial = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    setup::install(&[Part::Package])?;
+    let packages = package::make(repository, profile)?;
+    if is_trial {
+        package::trial::try_out(repository, &packages)?;
+    }
+    Ok(())
 }
 
 fn vm_command(repository: &Repository, args: &mut lexopt::Parser) -> anyhow::Result<ExitCode> {

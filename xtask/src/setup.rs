@@ -1,4 +1,4 @@
-//! `setup`: installs what the tests, the BPF build and the old kernel need and this machine does not have.
+//! `setup`: installs what the tests, the BPF build, the old kernel and the packages need and this machine does not have.
 //!
 //! Each thing is looked for first, so a second run costs milliseconds, and a machine that is not Debian passes
 //! when it has the tools. Installing needs root and Debian's `apt-get`.
@@ -29,11 +29,19 @@ pub(crate) enum Part {
     Vm,
     /// The kernel's IPVS beside the director.
     Conform,
+    /// Packing, and trying what was packed.
+    Package,
 }
 
 impl Part {
     /// All parts.
-    pub(crate) const ALL: [Self; 4] = [Self::Test, Self::Ebpf, Self::Vm, Self::Conform];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Test,
+        Self::Ebpf,
+        Self::Vm,
+        Self::Conform,
+        Self::Package,
+    ];
 
     /// The part of that name on the command line.
     pub(crate) fn from_word(word: &str) -> Option<Self> {
@@ -42,6 +50,7 @@ impl Part {
             "ebpf" => Some(Self::Ebpf),
             "vm" => Some(Self::Vm),
             "conform" => Some(Self::Conform),
+            "package" => Some(Self::Package),
             _ => None,
         }
     }
@@ -152,9 +161,46 @@ impl Part {
                     sign: Sign::Program("modprobe"),
                 },
             ],
+            Self::Package => &[
+                Need {
+                    package: "binutils",
+                    sign: Sign::Program("strip"),
+                },
+                Need {
+                    package: "dpkg-dev",
+                    sign: Sign::Program("dpkg-shlibdeps"),
+                },
+                Need {
+                    package: "rpm",
+                    sign: Sign::Program("rpm"),
+                },
+                Need {
+                    package: "curl",
+                    sign: Sign::Program("curl"),
+                },
+                Need {
+                    package: "systemd",
+                    sign: Sign::Program("systemd-analyze"),
+                },
+                Need {
+                    package: "mandoc",
+                    sign: Sign::Program("mandoc"),
+                },
+                Need {
+                    package: "zsh",
+                    sign: Sign::Program("zsh"),
+                },
+                Need {
+                    package: "fish",
+                    sign: Sign::Program("fish"),
+                },
+            ],
         }
     }
 }
+
+/// What packs, as cargo's subcommands.
+const PACKERS: [(&str, &str); 2] = [("cargo-deb", "3.8.0"), ("cargo-generate-rpm", "0.21.1")];
 
 /// A Debian package, and how to see that what it brings is there.
 struct Need {
@@ -204,6 +250,30 @@ pub(crate) fn install(parts: &[Part]) -> anyhow::Result<()> {
     }
     if parts.contains(&Part::Ebpf) {
         install_bpf_linker()?;
+    }
+    if parts.contains(&Part::Package) {
+        install_packers()?;
+    }
+    Ok(())
+}
+
+fn install_packers() -> anyhow::Result<()> {
+    for (packer, version) in PACKERS
+        .iter()
+        .filter(|(packer, _)| program(packer).is_none())
+    {
+        println!("setup: cargo install {packer} {version} (a minute or two)");
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        run(Command::new(cargo)
+            .args([
+                "install",
+                "--quiet",
+                "--locked",
+                packer,
+                "--version",
+                version,
+            ])
+            .env_remove("CARGO_TARGET_DIR"))?;
     }
     Ok(())
 }

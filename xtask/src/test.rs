@@ -12,6 +12,7 @@ use anyhow::bail;
 
 use crate::{
     conform, ebpf, figures,
+    package::{self, Profile},
     repository::{Repository, run as run_command},
     setup::{self, Part},
     vm,
@@ -56,6 +57,8 @@ pub(crate) enum Stage {
     Figures,
     /// The tutorial's labs, in both modes.
     Labs,
+    /// The packages, and what they bring, on a machine of their own.
+    Package,
     /// Labs and figures on the oldest kernel.
     Vm,
     /// Scenarios of every category, beside the kernel's IPVS.
@@ -64,7 +67,7 @@ pub(crate) enum Stage {
 
 impl Stage {
     /// All stages in their order.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Setup,
         Self::Fmt,
         Self::Clippy,
@@ -74,6 +77,7 @@ impl Stage {
         Self::Interleavings,
         Self::Figures,
         Self::Labs,
+        Self::Package,
         Self::Vm,
         Self::Conform,
     ];
@@ -89,6 +93,7 @@ impl Stage {
             Self::Interleavings => "interleavings",
             Self::Figures => "figures",
             Self::Labs => "labs",
+            Self::Package => "package",
             Self::Vm => "vm",
             Self::Conform => "conform",
         }
@@ -121,6 +126,10 @@ impl Stage {
             Self::Interleavings => interleavings(repository),
             Self::Figures => figures::print(&repository.bpf_object()),
             Self::Labs => labs(repository),
+            Self::Package => {
+                setup::install(&[Part::Package])?;
+                package::trial::try_out(repository, &package::make(repository, Profile::Release)?)
+            }
             Self::Vm => old_kernel(repository),
             // By turns: an lvsd for each scenario, in both modes, would take four times as long.
             Self::Conform => {

@@ -19,12 +19,14 @@ lvsd, the director of this network namespace
   --proc DIR           writes ip_vs, ip_vs_stats, ip_vs_conn and so on into DIR/net, as the kernel's /proc/net has them;
                        every 2 s, connections every 10 s (node_exporter --path.procfs DIR --collector.ipvs)
   --check-user NAME    who may read the tables and set weights by a socket of its own, and nothing else (lvsx-check)
-  --stop-forwarding    end the forwarding that a director left here, and exit; also --detach
+  --stop-forwarding, --detach
+                       end the forwarding that a director left here, and exit
   -h, --help           this text
   -V, --version        the version
 
 It runs in the foreground, logs to stderr (LVSX_LOG=debug tells more) and says `ready` when it serves. Ended by a
-signal it leaves forwarding as it is: the next lvsd goes on with it. LVSX_RUN_DIR replaces /run/lvsx.
+signal it leaves forwarding as it is: the next lvsd goes on with it. SIGHUP has it look at the network again. It tells a
+service manager when it serves and that it is alive (sd_notify). LVSX_RUN_DIR replaces /run/lvsx.
 ";
 
 /// The usual user of the health checks.

@@ -18,7 +18,7 @@ pub(crate) fn help(out: &mut impl Write, name: &str) -> io::Result<()> {
 }
 
 /// A line a command, behind the program's name.
-const USAGE: &[&str] = &[
+pub(crate) const USAGE: &[&str] = &[
     "-A|E virtual-service [-s scheduler] [-p [timeout]] [-M netmask] [--pe persistence_engine] [-b sched-flags]",
     "-D virtual-service",
     "-C",
@@ -35,7 +35,7 @@ const USAGE: &[&str] = &[
 ];
 
 /// Begins with the empty line behind the usage.
-const OPTIONS: &str = "
+pub(crate) const OPTIONS: &str = "
 Commands:
 Either long or short options are allowed.
   --add-service     -A        add virtual service with options

@@ -17,6 +17,7 @@ mod file;
 mod help;
 mod line;
 mod listing;
+pub mod manual;
 mod names;
 mod options;
 mod order;

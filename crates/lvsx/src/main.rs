@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 mod apply;
+mod manual;
 mod mark;
 mod order;
 mod realserver;
@@ -33,6 +34,7 @@ lvsx, the Linux Virtual Server in tc and XDP
                              takes a real server out of service, and puts it back
   lvsx run -- CMD            has lvsd serve ipvsadm, keepalived and others as they are
   lvsx agent ...             on a real server: tells directors how loaded it is
+  lvsx manual DIR            writes manual pages, and completions for bash, zsh and fish
   lvsx lvsd ...              the director; also by the name lvsd
   lvsx check ...             its health checks; also by the name lvsx-check
   lvsx ipvsadm ...           its administration; also by the name ipvsadm, and likewise
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         "sysctl" => sysctl::main(&arguments),
         "realserver" => realserver::main(arguments),
         "doctor" => lvsx_doctor::main(arguments),
+        "manual" => manual::main(&arguments),
         "mark" => mark::main(&arguments),
         "apply" | "diff" | "rollback" => apply::main(&word, &arguments),
         "save" => save::main(&arguments),

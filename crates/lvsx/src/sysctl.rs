@@ -16,7 +16,10 @@ lvsx sysctl: the settings net.ipv4.vs.* of the director of this network namespac
   lvsx sysctl [-w] NAME=VALUE...  sets them; they outlive restarts of lvsd and `ipvsadm -C`
   lvsx sysctl -a                  shows all
 
-  -n   values only      -q   says nothing about what was set
+  -a, -A, --all   shows all
+  -n, --values    values only
+  -q, --quiet     says nothing about what was set
+  -w, --write     a name without a value is an error
 
 A name may be given with or without `net.ipv4.vs.` in front.
 ";

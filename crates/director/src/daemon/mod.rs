@@ -42,10 +42,11 @@ use lvsx_core::event::Event;
 use lvsx_ipvs::Rights;
 use lvsx_ipvs::transport::{BEFORE_NAME, PORT_NAME, SOCKET_NAME};
 use nix::unistd::Uid;
+use notify::Watchdog;
 use request::{Desk, Request};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
@@ -151,9 +152,7 @@ fn run(options: Options) -> Result<()> {
     runtime.block_on(async {
         let (mut daemon, mut inputs) = Daemon::start(options, pins, folder).await?;
         tracing::info!("ready");
-        if let Err(error) = notify::notify("READY=1") {
-            tracing::warn!("telling the service manager: {error}");
-        }
+        tell_manager(notify::notify("READY=1"));
         daemon.run(&mut inputs).await?;
         daemon.kept.keep(&daemon.control, &daemon.folder);
         if let Some(files) = daemon.files.take() {
@@ -208,6 +207,13 @@ fn take_over(kept: &[u8], control: &mut Control, plane: &mut Plane) -> Result<()
     Ok(())
 }
 
+/// A service manager that cannot be told is no reason not to direct.
+fn tell_manager(told: io::Result<()>) {
+    if let Err(error) = told {
+        tracing::warn!("telling the service manager: {error}");
+    }
+}
+
 /// The director with its data plane and the network.
 struct Daemon {
     plane: Plane,
@@ -231,6 +237,7 @@ struct Inputs {
     taken: mpsc::Receiver<Taken>,
     terminate: Signal,
     interrupt: Signal,
+    reload: Signal,
 }
 
 impl Daemon {
@@ -315,6 +322,7 @@ impl Daemon {
             taken,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            reload: signal(SignalKind::hangup())?,
         };
         Ok((daemon, inputs))
     }
@@ -330,6 +338,7 @@ impl Daemon {
         estimator.tick().await;
         let mut defence = interval(DEFENCE);
         defence.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watchdog = Watchdog::of_this_process();
         let mut look_at: Option<tokio::time::Instant> = None;
         loop {
             let look = async {
@@ -341,6 +350,8 @@ impl Daemon {
             tokio::select! {
                 _ = inputs.terminate.recv() => return Ok(()),
                 _ = inputs.interrupt.recv() => return Ok(()),
+                _ = inputs.reload.recv() => self.reload().await,
+                () = watchdog.due() => tell_manager(notify::notify("WATCHDOG=1")),
                 Some(request) = inputs.requests.recv() => self.answer(request).await,
                 change = inputs.changes.next() => match change {
                     Some(change @ (Change::Network | Change::Rules)) => {
@@ -369,6 +380,17 @@ impl Daemon {
                 }
             }
         }
+    }
+
+    /// Looks at the network again as a start would: interfaces, addresses, routes, rules, neighbours.
+    async fn reload(&mut self) {
+        tell_manager(notify::notify_reloading());
+        self.topology.is_in_doubt = true;
+        self.topology
+            .look_again(&mut self.plane, &mut self.control)
+            .await;
+        tracing::info!("looked at the network again");
+        tell_manager(notify::notify("READY=1"));
     }
 
     async fn answer(&mut self, request: Request) {

@@ -264,15 +264,19 @@ fn attach(plane: &mut Plane, hook: Hook, seat: Seat, index: u32, name: &str) -> 
     Ok(())
 }
 
-/// Puts our program into a link that is attached already.
+/// Puts our program into a link that is attached already. Its pin stays the only reference: with another one the link would
+/// outlive its pin.
 fn replace(plane: &mut Plane, hook: Hook, seat: Seat, link: FdLink) -> Result<()> {
     match hook {
         Hook::Tcx | Hook::Clsact => {
             let program = plane.classifier(seat.program())?;
-            program.attach_to_link(link.try_into()?)?;
+            let id = program.attach_to_link(link.try_into()?)?;
+            drop(program.take_link(id)?);
         }
         Hook::Xdp => {
-            plane.xdp()?.attach_to_link(link.try_into()?)?;
+            let program = plane.xdp()?;
+            let id = program.attach_to_link(link.try_into()?)?;
+            drop(program.take_link(id)?);
         }
     }
     Ok(())

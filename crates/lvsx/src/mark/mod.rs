@@ -21,7 +21,7 @@ lvsx mark: which packets carry a mark for services by mark (`ipvsadm -A -f MARK`
   lvsx mark list            prints the rules, one a line; also lvsx mark save
   lvsx mark restore [FILE]  puts the rules of a file (or of the input) in the place of all
   lvsx mark flush           removes all
-  lvsx mark import [-n] [--replace] [FILE...]
+  lvsx mark import [-n] [--replace] [--partial] [FILE...]
                             appends the mark rules of iptables-save, ip6tables-save, nft list ruleset or
                             nft -j list ruleset: files, - for the input, or without any what these tools say now.
                             -n only shows them; --replace puts them in the place of all. Rules that cannot be taken

@@ -1,0 +1,28 @@
+#!/bin/sh
+# Installs, upgrades, removes and purges the packages on a machine of its own: this one's root folder with all changes in
+# memory, in namespaces of mounts, processes and network that go when this ends.
+#
+#   trial.sh DEB RPM
+
+set -eu
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export PATH
+
+machine=/run/lvsx-trial
+mkdir -p $machine
+mount -t tmpfs -o mode=0755 lvsx-trial $machine
+mkdir $machine/changes $machine/work $machine/root
+mount -t overlay -o lowerdir=/,upperdir=$machine/changes,workdir=$machine/work lvsx-trial $machine/root
+for place in proc:proc sys:sysfs run:tmpfs tmp:tmpfs; do
+    mount -t "${place#*:}" lvsx-trial "$machine/root/${place%:*}"
+done
+mount --rbind /dev $machine/root/dev
+mkdir $machine/root/tmp/packages $machine/root/tmp/changes
+mount --bind $machine/changes $machine/root/tmp/changes
+cp "$1" $machine/root/tmp/packages/lvsx.deb
+cp "$2" $machine/root/tmp/packages/lvsx.rpm
+cp "$(dirname "$0")/on-the-machine.sh" $machine/root/tmp/
+# An image of a container may forbid services, and man pages.
+rm -f $machine/root/usr/sbin/policy-rc.d
+find $machine/changes -type c >$machine/root/tmp/before
+exec chroot $machine/root /bin/sh /tmp/on-the-machine.sh
