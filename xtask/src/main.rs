@@ -1,13 +1,14 @@
 //! `cargo xtask`: what a developer and CI run on this repository.
 //!
 //! Reading order: [`repository`] (where things are), [`setup`] (what must be installed), [`ebpf`] (the
-//! committed BPF object), [`conform`], [`vm`] (the oldest kernel we support), [`figures`], and [`test`](mod@test), which uses them all.
+//! committed BPF object), [`conform`], [`parity`], [`vm`] (the oldest kernel we support), [`figures`], and [`test`](mod@test), which uses them all.
 
 mod bench;
 mod conform;
 mod ebpf;
 mod figures;
 mod fuzz;
+mod parity;
 mod repository;
 mod setup;
 mod test;
@@ -31,10 +32,12 @@ usage: cargo xtask COMMAND
                               kernel's IPVS beside the director (default: all)
   ebpf [--check]              rebuild crates/ebpf/lvsx.bpf.o; --check: say whether the committed one is up to date
   test [STAGE]...             run all tests, or some of: setup fmt clippy doc ebpf test
-                              interleavings figures labs vm conform
+                              interleavings figures labs vm conform parity
   conform [--category C]... [--plane P]... [--seeds N] [--help] [FILE]...
                               play scenarios on lvsd and on the kernel's own IPVS, and compare
   fuzz [TARGET] [--seconds N] random input, guided by coverage, to what reads input of others: netlink (default: each, 60 s)
+  parity [--count N] [--seed S] [--help]
+                              put command lines to Debian's ipvsadm on the kernel's IPVS, to ours there and on lvsd
   vm VERSION [--seconds N] [-- COMMAND...]
                               boot Debian's kernel VERSION (6.1) and run COMMAND there (default: labs, kill and restart)
   figures [--vm VERSION] [OBJECT]
@@ -97,6 +100,10 @@ fn command() -> anyhow::Result<ExitCode> {
             bench::bench(&repository, &arguments)?;
         }
         "fuzz" => fuzz_command(&repository, &mut args)?,
+        "parity" => {
+            let arguments: Vec<OsString> = args.raw_args()?.collect();
+            parity::parity(&repository, &arguments)?;
+        }
         "vm" => return vm_command(&repository, &mut args),
         "figures" => return figures_command(&repository, &mut args),
         other => bail!("no command '{other}'\n{USAGE}"),

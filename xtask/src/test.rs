@@ -11,7 +11,7 @@ use std::{
 use anyhow::bail;
 
 use crate::{
-    conform, ebpf, figures,
+    conform, ebpf, figures, parity,
     repository::{Repository, run as run_command},
     setup::{self, Part},
     vm,
@@ -60,11 +60,13 @@ pub(crate) enum Stage {
     Vm,
     /// Scenarios of every category, beside the kernel's IPVS.
     Conform,
+    /// Command lines beside Debian's `ipvsadm`.
+    Parity,
 }
 
 impl Stage {
     /// All stages in their order.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Setup,
         Self::Fmt,
         Self::Clippy,
@@ -76,6 +78,7 @@ impl Stage {
         Self::Labs,
         Self::Vm,
         Self::Conform,
+        Self::Parity,
     ];
 
     fn word(self) -> &'static str {
@@ -91,6 +94,7 @@ impl Stage {
             Self::Labs => "labs",
             Self::Vm => "vm",
             Self::Conform => "conform",
+            Self::Parity => "parity",
         }
     }
 
@@ -127,6 +131,7 @@ impl Stage {
                 let arguments = ["--seeds", "1", "--by-turns"].map(Into::into);
                 conform::conform(repository, &arguments)
             }
+            Self::Parity => parity::parity(repository, &[]),
         }
     }
 }

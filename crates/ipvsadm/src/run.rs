@@ -184,13 +184,13 @@ impl<Input: BufRead, Out: Write, Err: Write> Run<'_, Input, Out, Err> {
             if line.words.is_empty() {
                 continue;
             }
-            result = match line::parse(&line.words) {
-                Ok(command) => self
-                    .command(&command)
-                    .map_err(|failure| self.report(failure)),
-                Err(failure) => Err(self.report(failure)),
-            };
-            if result.as_ref().is_err_and(Failure::ends_restore) {
+            let command = line::parse(&line.words);
+            // What comes behind help or version is not even read.
+            let is_last = matches!(command, Ok(Command::Help | Command::Version));
+            result = command
+                .and_then(|command| self.command(&command))
+                .map_err(|failure| self.report(failure));
+            if is_last || result.as_ref().is_err_and(Failure::ends_restore) {
                 break;
             }
         }
