@@ -6,6 +6,7 @@
 //!
 //! `ipvsadm-restore` and [`apply`] take a file as a whole (`file`, `table`, `whole`, `words`): one step on lvsd, and nothing
 //! with all that is wrong if anything is.
+//! Beyond them: `--json` with `-L` (`json`).
 //!
 //! Differences: `--kernel` as the first word chooses the kernel's IPVS; help and version need no
 //! director; where lvsd left its socket or its pins and does not answer, nothing is done and the exit
@@ -15,6 +16,7 @@ mod connections;
 mod failure;
 mod file;
 mod help;
+mod json;
 mod line;
 mod listing;
 mod names;

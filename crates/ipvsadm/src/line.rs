@@ -60,6 +60,7 @@ pub(crate) struct Format {
     pub(crate) tunnels: bool,
     pub(crate) exact: bool,
     pub(crate) unsorted: bool,
+    pub(crate) json: bool,
 }
 
 fn tool<T>(text: impl Into<String>) -> Result<T, Failure> {
@@ -467,6 +468,7 @@ impl Draft {
             tunnels: given(Subject::TunnelInfo),
             exact: given(Subject::Exact),
             unsorted: given(Subject::NoSort),
+            json: given(Subject::Json),
         }
     }
 

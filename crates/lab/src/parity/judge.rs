@@ -85,6 +85,19 @@ pub(super) struct Count {
     pub(super) different: usize,
 }
 
+/// What lvsd is measured by: Debian's answers, and where Debian's program has no such option ours on the kernel.
+pub(super) fn measure(groups: &[Group], debian: &Answers, kernel: &Answers) -> Answers {
+    let mut measure = debian.clone();
+    for (group, (wanted, found)) in groups.iter().zip(measure.iter_mut().zip(kernel)) {
+        for (line, (wanted, found)) in group.lines.iter().zip(wanted.iter_mut().zip(found)) {
+            if line.words.iter().any(|word| word == "--json") {
+                wanted.clone_from(found);
+            }
+        }
+    }
+    measure
+}
+
 /// Compares a side with Debian's answers: counts by category, and a text of all differences.
 pub(super) fn compare(
     side: Side,

@@ -147,10 +147,15 @@ impl Options {
             )
         });
         let ((debian, kernel), lvsd) = (kernel?, lvsd?);
+        let beside_kernel = judge::measure(&groups, &debian, &kernel);
 
         let mut is_equal = true;
-        for (side, found) in [(Side::Kernel, kernel), (Side::Lvsd, lvsd)] {
-            let (counts, text) = judge::compare(side, &groups, &debian, &found, &mut known);
+        let sides = [
+            (Side::Kernel, &debian, &kernel),
+            (Side::Lvsd, &beside_kernel, &lvsd),
+        ];
+        for (side, wanted, found) in sides {
+            let (counts, text) = judge::compare(side, &groups, wanted, found, &mut known);
             println!("ours on {side} beside Debian's on the kernel");
             for (category, count) in &counts {
                 let all = count.equal + count.known + count.different;

@@ -48,16 +48,13 @@ const ODD: [&str; 22] = [
 pub(super) fn groups(dice: &mut Dice, count: usize) -> Vec<Group> {
     let mut groups = Vec::new();
     while lines(&groups) < count {
-        let (whole, odd) = (dice.chance(15), dice.number(0, 3) as usize);
-        let (program, words) = match whole {
-            true => (Program::Restore, vec![]),
-            false => (
-                Program::Ipvsadm,
-                vec![dice.one(&["-R", "--restore"]).to_owned()],
-            ),
+        // Debian's script looks at no argument.
+        let (program, word) = match dice.chance(15) {
+            true => (Program::Restore, "--as-ipvsadm"),
+            false => (Program::Ipvsadm, dice.one(&["-R", "--restore"])),
         };
-        // A whole restore of a file with faults is not as Debian's: it changes nothing.
-        let input = file(dice, if whole { 0 } else { odd });
+        let odd = dice.number(0, 3) as usize;
+        let (input, words) = (file(dice, odd), vec![word.to_owned()]);
         let load = Line {
             program,
             words,
