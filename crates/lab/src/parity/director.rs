@@ -3,13 +3,14 @@
 use std::fmt;
 use std::fs;
 use std::io::Write as _;
+use std::net::UdpSocket;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use lvsx_ipvs::{Choice, Client, Request, Timeouts};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -130,11 +131,13 @@ impl Director {
     /// # Errors
     /// It cannot be started, or the director does not say what it holds.
     pub fn run(&mut self, line: &Line, itself: bool) -> Result<Answer> {
-        let is_started = itself || self.side != Side::Kernel || line.program != Program::Ipvsadm;
-        let mut answer = if is_started {
-            self.start(line)?
-        } else {
+        let is_ours_on_kernel = self.side == Side::Kernel && line.program == Program::Ipvsadm;
+        let mut answer = if line.program == Program::Datagram {
+            send(line)?
+        } else if is_ours_on_kernel && !itself {
             self.in_this_process(line)
+        } else {
+            self.start(line)?
         };
         answer.state = self.state()?;
         if line.words.iter().any(|word| word.contains("start-daemon")) {
@@ -201,6 +204,15 @@ impl Director {
     }
 }
 
+/// Sends a datagram from the first address to the second, which is one of the director's own.
+fn send(line: &Line) -> Result<Answer> {
+    let [from, to] = &line.words[..] else {
+        bail!("a datagram needs two addresses");
+    };
+    UdpSocket::bind(from)?.send_to(b"datagram", to)?;
+    Ok(Answer::default())
+}
+
 /// A service or a destination without its counters, which nothing here moves.
 fn described(what: &impl fmt::Debug) -> String {
     let text = format!("{what:?}");
@@ -239,8 +251,10 @@ pub fn prepare(folder: &Path, lvsx: &Path) -> Result<()> {
     let _ = fs::copy("/etc/ld.so.cache", etc.join("ld.so.cache"));
     let programs = folder.join("programs");
     fs::create_dir(&programs)?;
+    // A copy: the machine does not see all of this host's folders.
+    fs::copy(lvsx, programs.join("lvsx"))?;
     for name in ["lvsd", "ipvsadm", "ipvsadm-save", "ipvsadm-restore"] {
-        symlink(lvsx, programs.join(name))?;
+        symlink("lvsx", programs.join(name))?;
     }
     Ok(())
 }

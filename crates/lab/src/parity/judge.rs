@@ -139,9 +139,15 @@ fn category(name: &str) -> &str {
     name.split(' ').next().unwrap_or(name)
 }
 
-/// An answer with the services of an unsorted listing in an order: the kernel's is another one each boot.
+/// An answer with the services of an unsorted listing and with connections in an order, since the kernel's is another one
+/// each boot; and with the times that connections have left as they began.
 fn in_order(line: &Line, answer: &Answer) -> Answer {
     let mut answer = answer.clone();
+    if answer.out.starts_with("IPVS connection entries\n") {
+        let mut lines: Vec<String> = answer.out.split_inclusive('\n').map(begun).collect();
+        lines[1..].sort();
+        answer.out = lines.concat();
+    }
     if line.words.iter().any(|word| word == "--nosort") {
         let mut services: Vec<String> = Vec::new();
         for line in answer.out.split_inclusive('\n') {
@@ -154,6 +160,30 @@ fn in_order(line: &Line, answer: &Answer) -> Answer {
         answer.out = services.concat();
     }
     answer
+}
+
+/// Timeouts are whole multiples of so many seconds.
+const GRID: u32 = 30;
+
+/// The line of a connection with its time left, `14:59` behind three letters and a blank, rounded up.
+fn begun(line: &str) -> String {
+    let seconds = || {
+        let (minutes, seconds) = line.get(4..9)?.split_once(':')?;
+        Some(minutes.parse::<u32>().ok()? * 60 + seconds.parse::<u32>().ok()?)
+    };
+    match seconds() {
+        Some(left) => {
+            let left = left.div_ceil(GRID) * GRID;
+            format!(
+                "{}{:02}:{:02}{}",
+                &line[..4],
+                left / 60,
+                left % 60,
+                &line[9..]
+            )
+        }
+        None => line.to_owned(),
+    }
 }
 
 fn difference(wanted: &Answer, found: &Answer, with_state: bool) -> String {
@@ -234,6 +264,12 @@ mod tests {
         let line = Line::read("-Ln --nosort");
         assert_eq!(in_order(&line, &one), in_order(&line, &other));
         assert_ne!(in_order(&Line::read("-Ln"), &one), other);
+        let entries = answer(
+            "IPVS connection entries\npro\nUDP 04:58  UDP b\nUDP 00:30  UDP a\n",
+            "",
+        );
+        let expected = "IPVS connection entries\nUDP 00:30  UDP a\nUDP 05:00  UDP b\npro\n";
+        assert_eq!(in_order(&Line::read("-Lnc"), &entries).out, expected);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Which of the three programs.
+/// What is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Program {
     /// `ipvsadm`.
@@ -13,10 +13,12 @@ pub enum Program {
     Save,
     /// `ipvsadm-restore`.
     Restore,
+    /// No program: a datagram that the director's host sends.
+    Datagram,
 }
 
 impl Program {
-    const ALL: [Self; 3] = [Self::Ipvsadm, Self::Save, Self::Restore];
+    const ALL: [Self; 4] = [Self::Ipvsadm, Self::Save, Self::Restore, Self::Datagram];
 
     /// Its name.
     #[must_use]
@@ -25,6 +27,7 @@ impl Program {
             Self::Ipvsadm => "ipvsadm",
             Self::Save => "ipvsadm-save",
             Self::Restore => "ipvsadm-restore",
+            Self::Datagram => "datagram",
         }
     }
 }
@@ -142,7 +145,7 @@ impl Group {
 }
 
 /// What came of a line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// The exit code.
     pub code: i32,

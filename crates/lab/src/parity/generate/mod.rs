@@ -20,7 +20,10 @@ const TOGETHER: usize = 25;
 /// as that leaves.
 #[must_use]
 pub fn groups(count: usize, seed: u64) -> Vec<Group> {
-    let mut groups = kept::groups();
+    let mut kept = kept::groups();
+    // Connections outlive what clears the table.
+    let last = kept.pop();
+    let mut groups = kept;
     groups.extend(matrix::groups(&mut Dice::new("parity matrix", seed)));
     let least = count.saturating_sub(lines(&groups));
     let kinds: [fn(&mut Dice, usize) -> Vec<Group>; 5] = [
@@ -34,6 +37,7 @@ pub fn groups(count: usize, seed: u64) -> Vec<Group> {
         let mut dice = Dice::new(&format!("parity {number}"), seed);
         groups.extend(kind(&mut dice, least.div_ceil(kinds.len()).max(1)));
     }
+    groups.extend(last);
     groups
 }
 
