@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::net::UdpSocket;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -76,6 +77,9 @@ const NAMES: [(&str, &str); 3] = [
     ),
 ];
 
+/// The user without rights, and the group of that name.
+const NOBODY: u32 = 65534;
+
 /// The kernel never answers who stops a daemon whose thread has not run yet.
 const DAEMON: Duration = Duration::from_millis(30);
 
@@ -134,7 +138,7 @@ impl Director {
         let is_ours_on_kernel = self.side == Side::Kernel && line.program == Program::Ipvsadm;
         let mut answer = if line.program == Program::Datagram {
             send(line)?
-        } else if is_ours_on_kernel && !itself {
+        } else if is_ours_on_kernel && !itself && !line.by_nobody {
             self.in_this_process(line)
         } else {
             self.start(line)?
@@ -169,6 +173,9 @@ impl Director {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if line.by_nobody {
+            command.uid(NOBODY).gid(NOBODY);
+        }
         let mut child = command
             .spawn()
             .with_context(|| format!("{name} cannot be started"))?;
@@ -259,20 +266,17 @@ pub fn prepare(folder: &Path, lvsx: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Gives the calling thread mounts of its own, in which `/etc` is the prepared one.
+/// Gives the calling thread mounts of its own, in which `/etc` is the prepared one, and `modprobe` finds everything loaded
+/// and says nothing: the machine's modules are where it does not look.
 ///
 /// # Errors
 /// The caller is not root.
 pub fn with_own_names(folder: &Path) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("mounts of one's own")?;
     let nothing = None::<&str>;
-    mount(
-        nothing,
-        "/",
-        nothing,
-        MsFlags::MS_SLAVE | MsFlags::MS_REC,
-        nothing,
-    )?;
-    let etc = folder.join("etc");
-    mount(Some(&etc), "/etc", nothing, MsFlags::MS_BIND, nothing).context("names of one's own")
+    let slave = MsFlags::MS_SLAVE | MsFlags::MS_REC;
+    mount(nothing, "/", nothing, slave, nothing)?;
+    let bind = |from: &Path, to: &str| mount(Some(from), to, nothing, MsFlags::MS_BIND, nothing);
+    bind(&folder.join("etc"), "/etc").context("names of one's own")?;
+    bind(Path::new("/bin/true"), "/sbin/modprobe").context("a silent modprobe")
 }

@@ -32,6 +32,9 @@ impl Program {
     }
 }
 
+/// How a line begins that a user without rights runs.
+const NOBODY: &str = "nobody";
+
 /// A command line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
@@ -41,6 +44,8 @@ pub struct Line {
     pub words: Vec<String>,
     /// Its standard input.
     pub input: String,
+    /// Whether it is run by a user without rights.
+    pub by_nobody: bool,
 }
 
 impl Line {
@@ -51,14 +56,19 @@ impl Line {
             program: Program::Ipvsadm,
             words,
             input: String::new(),
+            by_nobody: false,
         }
     }
 
     /// Reads a line as a shell would: words between blanks, quotes around those with blanks in them or nothing. `ipvsadm`
-    /// need not be said.
+    /// need not be said; `nobody` before it says who runs it.
     #[must_use]
     pub fn read(text: &str) -> Self {
         let mut words = split(text);
+        let by_nobody = words.first().is_some_and(|word| word == NOBODY);
+        if by_nobody {
+            words.remove(0);
+        }
         let first = words.first();
         let named = Program::ALL
             .into_iter()
@@ -70,6 +80,7 @@ impl Line {
             program: named.unwrap_or(Program::Ipvsadm),
             words,
             input: String::new(),
+            by_nobody,
         }
     }
 }
@@ -77,6 +88,9 @@ impl Line {
 /// As a shell would read it.
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.by_nobody {
+            write!(f, "{NOBODY} ")?;
+        }
         f.write_str(self.program.name())?;
         for word in &self.words {
             let is_plain = |char: char| !char.is_whitespace() && char != '\'';

@@ -59,6 +59,7 @@ pub(super) fn groups(dice: &mut Dice, count: usize) -> Vec<Group> {
             program,
             words,
             input,
+            by_nobody: false,
         };
         let lines = vec![
             Line::read("-A -t 10.0.0.1:80 -s lc"),
