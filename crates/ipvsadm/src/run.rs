@@ -208,7 +208,11 @@ impl<Input: BufRead, Out: Write, Err: Write> Run<'_, Input, Out, Err> {
                     return Err(self.report(Failure::Tool(format!("cannot read: {error}"))));
                 }
             }
-            let line = restore::split(&String::from_utf8_lossy(&bytes), number);
+            let mut line = restore::split(&String::from_utf8_lossy(&bytes), number);
+            // A zero byte ends a word of C.
+            for word in &mut line.words {
+                word.truncate(word.find('\0').unwrap_or(word.len()));
+            }
             if let Some(note) = line.note {
                 let _ = writeln!(self.err, "{}: {note}", self.name);
             }

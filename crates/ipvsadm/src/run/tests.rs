@@ -503,7 +503,7 @@ UDP 0A010002 C2D0 0A090001 0050 0A030002 0050 UDP         299 sip abc
 #[test]
 fn help_in_a_file_is_the_last_that_is_done() {
     let lab = Lab::new();
-    let file = "-A -t 1.1.1.1:80\n-v\n-A -t 1.1.1.1:81\n--nonsense\n";
+    let file = "-A -t 1.1.1.1:80\0x\n-v\n-A -t 1.1.1.1:81\n--nonsense\n";
     assert_eq!(lab.fed("-R", file), lab.run("-v"));
     assert_eq!(lab.run("-Sn"), "-A -t 1.1.1.1:80 -s wlc\n");
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::net::UdpSocket;
 use std::os::unix::fs::symlink;
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -169,6 +169,8 @@ impl Director {
             Side::Kernel | Side::Lvsd => Command::new(self.programs.join(name)),
         };
         command
+            // What hints at the help say.
+            .arg0(name)
             .args(&line.words)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -185,7 +187,12 @@ impl Director {
         }
         let ended = child.wait_with_output()?;
         Ok(Answer {
-            code: ended.status.code().unwrap_or(-1),
+            // As a shell counts it.
+            code: ended
+                .status
+                .code()
+                .or_else(|| Some(128 + ended.status.signal()?))
+                .unwrap_or(-1),
             out: escaped(&ended.stdout),
             err: escaped(&ended.stderr),
             state: String::new(),
