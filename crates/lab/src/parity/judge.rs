@@ -30,9 +30,9 @@ impl Known {
             let Some(entry) = line.strip_prefix("- `") else {
                 continue;
             };
-            let is_ours = [Side::Kernel, Side::Lvsd]
+            let is_ours = ["kernel ", "lvsd ", "* "]
                 .iter()
-                .any(|side| entry.starts_with(&format!("{side} ")));
+                .any(|side| entry.starts_with(side));
             if is_ours {
                 let (pattern, reason) = entry
                     .split_once("`: ")

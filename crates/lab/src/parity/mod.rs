@@ -4,7 +4,7 @@
 //! kernel, and through ours on lvsd. Standard output, standard error, the exit code, and what the director then holds
 //! must be the same.
 //!
-//! Reading order: [`line`] (a command line and what came of it), [`generate`] (the lines), [`director`] (whom they are
+//! Reading order: [`mod@line`] (a command line and what came of it), [`generate`] (the lines), [`director`] (whom they are
 //! put to), [`play`], `judge` (what is equal), [`run`] (everything together).
 
 pub mod director;
