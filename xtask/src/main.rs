@@ -1,7 +1,7 @@
 //! `cargo xtask`: what a developer and CI run on this repository.
 //!
 //! Reading order: [`repository`] (where things are), [`setup`] (what must be installed), [`ebpf`] (the
-//! committed BPF object), [`conform`], [`vm`] (the oldest kernel we support), [`figures`], [`package`], and [`test`](mod@test), which uses them all.
+//! committed BPF object), [`conform`], [`parity`], [`vm`] (the oldest kernel we support), [`figures`], [`package`], and [`test`](mod@test), which uses them all.
 
 mod bench;
 mod conform;
@@ -9,6 +9,7 @@ mod ebpf;
 mod figures;
 mod fuzz;
 mod package;
+mod parity;
 mod repository;
 mod setup;
 mod test;
@@ -32,13 +33,15 @@ usage: cargo xtask COMMAND
                               kernel's IPVS beside the director, for packages (default: all)
   ebpf [--check]              rebuild crates/ebpf/lvsx.bpf.o; --check: say whether the committed one is up to date
   test [STAGE]...             run all tests, or some of: setup fmt clippy doc ebpf test
-                              interleavings figures labs package vm conform
+                              interleavings figures labs package vm conform parity
   package [--profile release|dev] [--try]
                               make a .deb and an .rpm in target/package; --try: install, upgrade and remove them, where
                               nothing of this machine is changed
   conform [--category C]... [--plane P]... [--seeds N] [--help] [FILE]...
                               play scenarios on lvsd and on the kernel's own IPVS, and compare
   fuzz [TARGET] [--seconds N] random input, guided by coverage, to what reads input of others: netlink (default: each, 60 s)
+  parity [--count N] [--seed S] [--help]
+                              put command lines to Debian's ipvsadm on the kernel's IPVS, to ours there and on lvsd
   vm VERSION [--seconds N] [-- COMMAND...]
                               boot Debian's kernel VERSION (6.1) and run COMMAND there (default: labs, kill and restart)
   figures [--vm VERSION] [OBJECT]
@@ -102,6 +105,10 @@ fn command() -> anyhow::Result<ExitCode> {
         }
         "fuzz" => fuzz_command(&repository, &mut args)?,
         "package" => package_command(&repository, &mut args)?,
+        "parity" => {
+            let arguments: Vec<OsString> = args.raw_args()?.collect();
+            parity::parity(&repository, &arguments)?;
+        }
         "vm" => return vm_command(&repository, &mut args),
         "figures" => return figures_command(&repository, &mut args),
         other => bail!("no command '{other}'\n{USAGE}"),

@@ -13,6 +13,7 @@ use anyhow::bail;
 use crate::{
     conform, ebpf, figures,
     package::{self, Profile},
+    parity,
     repository::{Repository, run as run_command},
     setup::{self, Part},
     vm,
@@ -63,11 +64,13 @@ pub(crate) enum Stage {
     Vm,
     /// Scenarios of every category, beside the kernel's IPVS.
     Conform,
+    /// Command lines beside Debian's `ipvsadm`.
+    Parity,
 }
 
 impl Stage {
     /// All stages in their order.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Setup,
         Self::Fmt,
         Self::Clippy,
@@ -80,6 +83,7 @@ impl Stage {
         Self::Package,
         Self::Vm,
         Self::Conform,
+        Self::Parity,
     ];
 
     fn word(self) -> &'static str {
@@ -96,6 +100,7 @@ impl Stage {
             Self::Package => "package",
             Self::Vm => "vm",
             Self::Conform => "conform",
+            Self::Parity => "parity",
         }
     }
 
@@ -136,6 +141,7 @@ impl Stage {
                 let arguments = ["--seeds", "1", "--by-turns"].map(Into::into);
                 conform::conform(repository, &arguments)
             }
+            Self::Parity => parity::parity(repository, &[]),
         }
     }
 }

@@ -215,7 +215,9 @@ impl Client {
     /// See [`ClientError`].
     pub fn proc_text(&mut self, name: &str) -> Result<Vec<u8>, ClientError> {
         if self.is_kernel() {
-            return fs::read(format!("/proc/net/{name}")).map_err(ClientError::Transport);
+            // Not `/proc/net`, which is the first thread's.
+            let file = format!("/proc/thread-self/net/{name}");
+            return fs::read(file).map_err(ClientError::Transport);
         }
         self.text(&Request::ProcText(name.to_owned()))
     }

@@ -11,15 +11,17 @@ use crate::{names, protocol};
 pub(crate) const FILE: &str = "ip_vs_conn";
 
 /// One line of the text.
-struct Row<'a> {
-    protocol: &'a str,
-    client: (IpAddr, u16),
-    virt: (IpAddr, u16),
-    dest: (IpAddr, u16),
-    state: &'a str,
-    expires: u32,
-    engine: &'a str,
-    data: &'a str,
+pub(crate) struct Row<'a> {
+    pub(crate) protocol: &'a str,
+    pub(crate) client: (IpAddr, u16),
+    pub(crate) virt: (IpAddr, u16),
+    pub(crate) dest: (IpAddr, u16),
+    pub(crate) state: &'a str,
+    /// Seconds.
+    pub(crate) expires: u32,
+    /// The persistence engine and its data; empty without one.
+    pub(crate) engine: &'a str,
+    pub(crate) data: &'a str,
 }
 
 impl<'a> Row<'a> {
@@ -61,6 +63,15 @@ fn port(text: &str) -> Option<u16> {
     u16::from_str_radix(text, 16).ok()
 }
 
+/// The entries of a text, in its order; a failure in place of a line of another form.
+pub(crate) fn rows(text: &str) -> impl Iterator<Item = Result<Row<'_>, Failure>> {
+    // The first line is the title.
+    text.lines().skip(1).map(|line| {
+        let unexpected = || Failure::Listing(format!("unexpected input from /proc/net/{FILE}"));
+        Row::parse(line).ok_or_else(unexpected)
+    })
+}
+
 /// Lists the entries of a text, in its order.
 ///
 /// # Errors
@@ -75,13 +86,8 @@ pub(crate) fn list(out: &mut impl Write, text: &str, format: &Format) -> Result<
     } else {
         writeln!(out, "{dest}")?;
     }
-    // The first line is the title.
-    for line in text.lines().skip(1) {
-        let Some(row) = Row::parse(line) else {
-            let text = format!("unexpected input from /proc/net/{FILE}");
-            return Err(Failure::Listing(text));
-        };
-        write_row(out, &row, format)?;
+    for row in rows(text) {
+        write_row(out, &row?, format)?;
     }
     Ok(())
 }
@@ -128,6 +134,7 @@ mod tests {
         tunnels: false,
         exact: false,
         unsorted: false,
+        json: false,
     };
 
     fn listed(text: &str, format: &Format) -> Result<String, Failure> {

@@ -105,6 +105,8 @@ pub(crate) fn refusal(request: &Request, errno: Errno) -> String {
             "No such destination"
         }
         (Request::NewDaemon(_), Errno::EEXIST) => "Daemon has already run",
+        // The kernel has no such refusal.
+        (Request::NewDaemon(_), Errno::EOPNOTSUPP) => "lvsd does not synchronize connections yet",
         (Request::DeleteDaemon(_), Errno::ESRCH) => "No daemon is running",
         _ => return general(errno),
     };

@@ -6,6 +6,7 @@
 //!
 //! `ipvsadm-restore` and [`apply`] take a file as a whole (`file`, `table`, `whole`, `words`): one step on lvsd, and nothing
 //! with all that is wrong if anything is.
+//! Beyond them: `--json` with `-L` (`json`).
 //!
 //! Differences: `--kernel` as the first word chooses the kernel's IPVS; help and version need no
 //! director; where lvsd left its socket or its pins and does not answer, nothing is done and the exit
@@ -15,6 +16,7 @@ mod connections;
 mod failure;
 mod file;
 mod help;
+mod json;
 mod line;
 mod listing;
 pub mod manual;
@@ -33,8 +35,9 @@ mod values;
 mod whole;
 mod words;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, BufWriter, Read, Write};
+use std::path::Path;
 use std::process::{Command as Process, ExitCode, Stdio};
 
 use lvsx_ipvs::{Choice, Client, ClientError, ConnectError, Errno};
@@ -52,7 +55,7 @@ const KERNEL: &str = "--kernel";
 /// Stands behind ipvsadm's own lines where neither of the two directors is there.
 const LVSD_CURE: &str = "\nNo lvsd runs in this network namespace either: start it with `lvsd'.";
 
-/// Runs the program `name` (`ipvsadm`, `ipvsadm-save`, `ipvsadm-restore`) with the words behind it.
+/// Runs the program `name` (`ipvsadm`, `ipvsadm-save`, `ipvsadm-restore`, or a path to one) with the words behind it.
 ///
 /// Exit codes: 0 success; 1 a listing failed; 2 the command line is wrong or there is no director;
 /// 255 the director refused, an option is unknown, or lvsd is silent.
@@ -69,9 +72,10 @@ pub fn main(name: &str, args: Vec<OsString>) -> ExitCode {
         }
         _ => Choice::Auto,
     };
-    let result = match name {
-        "ipvsadm-save" => save(name, &words, choice),
-        "ipvsadm-restore" => restore(name, &words, choice),
+    let program = Path::new(name).file_name().and_then(OsStr::to_str);
+    let result = match program.unwrap_or(name) {
+        program @ "ipvsadm-save" => save(program, &words, choice),
+        program @ "ipvsadm-restore" => restore(program, &words, choice),
         _ => ipvsadm(name, &words, choice),
     };
     match result {

@@ -60,6 +60,7 @@ pub(crate) struct Format {
     pub(crate) tunnels: bool,
     pub(crate) exact: bool,
     pub(crate) unsorted: bool,
+    pub(crate) json: bool,
 }
 
 fn tool<T>(text: impl Into<String>) -> Result<T, Failure> {
@@ -246,14 +247,10 @@ impl Draft {
 
     fn netmask(&mut self, value: &str) -> Result<(), Failure> {
         if self.addr.is_some_and(|addr| addr.is_ipv6()) {
-            // As `atoi`: the digits that come first.
-            let blanks = value.trim_start();
-            let digits = blanks
-                .find(|digit: char| !digit.is_ascii_digit())
-                .unwrap_or(blanks.len());
-            let Some(prefix) = values::number(&blanks[..digits], 1..=128) else {
+            let prefix = values::leading_number(value);
+            if !(1..=128).contains(&prefix) {
                 return tool("illegal ipv6 netmask specified");
-            };
+            }
             self.netmask = Netmask::V6(prefix as u32);
             return Ok(());
         }
@@ -467,6 +464,7 @@ impl Draft {
             tunnels: given(Subject::TunnelInfo),
             exact: given(Subject::Exact),
             unsorted: given(Subject::NoSort),
+            json: given(Subject::Json),
         }
     }
 

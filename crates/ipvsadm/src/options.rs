@@ -1,4 +1,4 @@
-//! Every command and option of `ipvsadm` 1.31, in one table.
+//! Every command and option of `ipvsadm` 1.31, in one table, and `--json`.
 
 /// A command; its word is what error texts call it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +93,7 @@ subjects! {
     TunnelNoChecksum "tun-nocsum",
     TunnelChecksum "tun-csum",
     TunnelRemoteChecksum "tun-remcsum",
+    Json "json",
 }
 
 /// What an option means.
@@ -239,4 +240,5 @@ pub(crate) const TABLE: &[Entry] = &[
     flag("tun-nocsum", 0, Subject::TunnelNoChecksum),
     flag("tun-csum", 0, Subject::TunnelChecksum),
     flag("tun-remcsum", 0, Subject::TunnelRemoteChecksum),
+    flag("json", 0, Subject::Json),
 ];

@@ -59,6 +59,7 @@ const fn rules(verb: Verb) -> Rules {
             (Subject::SyncId, Allowed),
             (Subject::Exact, Allowed),
             (Subject::TunnelInfo, Allowed),
+            (Subject::Json, Allowed),
         ],
         Verb::Save => &[(Subject::Numeric, Allowed)],
         Verb::Zero => &[(Subject::Service, Allowed)],

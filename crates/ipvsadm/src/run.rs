@@ -6,7 +6,7 @@ use lvsx_ipvs::{Client, Destination, Info, Request, Service};
 
 use crate::failure::Failure;
 use crate::line::{self, Command, Format, Topic};
-use crate::{connections, help, listing, order, restore, save};
+use crate::{connections, help, json, listing, order, restore, save};
 
 /// A director and the three streams of a program.
 pub(crate) struct Run<'a, Input, Out, Err> {
@@ -66,6 +66,10 @@ impl<Input: BufRead, Out: Write, Err: Write> Run<'_, Input, Out, Err> {
         match topic {
             Topic::Services => {
                 let info = self.client.info().map_err(of(Request::Info))?;
+                if format.json {
+                    let services = self.services(!format.unsorted)?;
+                    return self.json_services(Some(&info), &services, format);
+                }
                 let Info {
                     version,
                     connection_table_size,
@@ -87,6 +91,9 @@ impl<Input: BufRead, Out: Write, Err: Write> Run<'_, Input, Out, Err> {
                     .client
                     .service(key)
                     .map_err(of(Request::Service(*key)))?;
+                if format.json {
+                    return self.json_services(None, &[service], format);
+                }
                 listing::title(&mut self.out, format)?;
                 self.list_service(&service, format)?;
             }
@@ -98,15 +105,25 @@ impl<Input: BufRead, Out: Write, Err: Write> Run<'_, Input, Out, Err> {
                         _ => Failure::Listing(format!("cannot open file {file}")),
                     }
                 })?;
-                connections::list(&mut self.out, &String::from_utf8_lossy(&text), format)?;
+                let text = String::from_utf8_lossy(&text);
+                match format.json {
+                    true => json::connections(&mut self.out, &text)?,
+                    false => connections::list(&mut self.out, &text, format)?,
+                }
             }
             Topic::Timeouts => {
                 let timeouts = self.client.timeouts().map_err(of(Request::Timeouts))?;
-                listing::timeouts(&mut self.out, &timeouts)?;
+                match format.json {
+                    true => json::timeouts(&mut self.out, &timeouts)?,
+                    false => listing::timeouts(&mut self.out, &timeouts)?,
+                }
             }
             Topic::Daemons => {
                 let daemons = self.client.daemons().map_err(of(Request::Daemons))?;
-                listing::daemons(&mut self.out, &daemons)?;
+                match format.json {
+                    true => json::daemons(&mut self.out, &daemons)?,
+                    false => listing::daemons(&mut self.out, &daemons)?,
+                }
             }
         }
         Ok(())
@@ -120,6 +137,20 @@ impl<Input: BufRead, Out: Write, Err: Write> Run<'_, Input, Out, Err> {
             &destinations,
             format,
         )?)
+    }
+
+    fn json_services(
+        &mut self,
+        info: Option<&Info>,
+        services: &[Service],
+        format: &Format,
+    ) -> Result<(), Failure> {
+        let mut destinations = Vec::with_capacity(services.len());
+        for service in services {
+            destinations.push(self.destinations(service, !format.unsorted)?);
+        }
+        let listed = services.iter().zip(&destinations);
+        Ok(json::services(&mut self.out, info, listed)?)
     }
 
     fn save(&mut self, numeric: bool) -> Result<(), Failure> {
@@ -177,20 +208,24 @@ impl<Input: BufRead, Out: Write, Err: Write> Run<'_, Input, Out, Err> {
                     return Err(self.report(Failure::Tool(format!("cannot read: {error}"))));
                 }
             }
-            let line = restore::split(&String::from_utf8_lossy(&bytes), number);
+            let mut line = restore::split(&String::from_utf8_lossy(&bytes), number);
+            // A zero byte ends a word of C.
+            for word in &mut line.words {
+                word.truncate(word.find('\0').unwrap_or(word.len()));
+            }
             if let Some(note) = line.note {
                 let _ = writeln!(self.err, "{}: {note}", self.name);
             }
             if line.words.is_empty() {
                 continue;
             }
-            result = match line::parse(&line.words) {
-                Ok(command) => self
-                    .command(&command)
-                    .map_err(|failure| self.report(failure)),
-                Err(failure) => Err(self.report(failure)),
-            };
-            if result.as_ref().is_err_and(Failure::ends_restore) {
+            let command = line::parse(&line.words);
+            // What comes behind help or version is not even read.
+            let is_last = matches!(command, Ok(Command::Help | Command::Version));
+            result = command
+                .and_then(|command| self.command(&command))
+                .map_err(|failure| self.report(failure));
+            if is_last || result.as_ref().is_err_and(Failure::ends_restore) {
                 break;
             }
         }

@@ -141,6 +141,7 @@ impl<'a> Scan<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// Options as `name` or `name=value`, or the misuse that ends them; then what is left over.
     fn scanned(line: &str) -> String {
@@ -203,5 +204,41 @@ mod tests {
             scanned("-A a - -n -- -t b"),
             "add-service numeric (a) (-) (-t) (b)"
         );
+    }
+
+    /// A name of the table, whole or cut, with one dash or two, perhaps with a value behind it.
+    fn option() -> impl Strategy<Value = String> {
+        let place = any::<proptest::sample::Index>();
+        let tail = prop_oneof![Just(""), Just("="), Just("=1"), Just("x\u{e9}")];
+        (0..TABLE.len(), any::<bool>(), place, tail).prop_map(|(number, is_short, place, tail)| {
+            let entry = &TABLE[number];
+            match entry.short.filter(|_| is_short) {
+                Some(letter) => format!("-{}{tail}", char::from(letter)),
+                None => {
+                    let whole = format!("--{}", entry.long);
+                    format!("{}{tail}", &whole[..=place.index(whole.len())])
+                }
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_words_are_options_or_left_over_or_misuse(
+            words in proptest::collection::vec(prop_oneof![3 => option(), 1 => any::<String>()], 0..9),
+        ) {
+            let mut scan = Scan::new(&words);
+            let mut options = 0;
+            while let Some(option) = scan.option() {
+                prop_assert!(words.iter().any(|word| word == scan.last_word()));
+                options += 1;
+                if option.is_err() {
+                    return Ok(());
+                }
+            }
+            let letters: usize = words.iter().map(|word| word.len()).sum();
+            prop_assert!(options <= letters && scan.rest.len() <= words.len());
+            prop_assert!(scan.rest.iter().all(|word| words.iter().any(|one| one == word)));
+        }
     }
 }

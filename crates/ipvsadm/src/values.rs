@@ -6,10 +6,30 @@ use lvsx_ipvs::ServiceFlags;
 
 use crate::names;
 
+/// What the C library passes over before a number.
+const BLANKS: [char; 6] = [' ', '\t', '\n', '\u{b}', '\u{c}', '\r'];
+
 /// A decimal number as `strtol` takes it, with blanks and a sign before it but nothing behind.
 pub(crate) fn number(text: &str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
-    let text = text.trim_start_matches([' ', '\t', '\n', '\u{b}', '\u{c}', '\r']);
+    let text = text.trim_start_matches(BLANKS);
     text.parse().ok().filter(|number| range.contains(number))
+}
+
+/// The number that a text begins with as `atoi` takes it: 0 without one, the low 32 bits of one that is too large.
+pub(crate) fn leading_number(text: &str) -> i32 {
+    let text = text.trim_start_matches(BLANKS);
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let digits = unsigned.bytes().take_while(u8::is_ascii_digit);
+    let number = digits.fold(0i64, |sum, digit| {
+        sum.saturating_mul(10)
+            .saturating_add(i64::from(digit - b'0'))
+    });
+    let number = if text.starts_with('-') {
+        -number
+    } else {
+        number
+    };
+    number as i32
 }
 
 /// An IPv4 address as `inet_aton` takes it: one to four numbers, decimal, octal or hexadecimal,
@@ -143,6 +163,23 @@ mod tests {
         for text in ["", " ", "5x", "0x5", "5 ", "+-5", "99999999999999999999"] {
             assert_eq!(number(text, i64::MIN..=i64::MAX), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn leading_numbers_as_atoi_takes_them() {
+        let cases = [
+            ("64", 64),
+            (" +1", 1),
+            ("-5x", -5),
+            ("", 0),
+            ("x", 0),
+            ("4294967297", 1),
+            ("+-1", 0),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(leading_number(text), expected, "{text:?}");
+        }
+        assert_eq!(leading_number("99999999999999999999"), i64::MAX as i32);
     }
 
     #[test]

@@ -54,7 +54,7 @@ fn main() -> ExitCode {
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or_default();
-    if let Some(code) = program(name, &arguments) {
+    if let Some(code) = program(name, &called.to_string_lossy(), &arguments) {
         return code;
     }
     if arguments.is_empty() {
@@ -81,20 +81,20 @@ fn main() -> ExitCode {
             &format!("lvsx {}\n", env!("CARGO_PKG_VERSION")),
             ExitCode::SUCCESS,
         ),
-        name => program(name, &arguments).unwrap_or_else(|| {
+        name => program(name, name, &arguments).unwrap_or_else(|| {
             let _ = writeln!(io::stderr(), "lvsx: `{name}` is unknown\n");
             usage(ExitCode::from(2))
         }),
     }
 }
 
-/// Runs the program of this name; `None` where there is none.
-fn program(name: &str, arguments: &[OsString]) -> Option<ExitCode> {
+/// Runs the program of this name, which may have been `called` by a path; `None` where there is none.
+fn program(name: &str, called: &str, arguments: &[OsString]) -> Option<ExitCode> {
     match name {
         "lvsd" => Some(lvsx_director::main(arguments.to_vec())),
         "lvsx-check" => Some(lvsx_health::main(arguments.to_vec())),
         "ipvsadm" | "ipvsadm-save" | "ipvsadm-restore" => {
-            Some(lvsx_ipvsadm::main(name, arguments.to_vec()))
+            Some(lvsx_ipvsadm::main(called, arguments.to_vec()))
         }
         _ => None,
     }

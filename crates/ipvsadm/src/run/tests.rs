@@ -404,3 +404,106 @@ fn a_reader_that_goes_away_is_no_panic() {
     assert_eq!(run.line(&["-L".to_owned()]), Err(Failure::Closed));
     assert_eq!(Failure::Closed.code(), 141);
 }
+
+/// What a line prints, read as JSON.
+fn json(lab: &Lab, line: &str) -> serde_json::Value {
+    let text = lab.run(line);
+    assert!(text.ends_with("}\n") && text.lines().count() == 1, "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn every_listing_as_json() {
+    use serde_json::json as value;
+    let lab = Lab::new();
+    lab.set(&[
+        "-A -t 10.0.0.1:80 -s sh -b sh-port -p 60 -M 255.255.255.0",
+        "-a -t 10.0.0.1:80 -r 10.0.0.2:80 -i --tun-type gue --tun-port 6080 --tun-csum -x 9",
+        "-A -f 7 -6",
+    ]);
+    lab.0.borrow_mut().services[0].1[0].stats.in_bytes = 5_000_000_000;
+    let nothing = value!({
+        "connections": 0, "in_packets": 0, "out_packets": 0, "in_bytes": 0, "out_bytes": 0
+    });
+    let mut counted = nothing.clone();
+    counted["in_bytes"] = value!(5_000_000_000u64);
+    let web = value!({
+        "family": "ipv4", "protocol": "tcp", "address": "10.0.0.1", "port": 80, "fwmark": null,
+        "scheduler": "sh", "scheduler_flags": ["sh-port"],
+        "persistence": {"timeout": 60, "netmask": "255.255.255.0"}, "engine": null,
+        "one_packet": false, "stats": nothing, "rates": nothing,
+        "destinations": [{
+            "family": "ipv4", "address": "10.0.0.2", "port": 80, "forwarding": "tunnel",
+            "tunnel": {"type": "gue", "port": 6080, "checksum": "yes"}, "weight": 1,
+            "upper_threshold": 9, "lower_threshold": 0, "active_connections": 0,
+            "inactive_connections": 0, "persistent_connections": 0,
+            "stats": counted, "rates": nothing,
+        }],
+    });
+    let marked = value!({
+        "family": "ipv6", "protocol": null, "address": null, "port": null, "fwmark": 7,
+        "scheduler": "wlc", "scheduler_flags": [], "persistence": null, "engine": null,
+        "one_packet": false, "stats": nothing, "rates": nothing, "destinations": [],
+    });
+    let all = value!({
+        "version": "1.2.1", "connection_table_size": 4096, "services": [web, marked],
+    });
+    for columns in [
+        "",
+        "-n",
+        "--stats",
+        "--rate --exact",
+        "--thresholds",
+        "--persistent-conn",
+        "--tun-info",
+    ] {
+        assert_eq!(
+            json(&lab, &format!("-L --json {columns}")),
+            all,
+            "{columns}"
+        );
+    }
+    assert_eq!(
+        json(&lab, "-L -t 10.0.0.1:80 --json"),
+        value!({"services": [web]})
+    );
+    lab.0.borrow_mut().connections = b"\
+Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName PEData
+UDP 0A010002 C2D0 0A090001 0050 0A030002 0050 UDP         299 sip abc
+"
+    .to_vec();
+    let expected = value!({"connections": [{
+        "protocol": "udp", "state": "UDP", "expires": 299,
+        "source": {"address": "10.1.0.2", "port": 49872},
+        "virtual": {"address": "10.9.0.1", "port": 80},
+        "destination": {"address": "10.3.0.2", "port": 80},
+        "engine": "sip", "engine_data": "abc",
+    }]});
+    assert_eq!(json(&lab, "-Lc --json"), expected);
+    lab.set(&["--start-daemon backup --syncid 5"]);
+    let expected = value!({"daemons": [{
+        "role": "backup", "interface": "eth0", "sync_id": 5, "max_length": 1472,
+        "group": "224.0.0.81", "port": 8848, "ttl": 1,
+    }]});
+    assert_eq!(json(&lab, "-L --daemon --json"), expected);
+    assert_eq!(
+        json(&lab, "-L --timeout --json"),
+        value!({"timeouts": {"tcp": 900, "tcp_fin": 120, "udp": 300}})
+    );
+    assert_eq!(
+        lab.run("-S --json"),
+        "! Illegal 'json' option with the 'save' command\n= 2\n"
+    );
+    assert_eq!(
+        lab.run("-L -t 10.0.0.9:1 --json"),
+        "! No such service\n= 1\n"
+    );
+}
+
+#[test]
+fn help_in_a_file_is_the_last_that_is_done() {
+    let lab = Lab::new();
+    let file = "-A -t 1.1.1.1:80\0x\n-v\n-A -t 1.1.1.1:81\n--nonsense\n";
+    assert_eq!(lab.fed("-R", file), lab.run("-v"));
+    assert_eq!(lab.run("-Sn"), "-A -t 1.1.1.1:80 -s wlc\n");
+}

@@ -1,12 +1,7 @@
-//! The kernel's own IPVS: user-mode Linux, a kernel that runs as an ordinary process and boots in some three seconds.
-//!
-//! The machine's root is this host's file system, read-only; this very program plays the scenarios in it.
+//! The kernel's own IPVS, in user-mode Linux.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -14,9 +9,7 @@ use anyhow::{Context, Result, bail};
 use super::super::parse::parse;
 use super::super::play::Answers;
 use super::super::scenario::Scenario;
-
-/// The kernel, of Debian's package `user-mode-linux`.
-const KERNEL: &str = "/usr/bin/linux.uml";
+use crate::machine::Job;
 
 /// Scenarios at once in the machine, which has one CPU.
 const AT_ONCE: usize = 2;
@@ -32,58 +25,16 @@ const FAILED: &str = "failed";
 /// # Errors
 /// The machine does not come up, or ends before it has answered any.
 pub fn play(scenarios: &[&Scenario], limit: Duration) -> Result<Vec<Result<Answers>>> {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let job = std::env::temp_dir().join(format!("lvsx-uml-{}-{number}", std::process::id()));
-    fs::create_dir(&job).with_context(|| format!("cannot make {}", job.display()))?;
-    let result = boot(&job, scenarios, limit);
-    let _ = fs::remove_dir_all(&job);
-    result
-}
-
-fn boot(job: &Path, scenarios: &[&Scenario], limit: Duration) -> Result<Vec<Result<Answers>>> {
+    let job = Job::create()?;
+    let folder = job.folder();
     for (index, scenario) in scenarios.iter().enumerate() {
-        let file = job.join(format!("{index}.{SCENARIO}"));
+        let file = folder.join(format!("{index}.{SCENARIO}"));
         fs::write(file, scenario.to_string())?;
     }
-    let program = std::env::current_exe().context("the path of this program")?;
-    fs::copy(program, job.join("conform"))?;
-    let init = job.join("init");
-    let script = include_str!("init.sh").replace("JOB", &job.to_string_lossy());
-    fs::write(&init, script)?;
-    fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
-    let console = fs::File::create(job.join("console"))?;
-    // Even when this program is killed the machine ends by itself.
-    let status = Command::new("timeout")
-        .args(["--foreground", "--kill-after=5"])
-        .args([&limit.as_secs().to_string(), KERNEL])
-        .args([
-            "mem=512M",
-            "rootfstype=hostfs",
-            "rootflags=/",
-            "ro",
-            "quiet",
-        ])
-        .args(["con=null", "con0=null,fd:1"])
-        .arg(format!("init={}", init.display()))
-        .stdin(Stdio::null())
-        .stdout(console.try_clone()?)
-        .stderr(console)
-        .status()
-        .context("user-mode Linux cannot be started")?;
     let count = scenarios.len();
-    let is_answered = |index: usize| job.join(format!("{index}.{ANSWERED}")).exists();
-    // A machine that was too slow has answered some all the same.
-    if !job.join("done").exists() && !(0..count).any(is_answered) {
-        let console = fs::read(job.join("console")).unwrap_or_default();
-        let console = String::from_utf8_lossy(&console);
-        let lines: Vec<&str> = console.lines().collect();
-        bail!(
-            "user-mode Linux ({KERNEL}, `cargo xtask setup conform` installs it) ended early ({status}); its console ends:\n{}",
-            lines[lines.len().saturating_sub(15)..].join("\n")
-        );
-    }
-    Ok((0..count).map(|index| answers(job, index)).collect())
+    let is_answered = |index: usize| folder.join(format!("{index}.{ANSWERED}")).exists();
+    job.boot(limit, || (0..count).any(is_answered))?;
+    Ok((0..count).map(|index| answers(folder, index)).collect())
 }
 
 fn answers(job: &Path, index: usize) -> Result<Answers> {

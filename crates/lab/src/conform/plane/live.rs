@@ -119,6 +119,8 @@ impl Workshop {
             Program::Kernel => Command::new(program),
             Program::Lvsd { .. } => {
                 let mut command = Command::new(self.folder.join(program));
+                // What hints at the help say.
+                command.arg0(program);
                 command.env("LVSX_RUN_DIR", self.folder.join("run"));
                 command
             }

@@ -18,5 +18,5 @@ echo 1000000 > /proc/sys/net/ipv4/icmp_msgs_per_sec
 echo 1000000 > /proc/sys/net/ipv4/icmp_msgs_burst
 ip link set lo up
 cd /run
-/run/job/conform --inside /run/job && touch /run/job/done
+/run/job/program --inside /run/job && touch /run/job/done
 halt -f
