@@ -8,7 +8,7 @@ use crate::errno::{Errno, Refused};
 use crate::mark::{MarkEdit, MarkRule};
 use crate::message::{self, Messages};
 use crate::model::{
-    Destination, DestinationKey, Family, Info, Service, ServiceKey, SyncDaemon, Timeouts,
+    Destination, DestinationKey, Family, Info, Lead, Service, ServiceKey, SyncDaemon, Timeouts,
 };
 use crate::reply::Reply;
 use crate::request::{EDITS_MAX, Request};
@@ -273,6 +273,19 @@ impl Client {
     ) -> Result<(), ClientError> {
         self.call(&Request::EndConnections(*service, *key))
             .map(drop)
+    }
+
+    /// Leads a connection that this host is about to open to a destination.
+    ///
+    /// # Errors
+    /// As [`Director::lead`](crate::Director::lead) says; and see [`ClientError`].
+    pub fn lead(
+        &mut self,
+        service: &ServiceKey,
+        key: &DestinationKey,
+        lead: &Lead,
+    ) -> Result<(), ClientError> {
+        self.call(&Request::Lead(*service, *key, *lead)).map(drop)
     }
 
     fn text(&mut self, request: &Request) -> Result<Vec<u8>, ClientError> {

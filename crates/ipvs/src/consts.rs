@@ -87,6 +87,8 @@ pub mod cmd {
     pub const EDIT_MARKS: u8 = 0xf5;
     /// Private: ends the connections of a destination.
     pub const END_CONNECTIONS: u8 = 0xf6;
+    /// Private: leads a connection to a destination.
+    pub const LEAD: u8 = 0xfa;
 }
 
 /// Top-level attributes.
@@ -103,6 +105,14 @@ pub mod attr {
     pub const TIMEOUT_TCP_FIN: u16 = 5;
     /// `u32` seconds.
     pub const TIMEOUT_UDP: u16 = 6;
+    /// Of [`LEAD`](super::cmd::LEAD): the client's end, nested as a destination.
+    pub const CLIENT: u16 = 7;
+    /// `u8`.
+    pub const PROTOCOL: u16 = 8;
+    /// `u16`, big endian: the virtual port.
+    pub const PORT: u16 = 9;
+    /// `u32` milliseconds.
+    pub const WITHIN: u16 = 10;
     /// Of the private commands: name of a text in the request, bytes of it in the answer.
     pub const TEXT: u16 = 1;
     /// Of the private commands that change something: what to.

@@ -8,8 +8,8 @@ use lvsx_core::generation::TIMEOUT_UDP;
 use lvsx_core::generation::live::destination::{COUNTS, TEMPLATES};
 use lvsx_core::state::State;
 use lvsx_ipvs::{
-    Destination, DestinationKey, DestinationSettings, Director, Errno, Info, MarkEdit, MarkRule,
-    Refused, Service, ServiceKey, ServiceSettings, SyncDaemon, SyncRole, Timeouts,
+    Destination, DestinationKey, DestinationSettings, Director, Errno, Info, Lead, MarkEdit,
+    MarkRule, Refused, Service, ServiceKey, ServiceSettings, SyncDaemon, SyncRole, Timeouts,
 };
 
 impl Director for Control {
@@ -61,6 +61,15 @@ impl Director for Control {
         let (_, destination) = found.destination(key).ok_or(Errno::ENOENT)?;
         connections::end(&self.tables, destination.id);
         Ok(())
+    }
+
+    fn lead(
+        &mut self,
+        service: &ServiceKey,
+        key: &DestinationKey,
+        lead: &Lead,
+    ) -> Result<(), Errno> {
+        self.lead_connection(service, key, lead)
     }
 
     fn delete_destination(

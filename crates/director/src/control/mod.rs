@@ -8,6 +8,7 @@ mod defence;
 mod destination;
 mod director;
 mod icmp;
+mod lead;
 mod localities;
 mod marks;
 mod refusal;
@@ -59,6 +60,8 @@ pub struct Control {
     /// Since when destinations in the trash have had no connection, by id.
     idle: BTreeMap<u32, Instant>,
     localities: Localities,
+    /// Connections that were led, oldest first.
+    led: Vec<lead::Led>,
     next_service: u32,
     serving: Serving,
     /// Whether the memory was below the defences' threshold at the last look.
@@ -96,6 +99,7 @@ impl Control {
             interfaces: BTreeMap::new(),
             idle: BTreeMap::new(),
             localities: Localities::default(),
+            led: Vec::new(),
             next_service: 0,
             serving: Serving::default(),
             is_memory_low: false,
