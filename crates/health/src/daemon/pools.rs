@@ -250,7 +250,8 @@ fn subject(
     }
 }
 
-fn tell_once(told: &mut BTreeSet<String>, what: String) {
+/// Says what was not said before.
+pub(super) fn tell_once(told: &mut BTreeSet<String>, what: String) {
     if !told.contains(&what) {
         tracing::warn!("{what}");
         told.insert(what);
