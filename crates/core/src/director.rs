@@ -614,7 +614,8 @@ fn established<F: Family, P: Packet, E: Env>(
         entry.hops().keep(side, way.hop, epoch, generation);
     }
     let next = out::next_stage::<F>(way);
-    if !matches!(rest, Rest::Here) || next != F::ON {
+    // What is not resolved goes apart too: how long it may be takes a look at the interfaces.
+    if !matches!(rest, Rest::Here) || next != F::ON || !way.hop.is_known() {
         keep_bound(env, &bound, way);
         return Err(Verdict::next(next));
     }
