@@ -29,9 +29,11 @@ pub mod narrator;
 pub mod pattern;
 pub mod record;
 pub mod repair;
+mod slow;
 pub mod topology;
 pub mod tutorial;
 pub mod web;
+mod worker;
 
 pub use breakage::Breakage;
 pub use commands::main;
