@@ -94,6 +94,10 @@ impl Part {
                     package: "iptables",
                     sign: Sign::Program("iptables-save"),
                 },
+                Need {
+                    package: "nftables",
+                    sign: Sign::Program("nft"),
+                },
             ],
             Self::Ebpf => &[
                 Need {

@@ -52,11 +52,11 @@ pub use fragment::{Datagram, tell_late};
 pub use hop::port_of;
 pub use verdict::{Action, MOST_STAGES, Stage, Verdict};
 
-use crate::conn::{self, Entry, Hit, Hop, Peer, Want};
+use crate::conn::{self, Controller, Entry, Hit, Hop, Peer, Want};
 use crate::env::Env;
 use crate::event::Event;
 use crate::forward::fit::is_expiring;
-use crate::generation::{RootLine, live};
+use crate::generation::{Method, RootLine, live};
 use crate::packet::Packet;
 use crate::state::{TCP, UDP};
 use crate::wire::{self, Ports};
@@ -456,9 +456,10 @@ fn classify<F: Family, P: Packet, E: Env>(
         );
     }
     let (source, destination) = F::addresses(&head);
-    let side = if F::concern(root, env, destination).is_virtual {
+    let to = F::concern(root, env, destination);
+    let side = if to.is_virtual {
         Peer::Virtual
-    } else if F::concern(root, env, source).is_server {
+    } else if F::concern(root, env, source).may_answer(to) {
         Peer::Server
     } else if F::is_in_prefix(root, env, destination) {
         Peer::Virtual
@@ -568,6 +569,14 @@ fn established<F: Family, P: Packet, E: Env>(
     }
     let entry = hit.entry;
     let side = flow.want.side();
+    if side == Peer::Server
+        && !matches!(rest, Rest::Own)
+        && entry.method() & 7 != Method::Masquerade as u8
+        && !Controller(entry.controller().peek()).is_led()
+    {
+        // From a virtual address to one of this host's: the stack refuses its own addresses as sources, before IPVS sees them.
+        return Err(Verdict::pass(Event::PassNoConnection));
+    }
     let generation = hit.control.generation();
     let epoch = epoch(env);
     let mut bound = Bound {
@@ -605,7 +614,8 @@ fn established<F: Family, P: Packet, E: Env>(
         entry.hops().keep(side, way.hop, epoch, generation);
     }
     let next = out::next_stage::<F>(way);
-    if !matches!(rest, Rest::Here) || next != F::ON {
+    // What is not resolved goes apart too: how long it may be takes a look at the interfaces.
+    if !matches!(rest, Rest::Here) || next != F::ON || !way.hop.is_known() {
         keep_bound(env, &bound, way);
         return Err(Verdict::next(next));
     }
@@ -619,12 +629,13 @@ fn begins_anew<F: Family>(flow: &Flow<F>) -> bool {
 }
 
 /// Whether an entry gives way to a SYN of its flow: by `expire_nodest_conn`, if its destination is quiesced; by
-/// `conn_reuse_mode`, if its connection is over and no template controls it.
+/// `conn_reuse_mode`, if its connection is over and no template controls it. One that is led does not.
 #[inline(always)]
 fn gives_way<T: Entry, E: Env>(env: &E, root: &RootLine, hit: &Hit<'_, T>) -> bool {
     let settings = &root.settings;
-    settings.expire_nodest_conn && live::is_quiesced(env, hit.entry.id())
-        || settings.conn_reuse_mode != 0 && hit.entry.controller().peek() == 0 && is_over(root, hit)
+    let controller = Controller(hit.entry.controller().peek());
+    !controller.is_led() && settings.expire_nodest_conn && live::is_quiesced(env, hit.entry.id())
+        || settings.conn_reuse_mode != 0 && controller == Controller::NONE && is_over(root, hit)
 }
 
 /// Whether the connection of an entry is over as far as its reuse goes: in TIME_WAIT or CLOSE; with bit 1 of the mode in

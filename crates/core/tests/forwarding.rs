@@ -702,3 +702,37 @@ fn without_df_a_packet_too_long_for_its_way_is_ready_but_for_its_length() {
         assert_eq!(world.memory.counted(Event::Opened), 1);
     }
 }
+
+#[test]
+fn a_packet_too_long_for_a_way_that_is_not_resolved_is_told_of_or_counted() {
+    use lvsx_core::env::{Gateway, Route};
+    for (method, fits) in [(0, 1460), (3, 1460), (2, 1440)] {
+        let mut world = world(RoundRobin, &by(method));
+        for (_, route) in &mut world.routes {
+            *route = Route::Unresolved {
+                interface: common::INTERFACE,
+                gateway: Gateway {
+                    family: 2,
+                    address: [0; 2],
+                },
+            };
+        }
+        let run = |payload, df: u8| {
+            let build = Build {
+                payload,
+                ..to_vip(1, SYN)
+            };
+            let mut frame = build.frame();
+            frame.bytes[20] = df;
+            let verdict = lvsx_core::director::handle(&mut frame, &world);
+            (verdict, frame.bytes)
+        };
+        let (verdict, _) = run(fits, 0);
+        assert_eq!(verdict.action(), Action::OutUnresolved, "method {method}");
+        let (verdict, _) = run(fits + 1, 0);
+        assert_eq!(verdict.event(), Event::DropNoNeighbour, "method {method}");
+        let (verdict, bytes) = run(fits + 1, 0x40);
+        assert_eq!(verdict.action(), Action::Out, "method {method}");
+        assert_eq!(icmp(&bytes), Some((3, 4)), "method {method}");
+    }
+}

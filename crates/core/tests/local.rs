@@ -3,10 +3,12 @@
 mod common;
 
 use common::*;
+use lvsx_core::conn::{self, Entry4, Opened, Peer, Want};
 use lvsx_core::director::{Action, Verdict, handle_own};
+use lvsx_core::env::{Env, Tables};
 use lvsx_core::event::Event;
 use lvsx_core::generation::SchedulerKind::RoundRobin;
-use lvsx_core::host::{Frame, World};
+use lvsx_core::host::{Frame, World, raw4};
 
 /// A destination on the director itself.
 fn own(method: u8) -> [Server; 1] {
@@ -170,4 +172,82 @@ fn a_server_at_a_loopback_address_is_masqueraded_to_for_the_director_alone() {
     let mut frame = by_lo(&request);
     assert_eq!(handle_own(&mut frame, &world).event(), Event::PassLocal);
     assert_eq!(address(&frame.bytes, 16), [127, 0, 0, 1]);
+}
+
+/// Leads a connection from `client` to the first server of `world`, which has `method`.
+fn lead(world: &World, client: ([u8; 4], u16), method: u8) {
+    let raw = |(octets, port): ([u8; 4], u16)| (raw4(octets), port.to_be());
+    let want = Want::<Entry4>::new(
+        world.geometry(),
+        6,
+        raw(client),
+        raw((VIP, 80)),
+        Peer::Virtual,
+    );
+    let now = world.now();
+    let dest = raw(([192, 168, 1, 46], 80));
+    assert_eq!(
+        conn::lead(world, &want, dest, (0, method), now.after(50), now),
+        Opened::New
+    );
+}
+
+#[test]
+fn a_led_request_goes_to_its_server_whatever_the_weight_and_the_reply_to_the_stack() {
+    const DIRECT: u8 = 3;
+    for own in [OWN, VIP] {
+        let servers = [46, 47].map(|last| Server {
+            method: DIRECT,
+            ..server(last, u32::from(last == 47))
+        });
+        let world = world(RoundRobin, &servers);
+        set(&world, 2, |settings| settings.expire_nodest_conn = true);
+        world.memory.ports[1][0].store(1 | 65_536 << 32);
+        let client = (own, 40_000);
+        lead(&world, client, DIRECT);
+        for (flags, back) in [(SYN, SYN | ACK), (ACK, ACK), (FIN, FIN)] {
+            let request = Build {
+                from: client,
+                ..to_vip(40_000, flags)
+            };
+            let mut frame = by_lo(&request);
+            let verdict = handle_own(&mut frame, &world);
+            assert_eq!(verdict.action(), Action::Out, "{verdict:?}");
+            assert_eq!(frame.bytes[..6], mac(46));
+            assert_eq!(address(&frame.bytes, 16), VIP);
+
+            let answer = Build {
+                to: client,
+                ..reply((VIP, 80), 40_000, back)
+            };
+            let (verdict, bytes) = answer.run(&world);
+            assert_eq!(verdict.action(), Action::Local, "{verdict:?}");
+            assert_eq!(address(&bytes, 12), VIP);
+        }
+        assert_eq!(world.memory.counts(0), (0, 1));
+    }
+}
+
+#[test]
+fn what_a_direct_routing_server_answers_to_a_request_that_was_not_led_is_left_to_the_stack() {
+    let world = world(
+        RoundRobin,
+        &[Server {
+            method: 3,
+            ..server(46, 1)
+        }],
+    );
+    world.memory.ports[1][0].store(1 | 65_536 << 32);
+    let request = Build {
+        from: (OWN, 40_000),
+        ..to_vip(40_000, SYN)
+    };
+    let verdict = handle_own(&mut by_lo(&request), &world);
+    assert_eq!(verdict.action(), Action::Out, "{verdict:?}");
+    let answer = Build {
+        to: (OWN, 40_000),
+        ..reply((VIP, 80), 40_000, SYN | ACK)
+    };
+    let (verdict, _) = answer.run(&world);
+    assert_eq!(verdict.event(), Event::PassNoConnection);
 }

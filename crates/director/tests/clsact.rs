@@ -2,7 +2,7 @@
 
 mod support;
 
-use lvsx_director::loader::{Attachments, Hook, Pins, Plane, Seat, detach_all};
+use lvsx_director::loader::{Attachments, Hook, Pins, Plane, Seat, Wanted, detach_all};
 use std::collections::BTreeMap;
 use std::process::Command;
 use support::{Space, in_namespace, ip};
@@ -38,6 +38,16 @@ fn index_of(name: &str) -> u32 {
     nix::net::if_::if_nametoindex(name).expect("the interface is there")
 }
 
+/// What is let go of can be attached to again in the same moment, as when all services are removed and added anew.
+fn links_that_end_are_gone_at_once(plane: &mut Plane, wanted: &Wanted) {
+    let mut attachments = Attachments::default();
+    for round in 0..8 {
+        let errors = attachments.become_these(plane, Hook::Tcx, wanted);
+        assert!(errors.is_empty(), "round {round}: {errors:?}");
+        attachments.become_these(plane, Hook::Tcx, &Wanted::new());
+    }
+}
+
 #[test]
 fn a_filter_is_replaced_in_place_and_outlives_its_director() {
     in_namespace(|space| {
@@ -69,5 +79,9 @@ fn a_filter_is_replaced_in_place_and_outlives_its_director() {
         assert_eq!(programs("two").len(), 1);
         detach_all().expect("interfaces are listed");
         assert!(programs("two").is_empty());
+
+        if Hook::tc() == Hook::Tcx {
+            links_that_end_are_gone_at_once(&mut plane, &wanted);
+        }
     });
 }

@@ -16,6 +16,8 @@ pub enum Fault {
     KernelServes,
     /// Lvsd cannot look at an interface.
     NotServed,
+    /// Clients may come in by an interface that lvsd does not look at.
+    ClientsUnserved,
     /// The connection table is nearly full.
     TableFull,
     /// The director does not pass packets on.
@@ -97,6 +99,7 @@ impl Fault {
             Self::DirectorSilent => "director-silent",
             Self::KernelServes => "kernel-serves",
             Self::NotServed => "not-served",
+            Self::ClientsUnserved => "clients-unserved",
             Self::TableFull => "table-full",
             Self::NotForwarding => "not-forwarding",
             Self::NoVirtualAddress => "no-virtual-address",
@@ -146,7 +149,9 @@ impl Fault {
             Self::KernelServes => {
                 "packets that lvsd lets pass are balanced a second time, by other rules"
             }
-            Self::NotServed => "packets that come in there are not balanced",
+            Self::NotServed | Self::ClientsUnserved => {
+                "packets that come in there are not balanced"
+            }
             Self::TableFull => {
                 "beyond its rating connections that were not answered yet give way to new ones"
             }

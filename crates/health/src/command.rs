@@ -118,7 +118,7 @@ fn run(path: &std::path::Path) -> Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let (daemon, inputs) = Daemon::new(config, means.into_prober()?)?;
+        let (daemon, inputs) = Daemon::new(config, means)?;
         daemon.run(inputs).await
     })
 }

@@ -1,10 +1,11 @@
 //! What outlives lvsx-check as long as the director's tables do: configured weights, and who was down.
 
-use crate::config::check::Whom;
+use crate::config::check::{Through, Whom};
 use crate::config::{display_service, parse_destination, parse_service};
 use crate::ledger::{Account, Ledger};
 use crate::watch::Subject;
 use anyhow::{Context, Result, bail};
+use lvsx_ipvs::DestinationKey;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,33 @@ struct Down {
     check: String,
     address: IpAddr,
     port: u16,
+    through: Option<By>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+struct By {
+    service: String,
+    server: String,
+}
+
+impl By {
+    fn of(through: &Through) -> Self {
+        Self {
+            service: display_service(&through.service),
+            server: display_server(&through.server),
+        }
+    }
+
+    fn read(&self) -> Result<Through, String> {
+        Ok(Through {
+            service: parse_service(&self.service)?,
+            server: parse_destination(&self.server)?,
+        })
+    }
+}
+
+fn display_server(server: &DestinationKey) -> String {
+    SocketAddr::new(server.addr, server.port).to_string()
 }
 
 /// The file, and its lock while this is alive.
@@ -114,14 +142,20 @@ impl File {
         });
         let accounts: Result<Vec<_>, String> = accounts.collect();
         let accounts = accounts.map_err(anyhow::Error::msg).with_context(at)?;
-        let down = text.down.into_iter().map(|down| Subject {
-            check: down.check,
-            whom: Whom {
+        let down = text.down.into_iter().map(|down| {
+            let whom = Whom {
                 address: down.address,
                 port: down.port,
-            },
+                through: down.through.as_ref().map(By::read).transpose()?,
+            };
+            Ok(Subject {
+                check: down.check,
+                whom,
+            })
         });
-        Ok((Ledger::of(accounts), down.collect()))
+        let down: Result<_, String> = down.collect();
+        let down = down.map_err(anyhow::Error::msg).with_context(at)?;
+        Ok((Ledger::of(accounts), down))
     }
 
     /// Writes it in one piece, if it is another than before.
@@ -137,7 +171,7 @@ impl File {
             .accounts()
             .map(|((service, server), account)| Weight {
                 service: display_service(service),
-                server: SocketAddr::new(server.addr, server.port).to_string(),
+                server: display_server(server),
                 configured: account.configured,
                 found: account.found,
                 set: account.set,
@@ -146,6 +180,7 @@ impl File {
             check: subject.check.clone(),
             address: subject.whom.address,
             port: subject.whom.port,
+            through: subject.whom.through.as_ref().map(By::of),
         });
         let text = Text {
             weights: weights.collect(),

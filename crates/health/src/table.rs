@@ -1,10 +1,11 @@
 //! The director's tables, and the way to them: a thread of its own asks, so that a director that is slow holds up no check.
 
+use crate::config::check::Through;
 use anyhow::{Result, anyhow};
 use lvsx_ipvs::transport::WEIGHTS_NAME;
 use lvsx_ipvs::{
-    Client, ClientError, Destination, DestinationKey, DestinationSettings, Request, ServiceKey,
-    Transport,
+    Client, ClientError, Destination, DestinationKey, DestinationSettings, Lead, Request,
+    ServiceKey, Transport,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -102,6 +103,15 @@ impl Director {
     /// The director does not answer, or refuses.
     pub async fn end_connections(&self, service: ServiceKey, key: DestinationKey) -> Result<()> {
         self.ask(move |client| client.end_connections(&service, &key))
+            .await
+    }
+
+    /// Leads a connection that this host is about to open.
+    ///
+    /// # Errors
+    /// The director does not answer, or refuses.
+    pub async fn lead(&self, through: Through, lead: Lead) -> Result<()> {
+        self.ask(move |client| client.lead(&through.service, &through.server, &lead))
             .await
     }
 

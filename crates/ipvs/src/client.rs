@@ -11,7 +11,7 @@ use crate::errno::{Errno, Refused};
 use crate::mark::{MarkEdit, MarkRule};
 use crate::message::{self, Messages};
 use crate::model::{
-    Destination, DestinationKey, Family, Info, Service, ServiceKey, SyncDaemon, Timeouts,
+    Destination, DestinationKey, Family, Info, Lead, Service, ServiceKey, SyncDaemon, Timeouts,
 };
 use crate::reply::Reply;
 use crate::request::{EDITS_MAX, Request};
@@ -332,6 +332,19 @@ impl Client {
         let text = String::from_utf8_lossy(&text);
         let faults = text.lines().map(Fault::read);
         faults.collect::<Option<_>>().ok_or(ClientError::Malformed)
+    }
+
+    /// Leads a connection that this host is about to open to a destination.
+    ///
+    /// # Errors
+    /// As [`Director::lead`](crate::Director::lead) says; and see [`ClientError`].
+    pub fn lead(
+        &mut self,
+        service: &ServiceKey,
+        key: &DestinationKey,
+        lead: &Lead,
+    ) -> Result<(), ClientError> {
+        self.call(&Request::Lead(*service, *key, *lead)).map(drop)
     }
 
     fn text(&mut self, request: &Request) -> Result<Vec<u8>, ClientError> {

@@ -91,6 +91,8 @@ pub mod cmd {
     pub const STAGE: u8 = 0xf7;
     /// Private: applies it, or tells in parts, a line each, what is wrong with it.
     pub const APPLY: u8 = 0xf8;
+    /// Private: leads a connection to a destination.
+    pub const LEAD: u8 = 0xfa;
 }
 
 /// Top-level attributes.
@@ -107,6 +109,14 @@ pub mod attr {
     pub const TIMEOUT_TCP_FIN: u16 = 5;
     /// `u32` seconds.
     pub const TIMEOUT_UDP: u16 = 6;
+    /// Of [`LEAD`](super::cmd::LEAD): the client's end, nested as a destination.
+    pub const CLIENT: u16 = 7;
+    /// `u8`.
+    pub const PROTOCOL: u16 = 8;
+    /// `u16`, big endian: the virtual port.
+    pub const PORT: u16 = 9;
+    /// `u32` milliseconds.
+    pub const WITHIN: u16 = 10;
     /// Of the private commands: name of a text in the request, bytes of it in the answer.
     pub const TEXT: u16 = 1;
     /// Of the private commands that change something: what to.

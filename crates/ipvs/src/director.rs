@@ -3,8 +3,8 @@
 use crate::errno::{Errno, Refused};
 use crate::mark::{MarkEdit, MarkRule};
 use crate::model::{
-    Destination, DestinationKey, DestinationSettings, Info, Service, ServiceKey, ServiceSettings,
-    SyncDaemon, SyncRole, Timeouts,
+    Destination, DestinationKey, DestinationSettings, Info, Lead, Service, ServiceKey,
+    ServiceSettings, SyncDaemon, SyncRole, Timeouts,
 };
 use crate::request::Request;
 use crate::stage::Stage;
@@ -110,6 +110,21 @@ pub trait Director {
     /// # Errors
     /// `ESRCH` no such service; `ENOENT` no such destination.
     fn end_connections(&mut self, service: &ServiceKey, key: &DestinationKey) -> Result<(), Errno>;
+
+    /// Leads a connection that this host is about to open to a destination of a service, past the scheduler and whatever the
+    /// weight; not to a masqueraded one. It counts as a connection of the destination, and is ended some time after it should
+    /// have been over.
+    ///
+    /// # Errors
+    /// `ESRCH` no such service; `ENOENT` no such destination; `EINVAL` a service by mark, a masqueraded destination or one of
+    /// another family, a protocol other than TCP and UDP, a client's end that is not this host's own; `EEXIST` there is such a
+    /// connection; `ENOMEM` no room in the table, or another opens one of the same home.
+    fn lead(
+        &mut self,
+        service: &ServiceKey,
+        key: &DestinationKey,
+        lead: &Lead,
+    ) -> Result<(), Errno>;
 
     /// The destinations of a service, newest first.
     ///

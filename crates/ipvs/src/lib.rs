@@ -27,7 +27,7 @@ pub use errno::{Errno, Refused};
 pub use mark::{MarkChange, MarkEdit, MarkRule, PortRange, Prefix};
 pub use model::{
     Destination, DestinationKey, DestinationSettings, Family, FlagChange, ForwardingMethod, Info,
-    Netmask, Service, ServiceFlags, ServiceKey, ServiceSettings, Stats, SyncDaemon, SyncRole,
+    Lead, Netmask, Service, ServiceFlags, ServiceKey, ServiceSettings, Stats, SyncDaemon, SyncRole,
     Timeouts, Tunnel, TunnelType,
 };
 pub use namespace::{check_dir, cookie, namespace_dir, pins_dir, register_dir, run_dir};

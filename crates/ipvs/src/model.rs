@@ -3,7 +3,8 @@
 //! Source: `linux/ip_vs.h` and `ip_vs_ctl.c` of Linux 6.1. Ports are in host order here, addresses
 //! typed; the wire's byte orders live in the codec alone.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 /// Address family of a virtual service or a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -349,6 +350,19 @@ pub struct Stats {
     pub in_byte_rate: u64,
     /// Bytes to clients per second.
     pub out_byte_rate: u64,
+}
+
+/// A connection of the director's own host that is to go to a certain destination of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lead {
+    /// Protocol number: TCP or UDP.
+    pub protocol: u8,
+    /// The client's end, an address of this host.
+    pub client: SocketAddr,
+    /// The port at the service's address that it asks.
+    pub port: u16,
+    /// How long it needs; it may be ended then. Whole milliseconds count.
+    pub within: Duration,
 }
 
 /// Timeouts of established TCP, of TCP after a FIN, and of UDP, in seconds.

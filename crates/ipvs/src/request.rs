@@ -3,13 +3,13 @@
 use crate::attr::{NESTED, Shape, Table, Writer};
 use crate::codec::destination::{DestinationNest, Settings};
 use crate::codec::service::ServiceNest;
-use crate::codec::{daemon, destination, service, timeouts};
+use crate::codec::{daemon, destination, lead, service, timeouts};
 use crate::consts::{attr, cmd, flag};
 use crate::errno::Errno;
 use crate::message::{Header, generic};
 use crate::model::{
-    DestinationKey, DestinationSettings, Family, ForwardingMethod, ServiceKey, ServiceSettings,
-    SyncDaemon, SyncRole, Timeouts, TunnelType,
+    DestinationKey, DestinationSettings, Family, ForwardingMethod, Lead, ServiceKey,
+    ServiceSettings, SyncDaemon, SyncRole, Timeouts, TunnelType,
 };
 use crate::stage::PART_MAX;
 
@@ -83,6 +83,8 @@ pub enum Request {
         /// Only tells what is wrong with it.
         is_trial: bool,
     },
+    /// Private: leads a connection of this host to a destination.
+    Lead(ServiceKey, DestinationKey, Lead),
 }
 
 /// Why a message is not a request that the director could be asked.
@@ -108,6 +110,10 @@ const SHAPES: &[(u16, Shape)] = &[
     (attr::TIMEOUT_TCP, Shape::U32),
     (attr::TIMEOUT_TCP_FIN, Shape::U32),
     (attr::TIMEOUT_UDP, Shape::U32),
+    (attr::CLIENT, Shape::Nest),
+    (attr::PROTOCOL, Shape::U8),
+    (attr::PORT, Shape::U16),
+    (attr::WITHIN, Shape::U32),
 ];
 
 /// Longest name of a text that can be asked for.
@@ -162,6 +168,7 @@ impl Request {
             | Self::Settings
             | Self::Marks
             | Self::EndConnections(..)
+            | Self::Lead(..)
             | Self::Stage { .. }
             | Self::Apply { .. } => false,
         }
@@ -194,6 +201,7 @@ impl Request {
             Self::EndConnections(..) => cmd::END_CONNECTIONS,
             Self::Stage { .. } => cmd::STAGE,
             Self::Apply { .. } => cmd::APPLY,
+            Self::Lead(..) => cmd::LEAD,
         }
     }
 
@@ -236,6 +244,12 @@ impl Request {
                 write_service_key(writer, service).nest(attr::DEST | NESTED, |nest| {
                     destination::write_key(nest, key)
                 });
+            }
+            Self::Lead(service, key, lead) => {
+                write_service_key(writer, service).nest(attr::DEST | NESTED, |nest| {
+                    destination::write_key(nest, key)
+                });
+                lead::write(writer, lead);
             }
             Self::NewDaemon(wanted) => daemon::write_wanted(writer, wanted),
             Self::DeleteDaemon(role) => daemon::write_stop(writer, *role),
@@ -298,7 +312,7 @@ impl Request {
             (_, false) => {}
         }
         let known = (cmd::NEW_SERVICE..=cmd::FLUSH).contains(&command) && command != cmd::SET_INFO
-            || command == cmd::END_CONNECTIONS;
+            || matches!(command, cmd::END_CONNECTIONS | cmd::LEAD);
         if !known {
             return Err(Errno::EOPNOTSUPP.into());
         }
@@ -319,6 +333,12 @@ impl Request {
                 let key = service()?.key;
                 Self::decode_destination(command, key, table.bytes(attr::DEST))
                     .map_err(|errno| Refusal::Destination(key, errno))?
+            }
+            cmd::LEAD => {
+                let key = service()?.key;
+                let nest = table.bytes(attr::DEST);
+                let nest = DestinationNest::parse(nest, key.family(), Settings::Optional)?;
+                Self::Lead(key, nest.key, lead::read(&table, key.family())?)
             }
             cmd::NEW_DAEMON => Self::NewDaemon(daemon::read(table.bytes(attr::DAEMON))?),
             cmd::DEL_DAEMON => Self::DeleteDaemon(daemon::read_role(table.bytes(attr::DAEMON))?),

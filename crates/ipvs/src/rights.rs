@@ -11,7 +11,8 @@ pub enum Rights {
     /// Everything: root.
     All,
     /// What health checks need: to read services, destinations, timeouts and the version; to change the weight of a
-    /// destination, its other settings repeated as they are; to end the connections of a destination of weight 0.
+    /// destination, its other settings repeated as they are; to end the connections of a destination of weight 0; to lead
+    /// connections of this host to a destination.
     Weights,
 }
 
@@ -29,7 +30,8 @@ impl Rights {
                 | Request::Service(_)
                 | Request::Destinations(_)
                 | Request::Timeouts
-                | Request::Info,
+                | Request::Info
+                | Request::Lead(..),
             ) => Ok(()),
             (Self::Weights, Request::SetDestination(service, key, wanted)) => {
                 match settings(director, service, key) {

@@ -185,6 +185,7 @@ fn ask(request: &Request, director: &mut impl Director) -> Result<Vec<Reply>, Fa
         Request::EndConnections(service, key) => {
             director.end_connections(service, key).map(nothing)
         }
+        Request::Lead(service, key, lead) => director.lead(service, key, lead).map(nothing),
         Request::Destinations(key) => {
             // The kernel answers an unknown service with an empty list.
             let listed = key.as_ref().and_then(|key| director.destinations(key).ok());

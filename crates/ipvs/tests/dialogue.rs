@@ -6,10 +6,11 @@ mod support {
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use lvsx_ipvs::{
     Client, ClientError, DestinationKey, DestinationSettings, Errno, Family, FlagChange,
-    ForwardingMethod, MarkEdit, MarkRule, Netmask, Request, Rights, ServiceFlags, ServiceKey,
+    ForwardingMethod, Lead, MarkEdit, MarkRule, Netmask, Request, Rights, ServiceFlags, ServiceKey,
     ServiceSettings, SyncDaemon, SyncRole, Timeouts, Transport, Tunnel, TunnelType, answer,
     answer_as,
 };
@@ -388,6 +389,17 @@ fn rights_to_weights_are_rights_to_nothing_else() {
         .call(&Request::SetDestination(web(), key, masquerade(0)))
         .unwrap();
     guest.end_connections(&web(), &key).unwrap();
+    let lead = Lead {
+        protocol: 6,
+        client: "192.0.2.9:40000".parse().unwrap(),
+        port: 80,
+        within: Duration::from_millis(1500),
+    };
+    guest.lead(&web(), &key, &lead).unwrap();
+    assert_eq!(
+        refusal(guest.lead(&web(), &server(9), &lead)),
+        Errno::ENOENT
+    );
     assert_eq!(
         refusal(guest.end_connections(&web(), &server(9))),
         Errno::ENOENT

@@ -392,6 +392,32 @@ pub const ALL: &[Breakage] = &[
         Fault::RuleUnseen,
     ),
     breakage(
+        "nft-rule",
+        &[DirectRouting],
+        &[(
+            DIRECTOR,
+            "nft 'add table inet site; add chain inet site in { type filter hook input priority 0; }; add rule inet site in ip daddr 192.168.1.40 tcp dport 80 drop'",
+        )],
+        AS_DIRECTOR,
+        Fault::RuleUnseen,
+    )
+    .mend(&[(DIRECTOR, "nft delete table inet site")]),
+    breakage(
+        "unserved",
+        &[DirectRouting],
+        &[(
+            DIRECTOR,
+            "ip link add eth1 type veth peer name eth1-peer; ip link set eth1-peer up; ip addr add 10.7.0.1/24 dev eth1; ip link set eth1 up
+             ip addr flush to 192.168.1.40/32; ip addr add 192.168.1.40/32 dev lo; ip route del default; sleep 0.3",
+        )],
+        AS_DIRECTOR,
+        Fault::ClientsUnserved,
+    )
+    .mend(&[(
+        DIRECTOR,
+        "ip link del eth1; ip addr replace 192.168.1.40/32 dev eth0; ip route replace default via 192.168.1.1",
+    )]),
+    breakage(
         "mark",
         &[DirectRouting],
         &[(

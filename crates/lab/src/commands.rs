@@ -2,8 +2,10 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::net::SocketAddrV4;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use std::{env, io, panic};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,7 +16,7 @@ use crate::demonstration::Demonstration;
 use crate::load::Load;
 use crate::record::{self, LAB_VARIABLE, Record};
 use crate::topology::CLIENT;
-use crate::{Blueprint, Breakage, Mode, Narrator, interrupt, web};
+use crate::{Blueprint, Breakage, Mode, Narrator, interrupt, slow, web, worker};
 
 const USAGE: &str = "\
 The tutorial's labs, in network namespaces of this machine.
@@ -26,6 +28,9 @@ The tutorial's labs, in network namespaces of this machine.
   lvsx lab nat|tun|dr --break NAME [--mode tc|xdp] [--keep]
       breaks one thing in the lab, lets `lvsx doctor` find it, and does what it says; --break list
       shows what can be broken
+  lvsx lab nat --slow TIME [--scheduler NAME]
+      clients come all the time, and one of three servers is slow for TIME: what they see with configured weights, and
+      with weights from load
   lvsx lab exec [--lab NAME] HOST [-- COMMAND...]
       runs a command (else a shell) on a machine of a lab that was kept
   lvsx lab list
@@ -47,6 +52,10 @@ enum Command {
         broken: Option<&'static Breakage>,
     },
     ListBreakages(ForwardingMethod),
+    Slow {
+        scheduler: String,
+        time: Duration,
+    },
     Exec {
         lab: Option<String>,
         host: String,
@@ -59,6 +68,8 @@ enum Command {
         port: u16,
         page: String,
     },
+    /// The same: a server that can be slow.
+    Work(SocketAddrV4),
     Help,
 }
 
@@ -105,6 +116,10 @@ fn parse(arguments: Vec<OsString>) -> Result<Command> {
             let page = parser.value()?.string()?;
             finish(parser, Command::Web { port, page })
         }
+        "work" => {
+            let at = parser.value()?.parse()?;
+            finish(parser, Command::Work(at))
+        }
         "help" => Ok(Command::Help),
         word => match word.parse() {
             Ok(method) => parse_show(method, parser),
@@ -115,13 +130,14 @@ fn parse(arguments: Vec<OsString>) -> Result<Command> {
 
 fn parse_show(method: ForwardingMethod, mut parser: lexopt::Parser) -> Result<Command> {
     let (mut mode, mut scheduler, mut keep) = (None, "rr".to_owned(), false);
-    let (mut loads, mut broken) = (Vec::new(), None);
+    let (mut loads, mut broken, mut slow) = (Vec::new(), None, None);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("mode") => mode = Some(parser.value()?.string()?.parse()?),
             Long("scheduler") => scheduler = parser.value()?.string()?,
             Long("load") => loads.push(parser.value()?.string()?.parse()?),
             Long("keep") => keep = true,
+            Long("slow") => slow = Some(seconds(&parser.value()?.string()?)?),
             Long("break") => match parser.value()?.string()?.as_str() {
                 "list" => return Ok(Command::ListBreakages(method)),
                 name => broken = Some(breakage(name, method)?),
@@ -136,6 +152,14 @@ fn parse_show(method: ForwardingMethod, mut parser: lexopt::Parser) -> Result<Co
         !scheduler.is_empty() && scheduler.chars().all(plain),
         "`{scheduler}` is no scheduler's name"
     );
+    if let Some(time) = slow {
+        let alone = keep || mode.is_some() || broken.is_some() || !loads.is_empty();
+        ensure!(
+            method == ForwardingMethod::Masquerade && !alone,
+            "--slow is for `lvsx lab nat`, with no more than --scheduler"
+        );
+        return Ok(Command::Slow { scheduler, time });
+    }
     let needed = broken.and_then(|broken| broken.mode);
     if let (Some(needed), Some(mode)) = (needed, mode) {
         ensure!(needed == mode, "this can be broken in {needed} mode only");
@@ -148,6 +172,16 @@ fn parse_show(method: ForwardingMethod, mut parser: lexopt::Parser) -> Result<Co
         keep,
         broken,
     })
+}
+
+/// A time of half a minute or more, as `60s` or `5m`.
+fn seconds(text: &str) -> Result<Duration> {
+    let number = |end, factor| Some(text.strip_suffix(end)?.parse::<u64>().ok()? * factor);
+    let seconds = number("s", 1).or_else(|| number("m", 60));
+    seconds
+        .filter(|seconds| (45..=3600).contains(seconds))
+        .map(Duration::from_secs)
+        .with_context(|| format!("--slow {text}: write a time from 45s to 60m"))
 }
 
 fn breakage(name: &str, method: ForwardingMethod) -> Result<&'static Breakage> {
@@ -210,6 +244,10 @@ fn run(command: Command) -> Result<bool> {
             web::serve(port, &page)?;
             return Ok(true);
         }
+        Command::Work(at) => {
+            worker::serve(at)?;
+            return Ok(true);
+        }
         _ => {}
     }
     ensure!(
@@ -225,10 +263,17 @@ fn run(command: Command) -> Result<bool> {
             keep,
             broken,
         } => show(method, mode, scheduler, loads, keep, broken),
+        Command::Slow { scheduler, time } => {
+            interrupt::catch()?;
+            clean_up_on_panic();
+            slow::show(&scheduler, time, &Narrator::aloud())
+        }
         Command::Exec { lab, host, command } => exec(lab, &host, &command),
         Command::Down(which) => down(which),
         Command::List => list(),
-        Command::Help | Command::Web { .. } | Command::ListBreakages(_) => Ok(true),
+        Command::Help | Command::Web { .. } | Command::Work(_) | Command::ListBreakages(_) => {
+            Ok(true)
+        }
     }
 }
 
@@ -394,6 +439,8 @@ mod tests {
             ("dr --load A", "A=0.9"),
             ("dr --load C=0.9", "A=0.9"),
             ("dr --load A=9", "from 0 to 1"),
+            ("dr --slow 60s", "lvsx lab nat"),
+            ("nat --slow 60", "45s to 60m"),
             ("dr --kep", "--kep"),
             ("dr --break apr", "there are arp,"),
             ("nat --break offload --mode tc", "xdp mode only"),

@@ -31,9 +31,11 @@ pub mod parity;
 pub mod pattern;
 pub mod record;
 pub mod repair;
+mod slow;
 pub mod topology;
 pub mod tutorial;
 pub mod web;
+mod worker;
 
 pub use breakage::Breakage;
 pub use commands::main;

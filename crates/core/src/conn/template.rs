@@ -40,10 +40,23 @@ pub struct Controller(pub u64);
 
 /// A bit that no [`Controls`] has: whoever ends an entry need not know which of the two its word is.
 const PRESENT: u64 = 1 << 61;
+/// A bit that no other controller has.
+const LED: u64 = 1 << 60;
 
 impl Controller {
     /// No controller.
     pub const NONE: Self = Self(0);
+
+    /// No template, but the director's daemon: a connection of this host's own that was led to its destination past the
+    /// scheduler, so that health checks ask servers in the way that clients do.
+    pub const LED: Self = Self(LED);
+
+    /// Whether it is [`LED`](Self::LED).
+    #[inline(always)]
+    #[must_use]
+    pub fn is_led(self) -> bool {
+        self.0 == LED
+    }
 
     /// The life of this template.
     #[inline(always)]

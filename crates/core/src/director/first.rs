@@ -41,9 +41,9 @@ pub(super) fn open_stage<F: Family, P: Packet, E: Env>(
     if !F::IS_WIDE
         && crossing.origin == Origin::Outside
         && (may_answer::<F>(&header, &ports) || root.settings.nat_icmp_send)
-        && F::concern(&root, env, F::ends(&header).0).is_server
+        && F::concern(&root, env, F::ends(&header).0).may_answer_own()
     {
-        // Perhaps the reply to a request of the director itself, whose source was the virtual address. Wide addresses leave
+        // Perhaps the reply to a request of the director itself, whose source was a virtual address. Wide addresses leave
         // no room for a look at the filter here: `fast` hands theirs on.
         Crossing {
             origin: Origin::Asked,

@@ -7,7 +7,8 @@
 //!   passes on; a request to a virtual address, which leaves by `lo`, goes the way of any client's;
 //! - the reply to such a request comes in to a virtual address or another one of this host. The first is looked for when no
 //!   service opened a connection by it ([`answer_stage`]). Once it bears the virtual source it is taken to the stack past the
-//!   check of that ([`super::Action::Local`]).
+//!   check of that ([`super::Action::Local`]). A server that answers past the director sends its reply from the virtual address:
+//!   the stack refuses it as its own, as with IPVS, unless the request was led there ([`conn::lead`]).
 //!
 //! The time to live stays in each case, and no MTU is asked. Fragments that sockets send pass as they are: IPVS rewrites
 //! before the stack cuts. So do ICMP errors about own requests.
@@ -63,7 +64,7 @@ pub(super) fn answer_stage<F: Family, P: Packet, E: Env>(
     if is_own && F::next(&head) == F::ICMP {
         return Err(Verdict::next(F::RELATE));
     }
-    if from.is_server || is_own && from.is_virtual {
+    if from.is_server || from.is_virtual {
         let header = F::parse(&head, packet).ok_or(malformed(Peer::Server))?;
         let protocol = F::protocol(&header);
         if (protocol == TCP || protocol == UDP) && !F::is_fragment(&header) {

@@ -201,9 +201,6 @@ fn check_fit<F: Family, P: Packet, E: Env>(
     overhead: u32,
     heeds_df: bool,
 ) -> Result<bool, Verdict> {
-    if !way.hop.is_known() {
-        return Ok(false);
-    }
     let most = mtu(env, way)?.wrapping_sub(overhead);
     match F::fit(packet, &flow.header, most, heeds_df) {
         Fit::Fits => Ok(false),
@@ -225,16 +222,24 @@ fn keep_place<F: Family, P: Packet, E: Env>(packet: &P, env: &E, header: &F::Hea
     keep_transport(env, from_end, checksum);
 }
 
-/// The longest packet that the way takes: no limit where the kernel resolves the next hop.
+/// The longest packet that the way takes.
 #[inline(always)]
 pub(super) fn mtu<E: Env>(env: &E, way: Way) -> Result<u32, Verdict> {
     if !way.hop.is_known() {
-        return Ok(u32::MAX);
+        return Ok(longest(env, way.interface) as u32);
     }
     let port = env
         .port(way.hop.port())
         .ok_or(Verdict::drop(Event::DropInconsistent))?;
     Ok((port[live::port::INTERFACE].peek() >> 32) as u32)
+}
+
+/// The longest packet that an interface takes; no limit of one that the director does not know. Apart, for BPF's stack.
+#[inline(never)]
+fn longest<E: Env>(env: &E, interface: u32) -> u64 {
+    port_of(env, interface).map_or(u32::MAX.into(), |(_, port)| {
+        port[live::port::INTERFACE].peek() >> 32
+    })
 }
 
 /// A packet that ends here; its sender is told if it is the client.

@@ -21,6 +21,23 @@ pub struct Concern {
     pub is_local: bool,
 }
 
+impl Concern {
+    /// Whether what comes from here for `to`, which is not virtual, may be a server's reply: of a masqueraded one, or of one that
+    /// answers past the director, to a request of this host's own.
+    #[inline(always)]
+    #[must_use]
+    pub fn may_answer(self, to: Self) -> bool {
+        self.is_server || self.is_virtual && to.is_local
+    }
+
+    /// The same of what is for a virtual address.
+    #[inline(always)]
+    #[must_use]
+    pub fn may_answer_own(self) -> bool {
+        self.is_server || self.is_virtual
+    }
+}
+
 const PRESENT: u64 = 1 << 63;
 const VIRTUAL: u64 = 1 << 62;
 const SERVER: u64 = 1 << 61;

@@ -166,6 +166,13 @@ pub(crate) fn configure(world: &World, scheduler: SchedulerKind, servers: &[Serv
             );
         }
     }
+    if servers.len() < 7 && !servers.iter().any(is_local) {
+        let local = Concern {
+            is_local: true,
+            ..Concern::default()
+        };
+        filter_words[servers.len() + 1] = filter_word(raw4(OWN), local);
+    }
     assert_eq!(filter_bucket(raw4(VIP), 0, 0), 0);
     write(world, filter, filter_words);
     let mut slots = [0; 8];

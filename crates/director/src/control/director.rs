@@ -8,7 +8,7 @@ use crate::{connections, proc, status};
 use lvsx_core::generation::live::destination::{COUNTS, TEMPLATES};
 use lvsx_core::generation::{SchedulerKind, TIMEOUT_UDP};
 use lvsx_ipvs::{
-    Destination, DestinationKey, DestinationSettings, Director, Errno, Fault, Info, MarkEdit,
+    Destination, DestinationKey, DestinationSettings, Director, Errno, Fault, Info, Lead, MarkEdit,
     MarkRule, Refused, Request, Service, ServiceKey, ServiceSettings, Stage, SyncDaemon, SyncRole,
     Timeouts,
 };
@@ -62,6 +62,15 @@ impl Director for Control {
         let (_, destination) = found.destination(key).ok_or(Errno::ENOENT)?;
         connections::end(&self.tables, destination.id);
         Ok(())
+    }
+
+    fn lead(
+        &mut self,
+        service: &ServiceKey,
+        key: &DestinationKey,
+        lead: &Lead,
+    ) -> Result<(), Errno> {
+        self.lead_connection(service, key, lead)
     }
 
     fn delete_destination(

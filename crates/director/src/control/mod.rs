@@ -10,6 +10,7 @@ mod director;
 mod draft;
 mod force;
 mod icmp;
+mod lead;
 mod localities;
 mod marks;
 mod refusal;
@@ -63,6 +64,8 @@ pub struct Control {
     /// Since when destinations in the trash have had no connection, by id.
     idle: BTreeMap<u32, Instant>,
     localities: Localities,
+    /// Connections that were led, oldest first.
+    led: Vec<lead::Led>,
     next_service: u32,
     serving: Serving,
     /// Changes that clients are sending in parts.
@@ -104,6 +107,7 @@ impl Control {
             interfaces: BTreeMap::new(),
             idle: BTreeMap::new(),
             localities: Localities::default(),
+            led: Vec::new(),
             next_service: 0,
             serving: Serving::default(),
             stage: Stage::default(),

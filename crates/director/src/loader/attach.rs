@@ -3,7 +3,7 @@
 //! A tcx or XDP link is pinned, and a director that starts anew puts its own program into it: no packet passes between
 //! the two. A clsact filter (kernels before 6.6) has a priority and a handle of ours, so it is replaced in place.
 
-use super::{Pins, Plane};
+use super::{Pins, Plane, link};
 use crate::status::Interface;
 use anyhow::{Context, Result};
 use aya::programs::links::{FdLink, Link, PinnedLink};
@@ -217,7 +217,7 @@ impl Attachments {
                 hook.is_some_and(|hook| seat.name(hook) == name)
             };
             if !Seat::ALL.into_iter().any(is_ours) {
-                let _ = std::fs::remove_file(plane.pins.link(&name, index));
+                link::end(&plane.pins.link(&name, index));
             }
         }
     }
@@ -316,8 +316,7 @@ fn there(seat: Seat, name: &str) -> Result<SchedClassifierLink> {
 
 fn detach(pins: &Pins, hook: Hook, seat: Seat, index: u32, name: &str) {
     match hook {
-        // The last reference: the link ends.
-        Hook::Tcx | Hook::Xdp => drop(std::fs::remove_file(pins.link(seat.name(hook), index))),
+        Hook::Tcx | Hook::Xdp => link::end(&pins.link(seat.name(hook), index)),
         Hook::Clsact => {
             if let Ok(link) = there(seat, name) {
                 let _ = link.detach();

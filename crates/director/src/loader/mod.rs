@@ -3,6 +3,7 @@
 
 mod apart;
 mod attach;
+mod link;
 mod pins;
 mod programs;
 mod taken;

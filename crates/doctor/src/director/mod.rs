@@ -7,7 +7,9 @@ mod forwarding;
 mod lvsd;
 mod neighbour;
 mod netfilter;
+mod nftables;
 mod service;
+mod serving;
 mod site;
 
 use lvsx_host::Network;
@@ -39,6 +41,7 @@ pub fn examine() -> Result<Vec<Finding>> {
     findings.extend(netfilter::examine(&site));
     findings.extend(forwarding::examine(&site)?);
     findings.extend(address::examine(&site, &network)?);
+    findings.extend(serving::examine(&site, &network)?);
     let mut delivery = Delivery::open(&site, &network, None)?;
     findings.extend(neighbour::examine(&site, &network, &delivery)?);
     delivery.send()?;

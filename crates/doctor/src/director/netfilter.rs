@@ -3,7 +3,7 @@
 
 use std::process::{Command, Stdio};
 
-use super::Site;
+use super::{Site, nftables};
 use crate::{Fault, Finding};
 
 pub(super) fn examine(site: &Site) -> Vec<Finding> {
@@ -19,6 +19,7 @@ pub(super) fn examine(site: &Site) -> Vec<Finding> {
     ["iptables", "ip6tables"]
         .into_iter()
         .flat_map(|program| unseen(program, &saved(program), &addresses))
+        .chain(nftables::examine(&addresses))
         .collect()
 }
 

@@ -1,8 +1,10 @@
 //! Agents: a program on each server that says how it is.
 //!
 //! The protocol is HAProxy's agent-check, so that its agents work with us and ours with it ([`reply`]). [`poll`] asks;
-//! [`serve`] is `lvsx agent`, fed from [`measure`].
+//! [`serve`] is `lvsx agent`, fed from [`measure`] and by the
+//! [`application`].
 
+pub mod application;
 pub mod measure;
 pub mod poll;
 pub mod reply;

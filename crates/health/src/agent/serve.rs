@@ -1,6 +1,7 @@
 //! `lvsx agent`: says how loaded this machine is, to who asks by HAProxy's agent-check protocol.
 
 use super::PORT;
+use super::application::Application;
 use super::measure::{Figures, Inputs, Loads};
 use crate::config::time;
 use crate::user::become_user;
@@ -29,6 +30,7 @@ lvsx agent: tells directors (and HAProxy, by its agent-check) how loaded this se
   --interval TIME        from one sample to the next (1s)
   --inputs NAME,...      what counts, of cpu, run, psi, mem, nic and app; all if nothing is said
   --app FILE             a file with a number from 0 to 1: the application's own load
+  --app-command COMMAND  says that number instead; the shell runs it at each sample, as --user, for 2 s at most
   --percent              says its idle share as a weight, for balancers that know nothing better; such weights swing
   --user NAME            the user to become once it listens
 
@@ -59,7 +61,7 @@ struct Options {
     listen: SocketAddr,
     interval: Duration,
     inputs: Inputs,
-    app: Option<PathBuf>,
+    app: Option<Application>,
     percent: bool,
     user: Option<String>,
 }
@@ -116,7 +118,15 @@ fn parse(arguments: Vec<OsString>) -> Result<Command, lexopt::Error> {
                     time::parse(&parser.value()?.string()?)?.max(Duration::from_millis(10));
             }
             Long("inputs") => options.inputs = Inputs::parse(&parser.value()?.string()?)?,
-            Long("app") => options.app = Some(parser.value()?.into()),
+            Long("app") if options.app.is_none() => {
+                options.app = Some(Application::File(parser.value()?.into()));
+            }
+            Long("app-command") if options.app.is_none() => {
+                options.app = Some(Application::Command(parser.value()?.string()?));
+            }
+            Long("app" | "app-command") => {
+                return Err("the application has one load: name one --app or --app-command".into());
+            }
             Long("percent") => options.percent = true,
             Long("user") => options.user = Some(parser.value()?.string()?),
             Short('h') | Long("help") => return Ok(Command::Help),
@@ -190,7 +200,7 @@ async fn measure(
     latest: Arc<Mutex<Sample>>,
     interval: Duration,
     inputs: Inputs,
-    app: Option<PathBuf>,
+    app: Option<Application>,
 ) {
     let mut before = Figures::read();
     let mut at = Instant::now();
@@ -202,7 +212,9 @@ async fn measure(
             loads = figures.since(&before, at.elapsed());
         }
         (before, at) = (figures, Instant::now());
-        loads.app = app.as_ref().and_then(application);
+        if let Some(app) = &app {
+            loads.app = app.load().await;
+        }
         loads = inputs.of(loads);
         {
             let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -213,12 +225,6 @@ async fn measure(
         }
         tokio::time::sleep(interval).await;
     }
-}
-
-/// The application's load, if its file has one.
-fn application(path: &PathBuf) -> Option<f64> {
-    let load: f64 = fs::read_to_string(path).ok()?.trim().parse().ok()?;
-    (0.0..=1.0).contains(&load).then_some(load)
 }
 
 async fn answer(mut stream: TcpStream, latest: &Mutex<Sample>, percent: bool) -> io::Result<()> {
@@ -330,6 +336,7 @@ mod tests {
             ("--listen 99", "0.0.0.0:9707"),
             ("--interval 5", "250ms"),
             ("drian", "drian"),
+            ("--app x --app-command y", "one load"),
             ("--port 1", "--port"),
         ] {
             assert!(parsed(line).expect_err(line).contains(part), "{line}");

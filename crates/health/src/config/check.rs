@@ -1,7 +1,10 @@
 //! A check: how a server is asked whether it works.
 
+use super::name::display_service;
 use crate::standing::Patience;
+use lvsx_ipvs::{DestinationKey, ForwardingMethod, ServiceKey};
 use regex_lite::Regex;
+use serde::Deserialize;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -17,6 +20,8 @@ pub struct Check {
     pub kind: Kind,
     /// The port that is asked; `None`: the destination's own.
     pub port: Option<u16>,
+    /// Where servers are asked that answer past the director.
+    pub at: At,
     /// From the beginning of a check to that of the next, at most.
     pub interval: Duration,
     /// How long a check may take.
@@ -25,6 +30,47 @@ pub struct Check {
     pub patience: Patience,
     /// How a server stands that has not been checked yet.
     pub starts_up: bool,
+}
+
+impl Check {
+    /// Whom it asks for a destination that packets are forwarded to by `method`.
+    #[must_use]
+    pub fn whom(&self, through: Through, method: ForwardingMethod) -> Whom {
+        let Through { service, server } = through;
+        let answers_past_us = matches!(
+            method,
+            ForwardingMethod::DirectRouting | ForwardingMethod::Tunnel
+        );
+        // Services by mark have no address; a tunnel to the other family leads to one that a client's packet cannot come from.
+        let has_way = match service {
+            ServiceKey::Address { addr, .. } => addr.is_ipv4() == server.addr.is_ipv4(),
+            ServiceKey::Mark { .. } => false,
+        };
+        let is_way_asked = match self.kind {
+            Kind::Tcp | Kind::Http(_) | Kind::Https(..) | Kind::Udp(_) => self.at == At::Virtual,
+            Kind::Ping | Kind::Script(_) => false,
+        };
+        let port = match self.kind {
+            Kind::Ping => 0,
+            _ => self.port.unwrap_or(server.port),
+        };
+        Whom {
+            address: server.addr,
+            port,
+            through: (answers_past_us && has_way && is_way_asked).then_some(through),
+        }
+    }
+}
+
+/// Where servers are asked that answer past the director.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum At {
+    /// At the virtual address, by their destination's forwarding method.
+    #[default]
+    Virtual,
+    /// At their own address.
+    Server,
 }
 
 /// What is asked.
@@ -104,6 +150,17 @@ pub struct Whom {
     pub address: IpAddr,
     /// The port that is asked; 0 where there is none.
     pub port: u16,
+    /// The service through which it is asked, at the virtual address; `None`: at its own.
+    pub through: Option<Through>,
+}
+
+/// A destination of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Through {
+    /// The service.
+    pub service: ServiceKey,
+    /// The destination.
+    pub server: DestinationKey,
 }
 
 impl fmt::Display for Whom {
@@ -111,6 +168,10 @@ impl fmt::Display for Whom {
         match self.port {
             0 => self.address.fmt(f),
             port => SocketAddr::new(self.address, port).fmt(f),
+        }?;
+        match self.through {
+            Some(through) => write!(f, " through {}", display_service(&through.service)),
+            None => Ok(()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The text of checks and services, before it is known to be whole.
 
-use super::check::{self, Body, Datagram, Kind, Page, Script, Tls};
+use super::check::{self, At, Body, Datagram, Kind, Page, Script, Tls};
 use super::name::{parse_destination, parse_service};
 use super::service::{self, Agent, Load, OnFailure};
 use super::time::Time;
@@ -44,6 +44,7 @@ enum Start {
 pub(super) struct Check {
     r#type: Type,
     port: Option<u16>,
+    at: Option<At>,
     interval: Option<Time>,
     timeout: Option<Time>,
     rise: Option<NonZeroU32>,
@@ -77,6 +78,7 @@ impl Check {
         Ok(check::Check {
             name: name.to_owned(),
             port: self.port,
+            at: self.at.unwrap_or_default(),
             interval,
             timeout,
             patience: Patience {
@@ -90,8 +92,9 @@ impl Check {
 
     /// What only other types have.
     fn has_nothing_foreign(&self) -> Result<(), String> {
-        use Type::{Http, Https, Script, Udp};
-        let fields: [(&str, bool, &[Type]); 11] = [
+        use Type::{Http, Https, Script, Tcp, Udp};
+        let fields: [(&str, bool, &[Type]); 12] = [
+            ("at", self.at.is_some(), &[Tcp, Http, Https, Udp]),
             ("path", self.path.is_some(), &[Http, Https]),
             ("host", self.host.is_some(), &[Http, Https]),
             ("status", self.status.is_some(), &[Http, Https]),

@@ -19,7 +19,7 @@ use crate::ledger::Ledger;
 use crate::moment::Moment;
 use crate::orders::Orders;
 use crate::pool::Pool;
-use crate::probe::Prober;
+use crate::probe::Means;
 use crate::standing::Standing;
 use crate::state;
 use crate::table::{Director, Table};
@@ -83,14 +83,16 @@ impl Daemon {
     /// A daemon with what an earlier one left.
     ///
     /// # Errors
-    /// What it left cannot be read.
-    pub fn new(config: Config, prober: Prober) -> Result<(Self, Inputs)> {
+    /// What it left cannot be read; those of the runtime.
+    pub fn new(config: Config, means: Means) -> Result<(Self, Inputs)> {
         let file = state::File::of_namespace()?;
         let (ledger, was_down) = file.read()?;
         let (reports, reported) = mpsc::channel(WAITING);
         let (heard, hearing) = mpsc::channel(WAITING);
+        let director = Director::open()?;
+        let prober = means.into_prober(director.clone())?;
         let daemon = Self {
-            director: Director::open()?,
+            director,
             begin: Instant::now(),
             file,
             ledger,

@@ -1,10 +1,11 @@
 //! From reports to weights.
 
 use super::{Checked, Daemon, title};
-use crate::config::check::{Check, Kind, Whom};
+use crate::config::check::{Check, Kind, Through};
 use crate::config::{OnFailure, Service, display_service};
 use crate::pool::{Event, Pool, Rules};
 use crate::standing::Standing;
+use crate::table::Row;
 use crate::watch::{Report, Subject};
 use lvsx_ipvs::{DestinationKey, DestinationSettings, ServiceKey};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,7 +33,7 @@ impl Daemon {
             for (server, row) in rows {
                 let configured = self.ledger.see((*key, *server), row.settings.weight);
                 let is_up = check.is_none_or(|check| {
-                    let subject = subject(check, server);
+                    let subject = subject(check, key, server, &row.settings);
                     match self.subjects.get(&subject) {
                         Some(checked) => checked.standing.is_up(),
                         None => check.starts_up && !self.was_down.contains(&subject),
@@ -70,8 +71,8 @@ impl Daemon {
                 .service(key)
                 .and_then(|service| service.check.clone());
             let Some(check) = check else { continue };
-            for server in rows.keys() {
-                let subject = subject(&check, server);
+            for (server, row) in rows {
+                let subject = subject(&check, key, server, &row.settings);
                 if subject.whom.port == 0 && !matches!(check.kind, Kind::Ping) {
                     tell_once(
                         &mut self.told,
@@ -127,10 +128,10 @@ impl Daemon {
             let Some(rows) = self.table.get(key) else {
                 continue;
             };
-            for server in rows
-                .keys()
-                .filter(|server| subject(check, server) == report.subject)
-            {
+            let is_asked = |(server, row): &(&DestinationKey, &Row)| {
+                subject(check, key, server, &row.settings) == report.subject
+            };
+            for (server, _) in rows.iter().filter(is_asked) {
                 events.extend(
                     pool.stand(server, is_good, now)
                         .into_iter()
@@ -214,7 +215,11 @@ impl Daemon {
             .config
             .service(key)
             .and_then(|service| service.check.as_ref());
-        let checked = check.and_then(|check| self.subjects.get(&subject(check, server)));
+        let row = self.table.get(key).and_then(|rows| rows.get(server));
+        let subject = check
+            .zip(row)
+            .map(|(check, row)| subject(check, key, server, &row.settings));
+        let checked = subject.and_then(|subject| self.subjects.get(&subject));
         checked.is_some_and(|checked| !checked.standing.is_up())
     }
 
@@ -229,22 +234,24 @@ impl Daemon {
 }
 
 /// What is watched for a server of a service with this check.
-fn subject(check: &Check, server: &DestinationKey) -> Subject {
-    let port = match check.kind {
-        Kind::Ping => 0,
-        _ => check.port.unwrap_or(server.port),
-    };
-    let whom = Whom {
-        address: server.addr,
-        port,
+fn subject(
+    check: &Check,
+    service: &ServiceKey,
+    server: &DestinationKey,
+    settings: &DestinationSettings,
+) -> Subject {
+    let through = Through {
+        service: *service,
+        server: *server,
     };
     Subject {
         check: check.name.clone(),
-        whom,
+        whom: check.whom(through, settings.method),
     }
 }
 
-fn tell_once(told: &mut BTreeSet<String>, what: String) {
+/// Says what was not said before.
+pub(super) fn tell_once(told: &mut BTreeSet<String>, what: String) {
     if !told.contains(&what) {
         tracing::warn!("{what}");
         told.insert(what);

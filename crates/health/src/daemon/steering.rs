@@ -1,5 +1,6 @@
 //! From what agents say to weights.
 
+use super::pools::tell_once;
 use super::{Daemon, title};
 use crate::agent::poll::{Heard, Poll};
 use crate::agent::reply::Said;
@@ -79,6 +80,13 @@ impl Daemon {
                 agent.misses = 0;
                 agent.load = heard.load;
                 agent.said.take(reply);
+                if reply.maxconn.is_some() {
+                    let text = format!(
+                        "the agent {} says maxconn, which is not acted upon; `ipvsadm -e ... -x` limits a server's connections",
+                        heard.agent
+                    );
+                    tell_once(&mut self.told, text);
+                }
                 if let Some(word) = &reply.unknown {
                     tracing::debug!(
                         "the agent {} says `{word}`, which nobody understands",

@@ -7,9 +7,11 @@ mod ping;
 pub mod script;
 mod tls;
 mod udp;
+mod way;
 
 use crate::config::Config;
 use crate::config::check::{Check, Kind, Whom};
+use crate::table::Director;
 use anyhow::{Context, Result};
 use ping::Pinger;
 use script::Runner;
@@ -20,9 +22,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use way::Ways;
 
 /// What checks need and what takes rights to get: sockets for echo requests, the process that runs scripts; and certificates.
 pub struct Means {
@@ -64,12 +67,13 @@ impl Means {
         })
     }
 
-    /// The prober, once the runtime is there.
+    /// The prober, once the runtime is there. `director` leads what goes the way of clients.
     ///
     /// # Errors
     /// Those of the runtime.
-    pub fn into_prober(self) -> Result<Prober> {
+    pub fn into_prober(self, director: Director) -> Result<Prober> {
         Ok(Prober {
+            ways: Ways::new(director),
             pinger: self.pings.map(Pinger::start).transpose()?,
             runner: self.scripts.map(Runner::start).transpose()?,
             tls: self.tls,
@@ -79,6 +83,7 @@ impl Means {
 
 /// Asks servers.
 pub struct Prober {
+    ways: Ways,
     pinger: Option<Pinger>,
     runner: Option<Runner>,
     tls: BTreeMap<String, TlsConnector>,
@@ -87,26 +92,35 @@ pub struct Prober {
 impl Prober {
     /// Asks a server. Why it does not work, if it does not; `None`: it could not be asked, which says nothing about it.
     pub async fn ask(self: Arc<Self>, check: &Check, whom: Whom) -> Option<Result<(), String>> {
-        let at = SocketAddr::new(whom.address, whom.port);
         let within = check.timeout;
         Some(match &check.kind {
-            Kind::Tcp => in_time(within, connect(at)).await.map(drop),
-            Kind::Http(page) => {
-                let fetch = async { http::fetch(connect(at).await?, page, at).await };
-                in_time(within, fetch).await
+            Kind::Tcp | Kind::Http(_) | Kind::Https(..) => {
+                match self.ways.tcp(whom, within).await? {
+                    Ok((socket, to)) => in_time(within, self.fetch(check, socket, to)).await,
+                    Err(why) => Err(why),
+                }
             }
-            Kind::Https(page, tls) => {
-                let connector = self.tls.get(&check.name)?;
-                let fetch = async {
-                    let stream = tls::open(connector, connect(at).await?, tls, at.ip()).await?;
-                    http::fetch(stream, page, at).await
-                };
-                in_time(within, fetch).await
-            }
-            Kind::Ping => in_time(within, self.pinger.as_ref()?.ping(at.ip())).await,
-            Kind::Udp(datagram) => udp::ask(at, datagram, within).await,
+            Kind::Udp(datagram) => match self.ways.udp(whom, within).await? {
+                Ok((socket, to)) => udp::ask(socket, to, datagram, within).await,
+                Err(why) => Err(why),
+            },
+            Kind::Ping => in_time(within, self.pinger.as_ref()?.ping(whom.address)).await,
             Kind::Script(_) => return self.runner.as_ref()?.run(&check.name, whom).await,
         })
+    }
+
+    /// Connects, and fetches what the check asks for.
+    async fn fetch(&self, check: &Check, socket: TcpSocket, to: SocketAddr) -> Result<(), String> {
+        let stream = connect(socket, to).await?;
+        match &check.kind {
+            Kind::Http(page) => http::fetch(stream, page, to).await,
+            Kind::Https(page, tls) => {
+                let connector = self.tls.get(&check.name).ok_or("TLS is not set up")?;
+                let stream = tls::open(connector, stream, tls, to.ip()).await?;
+                http::fetch(stream, page, to).await
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -116,8 +130,9 @@ fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register(fd) }?)
 }
 
-async fn connect(at: SocketAddr) -> Result<TcpStream, String> {
-    TcpStream::connect(at)
+async fn connect(socket: TcpSocket, to: SocketAddr) -> Result<TcpStream, String> {
+    socket
+        .connect(to)
         .await
         .map_err(|error| format!("no connection: {error}"))
 }

@@ -2,7 +2,7 @@
 
 use crate::config::check::Datagram;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
@@ -10,20 +10,16 @@ use tokio::time::timeout;
 /// Longest answer that is looked at.
 const ANSWER_MAX: usize = 4096;
 
-/// Sends a datagram. An answer that begins otherwise than expected, an ICMP error, or no answer where one is expected is a
+/// Sends a datagram by a socket that is not connected yet. An answer that begins otherwise than expected, an ICMP error, or no answer where one is expected is a
 /// failure; where none is expected, silence until the time is over is a success.
 pub(super) async fn ask(
-    at: SocketAddr,
+    socket: UdpSocket,
+    to: SocketAddr,
     datagram: &Datagram,
     within: Duration,
 ) -> Result<(), String> {
     let failed = |error: io::Error| error.to_string();
-    let any: IpAddr = match at {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((any, 0)).await.map_err(failed)?;
-    socket.connect(at).await.map_err(failed)?;
+    socket.connect(to).await.map_err(failed)?;
     socket.send(&datagram.send).await.map_err(failed)?;
     let mut answer = [0; ANSWER_MAX];
     match (
@@ -52,6 +48,7 @@ mod tests {
             send: b"ping".to_vec(),
             expect: expect.map(<[u8]>::to_vec),
         };
+        let socket = async || UdpSocket::bind("127.0.0.1:0").await.expect("a port");
         let answer = tokio::spawn(async move {
             let mut buffer = [0; 16];
             for answer in [&b"pong 1"[..], b"what?"] {
@@ -61,15 +58,21 @@ mod tests {
             }
             server
         });
-        assert_eq!(ask(at, &datagram(Some(b"pong")), within).await, Ok(()));
-        let other = ask(at, &datagram(Some(b"pong")), within).await;
+        assert_eq!(
+            ask(socket().await, at, &datagram(Some(b"pong")), within).await,
+            Ok(())
+        );
+        let other = ask(socket().await, at, &datagram(Some(b"pong")), within).await;
         assert!(other.expect_err("another answer").contains("otherwise"));
         let server = answer.await.expect("it ends");
-        let silent = ask(at, &datagram(Some(b"pong")), within / 10).await;
+        let silent = ask(socket().await, at, &datagram(Some(b"pong")), within / 10).await;
         assert!(silent.expect_err("silence").contains("no answer"));
-        assert_eq!(ask(at, &datagram(None), within / 10).await, Ok(()));
+        assert_eq!(
+            ask(socket().await, at, &datagram(None), within / 10).await,
+            Ok(())
+        );
         drop(server);
-        let closed = ask(at, &datagram(None), within).await;
+        let closed = ask(socket().await, at, &datagram(None), within).await;
         assert!(closed.expect_err("nobody listens").contains("refused"));
     }
 }

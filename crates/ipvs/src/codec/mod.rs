@@ -2,6 +2,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod destination;
+pub(crate) mod lead;
 pub(crate) mod service;
 pub(crate) mod stats;
 pub(crate) mod timeouts;

@@ -1,7 +1,7 @@
 //! A director that keeps what it is told and forwards nothing: the reference model of the dialogue.
 
 use lvsx_ipvs::{
-    Destination, DestinationKey, DestinationSettings, Director, Errno, Family, Fault, Info,
+    Destination, DestinationKey, DestinationSettings, Director, Errno, Family, Fault, Info, Lead,
     MarkEdit, MarkRule, Netmask, Refused, Request, Service, ServiceFlags, ServiceKey,
     ServiceSettings, Stage, Stats, SyncDaemon, SyncRole, Timeouts, mark,
 };
@@ -201,6 +201,12 @@ impl Director for MemoryDirector {
         let stored = stored.ok_or(Errno::ENOENT)?;
         (stored.active, stored.inactive, stored.persistent) = (0, 0, 0);
         Ok(())
+    }
+
+    fn lead(&mut self, service: &ServiceKey, key: &DestinationKey, _: &Lead) -> Result<(), Errno> {
+        let listed = self.destinations(service)?;
+        let found = listed.iter().any(|stored| stored.key == *key);
+        found.then_some(()).ok_or(Errno::ENOENT)
     }
 
     fn destinations(&self, service: &ServiceKey) -> Result<Vec<Destination>, Errno> {
