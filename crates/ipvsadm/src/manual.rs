@@ -15,6 +15,18 @@ const BESIDE: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// What `ipvsadm-restore` takes.
+const RESTORE: [(&str, &str); 2] = [
+    (
+        "--strict",
+        "characters of print are errors, not read as what they stand for",
+    ),
+    (
+        "--as-ipvsadm",
+        "clear the table, then load line by line, as the script of that name does",
+    ),
+];
+
 /// Lines that the program `name` is called with, and what it takes, each as it is typed with what it means.
 #[must_use]
 pub fn of(name: &str) -> (Vec<String>, Vec<(String, String)>) {
@@ -26,7 +38,12 @@ pub fn of(name: &str) -> (Vec<String>, Vec<(String, String)>) {
                 "numeric output of addresses and ports".to_owned(),
             )],
         ),
-        "ipvsadm-restore" => (vec!["ipvsadm-restore".to_owned()], Vec::new()),
+        "ipvsadm-restore" => (
+            vec!["ipvsadm-restore [--strict] [--as-ipvsadm]".to_owned()],
+            RESTORE
+                .map(|(typed, text)| (typed.to_owned(), text.to_owned()))
+                .to_vec(),
+        ),
         _ => {
             let usage = help::USAGE.iter().map(|usage| format!("ipvsadm {usage}"));
             (usage.collect(), options())

@@ -196,7 +196,13 @@ impl Programs {
                 Command::of(&row.typed, &row.text, &before, help)
             })
             .collect();
-        let others = ["lvsd", "lvsx-check", "ipvsadm", "ipvsadm-save"];
+        let others = [
+            "lvsd",
+            "lvsx-check",
+            "ipvsadm",
+            "ipvsadm-save",
+            "ipvsadm-restore",
+        ];
         let others = others.map(|name| Command {
             words: Vec::new(),
             ..Command::of(name, "", name, &self.of(name))
