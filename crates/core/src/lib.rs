@@ -16,8 +16,8 @@
 #[cfg(not(target_arch = "bpf"))]
 extern crate std;
 
-/// Version of the layout of all shared tables; part of the path of their pins.
-pub const LAYOUT: u32 = 5;
+/// Version of the layout of all shared tables, and of what crosses stages; part of the path of their pins.
+pub const LAYOUT: u32 = 6;
 
 pub mod conn;
 pub mod director;

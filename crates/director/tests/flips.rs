@@ -9,7 +9,7 @@ use lvsx_core::generation::{SchedulerKind, live};
 use lvsx_director::concerns::{self, Ours};
 use lvsx_director::config::{Config, DestinationConfig, ServiceConfig};
 use lvsx_director::generation::Generations;
-use lvsx_director::loader::{Pins, Plane};
+use lvsx_director::loader::{Hooks, Pins, Plane, Time};
 use lvsx_director::tables::Tables;
 use lvsx_ipvs::{
     DestinationKey, DestinationSettings, ForwardingMethod, Netmask, ServiceFlags, ServiceKey,
@@ -20,6 +20,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use support::Space;
 
 const FLIPS: u32 = 10_000;
 const SERVERS: u32 = 200;
@@ -116,13 +117,44 @@ fn let_the_test_packets_in(tables: &Tables) {
     }
 }
 
+fn pins(space: &Space) -> Pins {
+    let cookie = lvsx_ipvs::cookie().expect("a cookie");
+    let pins = Pins::of(&space.run_dir, cookie);
+    pins.prepare(&space.run_dir).expect("a bpffs");
+    pins.make().expect("folders");
+    pins
+}
+
+/// Until a successor has attached its own, packets begin in the programs before it, and go on in its stages.
+#[test]
+fn a_packet_that_began_before_a_successor_goes_on_in_its_stages() {
+    support::in_namespace(|space| {
+        let pins = pins(space);
+        let load = || Plane::load_in(pins.clone(), 262_144, true, Time::Real, Hooks::Tc);
+        let plane = load().expect("the data plane loads");
+        let tables = plane.tables.clone();
+        let_the_test_packets_in(&tables);
+        let mut generations = plane.generations().expect("nothing is in force");
+        let config = configuration(1);
+        let concerns = concerns::of(&config, Ours::EVERYTHING);
+        generations
+            .publish(&tables, config, concerns)
+            .expect("the arena holds it");
+        let _successor = load().expect("a successor loads");
+        for client in 100..200 {
+            let mut output = [0; 256];
+            let (_, length) = plane
+                .test_run("fast_tc", &syn(client), &mut output, 1)
+                .expect("the program runs");
+            assert_eq!(chosen(&output[..length]), (1, 8001), "client {client}");
+        }
+        assert_eq!(tables.counted(Event::Opened), 100);
+    });
+}
+
 fn no_verdict_lies_outside(program: &str) {
     support::in_namespace(|space| {
-        let cookie = lvsx_ipvs::cookie().expect("a cookie");
-        let pins = Pins::of(&space.run_dir, cookie);
-        pins.prepare(&space.run_dir).expect("a bpffs");
-        pins.make().expect("folders");
-        let plane = Plane::load(pins, 262_144, true).expect("the data plane loads");
+        let plane = Plane::load(pins(space), 262_144, true).expect("the data plane loads");
         let tables = plane.tables.clone();
         let_the_test_packets_in(&tables);
 

@@ -38,8 +38,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../ebpf/lvsx.bpf.o");
 /// The oldest kernel that has everything the programs need.
 const OLDEST: KernelVersion = KernelVersion::new(6, 1, 0);
 
-/// The maps that are pinned, all but the per-CPU scratch.
-const PINNED: [&str; 16] = [
+/// The maps that are pinned: all but the buffer of sums, which no packet takes along. What crosses stages is one of them, because
+/// packets that begin in the programs of a director before go on in the stages of its successor.
+const PINNED: [&str; 17] = [
     "CONFIG",
     "STATE",
     "CONNS4",
@@ -56,6 +57,7 @@ const PINNED: [&str; 16] = [
     "TAKEN",
     "JUMP_TC",
     "JUMP_XDP",
+    "CROSSING",
 ];
 
 /// Line of the shared state that is the director's own: what the tables are.
