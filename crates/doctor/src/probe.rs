@@ -6,7 +6,7 @@ use lvsx_host::Network;
 use lvsx_ipvs::{Choice, Client, ForwardingMethod};
 use serde::Serialize;
 
-use crate::director::{Answer, Delivery, Site, Trip, judge, mtu_to};
+use crate::director::{Answer, Delivery, Site, Trip, asking, judge, mtu_to};
 use crate::{Error, Finding, Result};
 
 /// A step of the way.
@@ -45,16 +45,11 @@ impl Probe {
     }
 }
 
-/// Follows the way to a server for each service that it serves (IPv4).
+/// Follows the way to a server for each service that it serves.
 ///
 /// # Errors
 /// When no service has this server, the director does not answer, or packets cannot be sent.
 pub fn follow(server: IpAddr) -> Result<Vec<Probe>> {
-    if server.is_ipv6() {
-        return Err(Error::Unknown(format!(
-            "{server}: the ways to IPv6 servers cannot be followed yet"
-        )));
-    }
     let network = Network::here()?;
     let site = Site::read(&mut Client::connect(Choice::Auto)?, &network)?;
     let known: Vec<_> = site
@@ -118,9 +113,14 @@ fn along(trip: &Trip, delivery: &Delivery) -> Result<Probe> {
         true,
         format!("{} is reached {router} by {iface}", trip.address),
     );
+    let asking = asking(trip.hop);
     let answered = match trip.macs.first() {
-        Some(mac) => format!("{} answers ARP for {}", crate::Place::Of(*mac), trip.hop),
-        None => format!("nobody answers ARP for {}", trip.hop),
+        Some(mac) => format!(
+            "{} answers {asking} for {}",
+            crate::Place::Of(*mac),
+            trip.hop
+        ),
+        None => format!("nobody answers {asking} for {}", trip.hop),
     };
     if !probe.stage("neighbour", !trip.macs.is_empty(), answered) {
         return Ok(probe);

@@ -1,7 +1,7 @@
 //! Who has an address: asked on the wire, of every machine of a segment.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use lvsx_host::{Card, Prefix};
@@ -18,8 +18,8 @@ pub(crate) struct Segment {
     /// The way to it.
     pub(crate) wire: Wire,
     /// The addresses of this machine on it.
-    pub(crate) own: Vec<(Ipv4Addr, u8)>,
-    answers: BTreeMap<Ipv4Addr, BTreeSet<Mac>>,
+    pub(crate) own: Vec<Prefix>,
+    answers: BTreeMap<IpAddr, BTreeSet<Mac>>,
 }
 
 impl Segment {
@@ -30,10 +30,8 @@ impl Segment {
     pub(crate) fn open(card: &Card, addresses: &[(String, Prefix)]) -> Result<Self> {
         let own = addresses
             .iter()
-            .filter_map(|(iface, prefix)| match prefix.address {
-                IpAddr::V4(address) if *iface == card.name => Some((address, prefix.length)),
-                _ => None,
-            })
+            .filter(|(iface, _)| *iface == card.name)
+            .map(|(_, prefix)| *prefix)
             .collect();
         let wire = Wire::open(card).map_err(failed(card))?;
         Ok(Self {
@@ -44,27 +42,32 @@ impl Segment {
     }
 
     /// Whether an address belongs on this segment by one of this machine's networks.
-    pub(crate) fn holds(&self, address: Ipv4Addr) -> bool {
-        self.own.iter().any(|(own, length)| {
-            *length < 32
-                && Prefix::new(*own, *length).is_some_and(|network| network.holds(address.into()))
-        })
+    pub(crate) fn holds(&self, address: IpAddr) -> bool {
+        self.networks().any(|network| network.holds(address))
     }
 
-    /// This machine's address on the network of another one, else its first.
-    pub(crate) fn own_towards(&self, address: Ipv4Addr) -> Option<Ipv4Addr> {
-        let near = self.own.iter().find(|(own, length)| {
-            *length < 32
-                && Prefix::new(*own, *length).is_some_and(|network| network.holds(address.into()))
-        });
-        near.or(self.own.first()).map(|(own, _)| *own)
+    fn networks(&self) -> impl Iterator<Item = &Prefix> {
+        let networks = self.own.iter();
+        networks.filter(|own| **own != Prefix::host(own.address))
+    }
+
+    /// This machine's address on the network of another one, else its first of that one's family that reaches beyond the link.
+    pub(crate) fn own_towards(&self, address: IpAddr) -> Option<IpAddr> {
+        let near = self.networks().find(|network| network.holds(address));
+        let reaches = |own: &&Prefix| match (own.address, address) {
+            (IpAddr::V4(_), IpAddr::V4(_)) => true,
+            (IpAddr::V6(own), IpAddr::V6(_)) => !own.is_unicast_link_local(),
+            _ => false,
+        };
+        let own = near.or_else(|| self.own.iter().find(reaches))?;
+        Some(own.address)
     }
 
     /// Asks who has these addresses; the question is put twice, since a frame may be lost.
     ///
     /// # Errors
     /// When packets cannot be sent or heard.
-    pub(crate) fn ask(&mut self, addresses: &BTreeSet<Ipv4Addr>) -> Result<()> {
+    pub(crate) fn ask(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<()> {
         let failed = failed(&self.wire.card);
         if addresses.is_empty() {
             return Ok(());
@@ -87,7 +90,7 @@ impl Segment {
     }
 
     /// Who answered for an address.
-    pub(crate) fn who_has(&self, address: Ipv4Addr) -> Vec<Mac> {
+    pub(crate) fn who_has(&self, address: IpAddr) -> Vec<Mac> {
         let answered = self.answers.get(&address);
         answered
             .map(|macs| macs.iter().copied().collect())
@@ -95,7 +98,7 @@ impl Segment {
     }
 
     /// Which of the addresses asked for a machine answered for, but for this one.
-    pub(crate) fn address_of(&self, mac: Mac, but: Ipv4Addr) -> Option<Ipv4Addr> {
+    pub(crate) fn address_of(&self, mac: Mac, but: IpAddr) -> Option<IpAddr> {
         self.answers
             .iter()
             .find(|(address, macs)| **address != but && macs.contains(&mac))

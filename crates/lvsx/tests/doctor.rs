@@ -38,6 +38,9 @@ fn everything_is_found(method: ForwardingMethod, mode: Mode) -> Result<()> {
     if mode == Mode::Tc {
         lost(&lab, method)?;
     }
+    if (method, mode) == (DirectRouting, Mode::Tc) {
+        the_same_by_ipv6(&lab)?;
+    }
     healthy(&lab, method)
 }
 
@@ -90,6 +93,49 @@ fn lost(lab: &Lab, method: ForwardingMethod) -> Result<()> {
         unknown.stderr.contains("there are: 192.168.1.46"),
         "{unknown:?}"
     );
+    Ok(())
+}
+
+/// A service of IPv6 beside the other: the server that answers neighbour discovery for its address is found, and a probe
+/// comes through.
+fn the_same_by_ipv6(lab: &Lab) -> Result<()> {
+    let (director, server) = (lab.director()?, lab.host("serverA")?);
+    for line in [
+        "ip addr add fd00::49/64 dev eth0 nodad",
+        "ip addr add fd00::40/128 dev eth0 nodad",
+        "sysctl -qw net.ipv6.conf.all.forwarding=1",
+        "ipvsadm -A -u [fd00::40]:53 -s rr",
+        "ipvsadm -a -u [fd00::40]:53 -r [fd00::46]:53 -g",
+    ] {
+        director.run(line)?.success()?;
+    }
+    server
+        .run("ip addr add fd00::46/64 dev eth0 nodad")?
+        .success()?;
+    let up = "lvsx realserver up --mode dr --vip fd00::40";
+    server.run(up)?.success()?;
+    let looks = |words: &str| director.run(&format!("lvsx doctor {words}"));
+    let found = looks("director")?;
+    ensure!(found.status.success(), "{found:?}");
+    let found = looks("probe fd00::46")?;
+    ensure!(found.status.success(), "{found:?}");
+
+    server
+        .run("ip addr add fd00::40/64 dev eth0 nodad")?
+        .success()?;
+    let found = looks("director")?;
+    let what = "the server fd00::46 answers neighbour discovery for fd00::40";
+    let cure = format!("ip addr flush to fd00::40/128 && {up}");
+    ensure!(found.status.code() == Some(4), "{found:?}");
+    ensure!(found.stdout.contains(what), "{}", found.stdout);
+    ensure!(found.stdout.contains(&cure), "{}", found.stdout);
+    server.run(&cure)?.success()?;
+    let found = looks("director")?;
+    ensure!(found.status.success(), "{found:?}");
+    director.run("ipvsadm -D -u [fd00::40]:53")?.success()?;
+    server
+        .run("lvsx realserver down --mode dr --vip fd00::40")?
+        .success()?;
     Ok(())
 }
 

@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use lvsx_ipvs::ForwardingMethod;
+use lvsx_host::Prefix;
+use lvsx_ipvs::{ForwardingMethod, ServiceKey};
 
 use super::delivery::{Answer, Delivery, Trip};
-use super::neighbour::clean_set_up;
+use super::neighbour::{asking, clean_set_up};
 use super::site::{Site, edit};
 use crate::segment::Segment;
 use crate::{Fault, Finding, Place, Result, mtu};
@@ -27,7 +28,7 @@ pub(super) fn examine(site: &Site, delivery: &Delivery) -> Result<Vec<Finding>> 
 /// What is wrong at the server of a trip, by its answers.
 pub(crate) fn judge(trip: &Trip, delivery: &Delivery) -> Option<Finding> {
     let (server, method) = (trip.address, trip.destination.settings.method);
-    let place = Place::At(server.into());
+    let place = Place::At(server);
     match (trip.plain, trip.forwarded) {
         (_, Some(Answer::Open)) => None,
         (_, Some(Answer::Closed)) => Some(out_of_service(
@@ -36,7 +37,7 @@ pub(crate) fn judge(trip: &Trip, delivery: &Delivery) -> Option<Finding> {
         )),
         (None, None) => Some(out_of_service(
             trip,
-            format!("{server} answers ARP, but no packet"),
+            format!("{server} answers {}, but no packet", asking(server)),
         )),
         (Some(Answer::Closed), None) if method == ForwardingMethod::Masquerade => {
             Some(out_of_service(
@@ -79,13 +80,10 @@ fn out_of_service(trip: &Trip, what: String) -> Finding {
     Finding::here(Fault::PortClosed, what, edit(&trip.service, &quiesced))
 }
 
-fn virtual_of(trip: &Trip) -> Option<Ipv4Addr> {
+fn virtual_of(trip: &Trip) -> Option<IpAddr> {
     match trip.service {
-        lvsx_ipvs::ServiceKey::Address {
-            addr: IpAddr::V4(address),
-            ..
-        } => Some(address),
-        _ => None,
+        ServiceKey::Address { addr, .. } => Some(addr),
+        ServiceKey::Mark { .. } => None,
     }
 }
 
@@ -109,9 +107,9 @@ fn beside(site: &Site, delivery: &Delivery) -> Vec<Finding> {
             continue;
         };
         let what = format!("{client} waits for an answer of {server}, which answers it directly");
-        let cure = format!("ip route replace {client}/32 via {own}");
+        let cure = format!("ip route replace {} via {own}", Prefix::host(client));
         let found = Finding::here(Fault::ClientBesideServer, what, cure);
-        let found = found.on(Place::At(server.into()));
+        let found = found.on(Place::At(server));
         if !findings.contains(&found) {
             findings.push(found);
         }
@@ -120,11 +118,16 @@ fn beside(site: &Site, delivery: &Delivery) -> Vec<Finding> {
 }
 
 /// Client and server of a connection in SYN_RECV, from a line of `/proc/net/ip_vs_conn`.
-fn unanswered(line: &str) -> Option<(Ipv4Addr, Ipv4Addr)> {
+fn unanswered(line: &str) -> Option<(IpAddr, IpAddr)> {
     let words: Vec<_> = line.split_ascii_whitespace().collect();
     let address = |at: usize| {
-        let number = u32::from_str_radix(words.get(at)?, 16).ok()?;
-        (words[at].len() == 8).then(|| Ipv4Addr::from(number))
+        let word = *words.get(at)?;
+        match word.len() {
+            8 => Some(IpAddr::from(Ipv4Addr::from(
+                u32::from_str_radix(word, 16).ok()?,
+            ))),
+            _ => word.parse().ok(),
+        }
     };
     (*words.get(7)? == "SYN_RECV").then_some(())?;
     Some((address(1)?, address(5)?))
@@ -202,7 +205,7 @@ fn long_packets(delivery: &Delivery) -> Result<Vec<Finding>> {
                         format!("to {address}: {}", lost(limit)),
                         format!("ip link set {device} mtu {limit}"),
                     )
-                    .on(Place::At((*address).into())),
+                    .on(Place::At(*address)),
                 )
             })),
         }
@@ -217,11 +220,8 @@ mod tests {
     #[test]
     fn connections_without_answer_are_read() {
         let line = "TCP C0A8012F D431 08080808 0050 C0A8012E 0050 SYN_RECV         55";
-        let expected = (
-            Ipv4Addr::new(192, 168, 1, 47),
-            Ipv4Addr::new(192, 168, 1, 46),
-        );
-        assert_eq!(unanswered(line), Some(expected));
+        let expected: [IpAddr; 2] = [[192, 168, 1, 47].into(), [192, 168, 1, 46].into()];
+        assert_eq!(unanswered(line), Some(expected.into()));
         assert_eq!(unanswered(&line.replace("SYN_RECV", "ESTABLISHED")), None);
         assert_eq!(
             unanswered("Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires"),

@@ -2,10 +2,10 @@
 //! a first segment of TCP as a client's would arrive, an echo request where the service is not TCP.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use lvsx_host::Network;
+use lvsx_host::{Network, Prefix};
 use lvsx_ipvs::{Destination, ForwardingMethod, ServiceKey};
 
 use super::Site;
@@ -13,8 +13,14 @@ use crate::Result;
 use crate::segment::{Segment, failed};
 use crate::wire::{Heard, Mac, Said, frame};
 
-/// A client that is nobody's (TEST-NET-1, RFC 5737), by NAT: the answer to it shows the way back.
-const NOBODY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// A client that is nobody's (TEST-NET-1, RFC 5737; discard-only, RFC 6666), by NAT: the answer to it shows the way back.
+fn nobody(server: IpAddr) -> IpAddr {
+    match server {
+        IpAddr::V4(_) => Ipv4Addr::new(192, 0, 2, 1).into(),
+        IpAddr::V6(_) => Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1).into(),
+    }
+}
+
 /// Ports that the kernel does not give to connections of its own (above 60,999).
 const FIRST_PORT: u16 = 61_100;
 /// How long answers are awaited, each time after asking.
@@ -30,7 +36,7 @@ const TCP: u16 = 6;
 pub(crate) struct Delivery {
     /// The segments that lead to servers or hold virtual addresses.
     pub(crate) segments: Vec<Segment>,
-    /// A trip for each server of each service (IPv4).
+    /// A trip for each server of each service.
     pub(crate) trips: Vec<Trip>,
 }
 
@@ -41,11 +47,11 @@ pub(crate) struct Trip {
     /// The server.
     pub(crate) destination: Destination,
     /// Its address.
-    pub(crate) address: Ipv4Addr,
+    pub(crate) address: IpAddr,
     /// The segment, by its place among the segments.
     pub(crate) segment: usize,
     /// The next machine on the way: the server, or a router.
-    pub(crate) hop: Ipv4Addr,
+    pub(crate) hop: IpAddr,
     /// Who answered for the next machine.
     pub(crate) macs: Vec<Mac>,
     /// The answer to a packet from the director itself.
@@ -79,8 +85,8 @@ struct Question {
 }
 
 enum Expected {
-    Segment(SocketAddrV4, SocketAddrV4),
-    Echo(Ipv4Addr, Ipv4Addr, u16),
+    Segment(SocketAddr, SocketAddr),
+    Echo(IpAddr, IpAddr, u16),
 }
 
 impl Delivery {
@@ -95,22 +101,17 @@ impl Delivery {
         };
         let wanted = |address: IpAddr| only.is_none_or(|only| only == address);
         for (service, destination) in site.destinations() {
-            let IpAddr::V4(address) = destination.key.addr else {
-                continue;
-            };
-            if !wanted(destination.key.addr) {
+            let address = destination.key.addr;
+            if !wanted(address) {
                 continue;
             }
-            let Some((iface, gateway)) = network.way_to(destination.key.addr)? else {
+            let Some((iface, gateway)) = network.way_to(address)? else {
                 continue;
             };
             let Some(segment) = delivery.segment_of(site, &iface)? else {
                 continue;
             };
-            let hop = match gateway {
-                Some(IpAddr::V4(gateway)) => gateway,
-                _ => address,
-            };
+            let hop = gateway.unwrap_or(address);
             delivery.trips.push(Trip {
                 service: service.key,
                 destination: destination.clone(),
@@ -124,11 +125,13 @@ impl Delivery {
                 expected_length: None,
             });
         }
-        let router = match network.way_out(lvsx_host::Destination::Default)? {
-            Some((_, Some(IpAddr::V4(router)))) => Some(router),
-            _ => None,
-        };
-        delivery.ask_who_is_there(site, router)?;
+        let mut routers = Vec::new();
+        let everywhere = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        for family in everywhere {
+            let way = network.way_out(lvsx_host::Destination::everything(family))?;
+            routers.extend(way.and_then(|(_, router)| router));
+        }
+        delivery.ask_who_is_there(site, &routers)?;
         Ok(delivery)
     }
 
@@ -146,18 +149,18 @@ impl Delivery {
         Ok(Some(self.segments.len() - 1))
     }
 
-    /// Asks each segment for the virtual addresses and the next machines of its trips; for the router
-    /// too, so that it can be named if it is who answers.
-    fn ask_who_is_there(&mut self, site: &Site, router: Option<Ipv4Addr>) -> Result<()> {
-        let virtuals: Vec<_> = site.virtual_addresses4().collect();
+    /// Asks each segment for the virtual addresses and the next machines of its trips; for routers
+    /// too, so that they can be named if it is they who answer.
+    fn ask_who_is_there(&mut self, site: &Site, routers: &[IpAddr]) -> Result<()> {
+        let virtuals = site.virtual_addresses();
         let holding: Vec<_> = site
             .cards
             .iter()
             .filter(|card| {
                 site.addresses.iter().any(|(iface, own)| {
                     *iface == card.name
-                        && own.length < 32
-                        && virtuals.iter().any(|address| own.holds((*address).into()))
+                        && *own != Prefix::host(own.address)
+                        && virtuals.iter().any(|address| own.holds(*address))
                 })
             })
             .map(|card| card.name.clone())
@@ -169,7 +172,7 @@ impl Delivery {
             let mut addresses: BTreeSet<_> = virtuals.iter().copied().collect();
             let own = self.trips.iter().filter(|trip| trip.segment == place);
             addresses.extend(own.flat_map(|trip| [trip.hop, trip.address]));
-            addresses.extend(router.filter(|router| segment.holds(*router)));
+            addresses.extend(routers.iter().filter(|router| segment.holds(**router)));
             segment.ask(&addresses)?;
         }
         for trip in &mut self.trips {
@@ -201,43 +204,40 @@ impl Delivery {
             return Vec::new();
         };
         let port = FIRST_PORT + 2 * (number as u16 % 2000);
-        let framed = |packet: &[u8]| frame::ipv4_frame(segment.wire.card.mac, *mac, packet);
+        let framed = |packet: &[u8]| frame::ip_frame(segment.wire.card.mac, *mac, packet);
         let tunnel = &trip.destination.settings.tunnel;
         // The far end of a forwarded packet, the near end, and what is put around it.
         let (to, from, is_wrapped) = match (trip.destination.settings.method, trip.service) {
-            (ForwardingMethod::Masquerade, _) => (trip.address, NOBODY, false),
-            (
-                method,
-                ServiceKey::Address {
-                    addr: IpAddr::V4(virt),
-                    ..
-                },
-            ) => (virt, own, method == ForwardingMethod::Tunnel),
+            (ForwardingMethod::Masquerade, _) => (trip.address, Some(nobody(trip.address)), false),
+            // What is in a tunnel may be of the other family.
+            (method, ServiceKey::Address { addr, .. }) => (
+                addr,
+                segment.own_towards(addr),
+                method == ForwardingMethod::Tunnel,
+            ),
             // A service by mark does not tell its addresses.
-            (_, _) => (trip.address, own, false),
+            (_, ServiceKey::Mark { .. }) => (trip.address, Some(own), false),
         };
         let wrapped = |packet: Vec<u8>| {
             if is_wrapped {
-                frame::tunnelled(own, trip.address, tunnel, &packet)
+                let near = segment.own_towards(trip.address)?;
+                frame::tunnelled(near, trip.address, tunnel, &packet)
             } else {
                 Some(packet)
             }
         };
         let (own_port, virtual_port) = (trip.destination.key.port, port_of(trip));
-        let ask = |forwarded: bool, to: Ipv4Addr, to_port: u16, from: Ipv4Addr, port: u16| {
+        let ask = |forwarded: bool, to: IpAddr, to_port: u16, from: IpAddr, port: u16| {
             let (packet, reset, expects) = if is_tcp(trip) && to_port != 0 {
-                let (near, far) = (
-                    SocketAddrV4::new(from, port),
-                    SocketAddrV4::new(to, to_port),
-                );
+                let (near, far) = (SocketAddr::new(from, port), SocketAddr::new(to, to_port));
                 (
-                    frame::segment(near, far, frame::SYN, SEQUENCE),
-                    Some(frame::segment(near, far, frame::RST, SEQUENCE + 1)),
+                    frame::segment(near, far, frame::SYN, SEQUENCE)?,
+                    frame::segment(near, far, frame::RST, SEQUENCE + 1),
                     Expected::Segment(far, near),
                 )
             } else {
                 (
-                    frame::echo(from, to, port, 64),
+                    frame::echo(from, to, port, 64)?,
                     None,
                     Expected::Echo(to, from, port),
                 )
@@ -258,7 +258,7 @@ impl Delivery {
         };
         [
             ask(false, trip.address, own_port, own, port),
-            ask(true, to, virtual_port, from, port + 1),
+            from.and_then(|from| ask(true, to, virtual_port, from, port + 1)),
         ]
         .into_iter()
         .flatten()

@@ -17,6 +17,7 @@ use lvsx_ipvs::{Choice, Client, ConnectError};
 
 pub(crate) use answer::{judge, mtu_to};
 pub(crate) use delivery::{Answer, Delivery, Trip};
+pub(crate) use neighbour::asking;
 pub(crate) use site::{Site, named};
 
 use crate::{Fault, Finding, Result};

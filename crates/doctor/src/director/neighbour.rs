@@ -1,6 +1,6 @@
 //! Who is on the segments: the servers, once each; and nobody else with a virtual address.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use lvsx_host::{Network, Prefix};
 use lvsx_ipvs::ForwardingMethod;
@@ -25,7 +25,7 @@ pub(super) fn examine(site: &Site, network: &Network, delivery: &Delivery) -> Re
         }
     }
     for segment in &delivery.segments {
-        for address in site.virtual_addresses4() {
+        for address in site.virtual_addresses() {
             findings.extend(strangers(site, delivery, segment, address));
         }
     }
@@ -60,7 +60,7 @@ fn no_route(site: &Site, network: &Network) -> Result<Vec<Finding>> {
 fn entered(trip: &Trip, segment: &Segment, network: &Network) -> Result<Option<Finding>> {
     let iface = &segment.wire.card.name;
     let hop = trip.hop;
-    let Some(mac) = network.entered_mac(iface, hop.into())? else {
+    let Some(mac) = network.entered_mac(iface, hop)? else {
         return Ok(None);
     };
     Ok(
@@ -85,7 +85,7 @@ fn there(trip: &Trip, segment: &Segment) -> Option<Finding> {
         [] if trip.destination.settings.weight > 0 => {
             let mut quiesced = trip.destination.clone();
             quiesced.settings.weight = 0;
-            let what = format!("nobody on {iface} answers ARP for {hop}");
+            let what = format!("nobody on {iface} answers {} for {hop}", asking(hop));
             Some(Finding::here(
                 Fault::ServerUnreachable,
                 what,
@@ -105,7 +105,7 @@ fn there(trip: &Trip, segment: &Segment) -> Option<Finding> {
                 .iter()
                 .map(|mac| Place::Of(*mac).to_string())
                 .collect();
-            let what = format!("{} answer ARP for {hop}", both.join(" and "));
+            let what = format!("{} answer {} for {hop}", both.join(" and "), asking(hop));
             let cure = format!("ip addr flush to {}", Prefix::host(hop));
             Some(Finding::here(Fault::DuplicateAddress, what, cure).on(place(segment, *wrong, hop)))
         }
@@ -123,35 +123,39 @@ fn behind_router(trip: &Trip) -> Finding {
 }
 
 /// Those who answer for a virtual address and are not this director.
-fn strangers(
-    site: &Site,
-    delivery: &Delivery,
-    segment: &Segment,
-    address: Ipv4Addr,
-) -> Vec<Finding> {
+fn strangers(site: &Site, delivery: &Delivery, segment: &Segment, address: IpAddr) -> Vec<Finding> {
     let own = |mac: &Mac| site.cards.iter().any(|card| card.mac == *mac);
     let host = Prefix::host(address);
     let found = |mac: Mac| {
-        let server = delivery
-            .trips
-            .iter()
-            .find(|trip| trip.hop == trip.address && trip.macs.contains(&mac));
+        // A server of both families is named by the address of this one.
+        let trips = delivery.trips.iter();
+        let server = trips
+            .filter(|trip| trip.hop == trip.address && trip.macs.contains(&mac))
+            .min_by_key(|trip| trip.address.is_ipv6() != address.is_ipv6());
         let Some(server) = server else {
-            let what = format!("{} answers ARP for {address}", Place::Of(mac));
+            let what = format!(
+                "{} answers {} for {address}",
+                Place::Of(mac),
+                asking(address)
+            );
             let cure = format!("ip addr flush to {host}");
             let at = place(segment, mac, address);
             return Finding::here(Fault::OtherAnswersArp, what, cure).on(at);
         };
-        let what = format!("the server {} answers ARP for {address}", server.address);
+        let what = format!(
+            "the server {} answers {} for {address}",
+            server.address,
+            asking(address)
+        );
         let cure = clean_set_up(&server.destination.settings, address);
-        Finding::here(Fault::ServerAnswersArp, what, cure).on(Place::At(server.address.into()))
+        Finding::here(Fault::ServerAnswersArp, what, cure).on(Place::At(server.address))
     };
     let strangers = segment.who_has(address).into_iter().filter(|mac| !own(mac));
     strangers.map(found).collect()
 }
 
 /// Puts the virtual address on a server where it belongs, wherever it is now.
-pub(super) fn clean_set_up(settings: &DestinationSettings, address: Ipv4Addr) -> String {
+pub(super) fn clean_set_up(settings: &DestinationSettings, address: IpAddr) -> String {
     let flush = format!("ip addr flush to {}", Prefix::host(address));
     let mode = match settings.method {
         ForwardingMethod::DirectRouting => "dr",
@@ -164,9 +168,18 @@ pub(super) fn clean_set_up(settings: &DestinationSettings, address: Ipv4Addr) ->
     format!("{flush} && lvsx realserver up --mode {mode} --vip {address}{program}")
 }
 
+/// What is asked for the machine that has an address.
+pub(crate) fn asking(address: IpAddr) -> &'static str {
+    if address.is_ipv6() {
+        "neighbour discovery"
+    } else {
+        "ARP"
+    }
+}
+
 /// A machine by another address of its own, where one is known.
-fn place(segment: &Segment, mac: Mac, but: Ipv4Addr) -> Place {
+fn place(segment: &Segment, mac: Mac, but: IpAddr) -> Place {
     segment
         .address_of(mac, but)
-        .map_or(Place::Of(mac), |address| Place::At(IpAddr::V4(address)))
+        .map_or(Place::Of(mac), Place::At)
 }

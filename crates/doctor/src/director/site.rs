@@ -1,7 +1,7 @@
 //! What the director knows and has: read once, looked at by every concern.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use lvsx_host::{Card, Network, Prefix};
 use lvsx_ipvs::model::{Tunnel, TunnelType};
@@ -74,16 +74,6 @@ impl Site {
         addresses.sort_unstable();
         addresses.dedup();
         addresses
-    }
-
-    /// The virtual addresses of IPv4.
-    pub(crate) fn virtual_addresses4(&self) -> impl Iterator<Item = Ipv4Addr> {
-        self.virtual_addresses()
-            .into_iter()
-            .filter_map(|address| match address {
-                IpAddr::V4(address) => Some(address),
-                IpAddr::V6(_) => None,
-            })
     }
 
     /// The servers with their services.

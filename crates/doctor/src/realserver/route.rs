@@ -1,11 +1,12 @@
 //! The way of the answers: there, through the right machine, wide enough, and not taken for forged.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use lvsx_host::{Card, Decapsulation, Destination, Setup};
 
 use super::{Machine, in_force};
+use crate::director::asking;
 use crate::segment::Segment;
 use crate::{Fault, Finding, Result, mtu};
 
@@ -36,7 +37,7 @@ pub(super) fn examine(setup: &Setup, machine: &Machine<'_>) -> Result<Vec<Findin
             .cards
             .iter()
             .find(|card| card.name == *iface && card.is_up);
-        if let (Some(card), Some(IpAddr::V4(gateway))) = (card, gateway) {
+        if let (Some(card), Some(gateway)) = (card, gateway) {
             findings.extend(on_the_wire(setup, machine, card, *gateway)?);
         }
     }
@@ -84,26 +85,24 @@ fn on_the_wire(
     setup: &Setup,
     machine: &Machine<'_>,
     card: &Card,
-    gateway: Ipv4Addr,
+    gateway: IpAddr,
 ) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let mut segment = Segment::open(card, &machine.addresses)?;
-    let mut addresses = BTreeSet::from([gateway]);
-    if let IpAddr::V4(address) = setup.virtual_address() {
-        addresses.insert(address);
-        segment.ask(&addresses)?;
-        let director = segment.who_has(address);
-        let by_nat = matches!(setup, Setup::Masquerade { .. });
-        let is_director = |mac| director.contains(mac);
-        if !by_nat && segment.who_has(gateway).iter().any(is_director) {
-            findings.push(Finding::here(
-                Fault::GatewayIsDirector,
-                format!("the default gateway {gateway} is who answers ARP for {address}"),
-                "ip route replace default via ROUTER".to_owned(),
-            ));
-        }
-    } else {
-        segment.ask(&addresses)?;
+    let address = setup.virtual_address();
+    segment.ask(&BTreeSet::from([gateway, address]))?;
+    let director = segment.who_has(address);
+    let by_nat = matches!(setup, Setup::Masquerade { .. });
+    let is_director = |mac| director.contains(mac);
+    if !by_nat && segment.who_has(gateway).iter().any(is_director) {
+        findings.push(Finding::here(
+            Fault::GatewayIsDirector,
+            format!(
+                "the default gateway {gateway} is who answers {} for {address}",
+                asking(address)
+            ),
+            "ip route replace default via ROUTER".to_owned(),
+        ));
     }
     let Some(mac) = segment.who_has(gateway).first().copied() else {
         return Ok(findings);

@@ -1,9 +1,9 @@
 //! What came in: only what answers a question of ours.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Mac;
-use super::frame::{ARP, ICMP, IPV4, TCP};
+use super::frame::{ARP, ICMP, ICMPV6, IPV4, IPV6, TCP};
 
 /// A frame that came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,15 +20,15 @@ pub(crate) struct Heard {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
     /// This hardware address has the network address.
-    Has(Ipv4Addr, Mac),
+    Has(IpAddr, Mac),
     /// An answer to an echo request: from, to, number.
-    Echo(Ipv4Addr, Ipv4Addr, u16),
+    Echo(IpAddr, IpAddr, u16),
     /// A TCP segment.
     Segment {
         /// The sender.
-        from: SocketAddrV4,
+        from: SocketAddr,
         /// The receiver.
-        to: SocketAddrV4,
+        to: SocketAddr,
         /// The flags.
         flags: u8,
         /// The largest segment that the sender takes, where it says so.
@@ -44,6 +44,7 @@ impl Heard {
         let said = match word(frame, 12)? {
             ARP => arp(packet),
             IPV4 => ipv4(packet),
+            IPV6 => ipv6(packet, from),
             _ => None,
         }?;
         Some(Self {
@@ -53,10 +54,13 @@ impl Heard {
         })
     }
 
-    /// The longest IPv4 packet that the sender of a segment takes, headers included.
+    /// The longest packet that the sender of a segment takes, headers included.
     pub(crate) fn expected_length(&self) -> Option<usize> {
         match self.said {
-            Said::Segment { largest, .. } => Some(usize::from(largest?) + 40),
+            Said::Segment { from, largest, .. } => {
+                let headers = if from.is_ipv6() { 60 } else { 40 };
+                Some(usize::from(largest?) + headers)
+            }
             _ => None,
         }
     }
@@ -65,23 +69,56 @@ impl Heard {
 fn arp(packet: &[u8]) -> Option<Said> {
     const REPLY: u16 = 2;
     let mac = packet.get(8..14)?.try_into().ok()?;
-    (word(packet, 6)? == REPLY).then_some(Said::Has(address(packet, 14)?, mac))
+    (word(packet, 6)? == REPLY).then_some(Said::Has(address(packet, 14)?.into(), mac))
 }
 
 fn ipv4(packet: &[u8]) -> Option<Said> {
     let header = usize::from(packet.first()? & 0x0f) * 4;
-    let (from, to) = (address(packet, 12)?, address(packet, 16)?);
+    let (from, to) = (address(packet, 12)?.into(), address(packet, 16)?.into());
     let payload = packet.get(header..)?;
     match *packet.get(9)? {
         ICMP if *payload.first()? == 0 => Some(Said::Echo(from, to, word(payload, 4)?)),
-        TCP => Some(Said::Segment {
-            from: SocketAddrV4::new(from, word(payload, 0)?),
-            to: SocketAddrV4::new(to, word(payload, 2)?),
-            flags: *payload.get(13)?,
-            largest: maximum_segment(payload),
-        }),
+        TCP => segment(from, to, payload),
         _ => None,
     }
+}
+
+/// Nothing that answers us has extension headers.
+fn ipv6(packet: &[u8], sender: Mac) -> Option<Said> {
+    const ECHO_REPLY: u8 = 129;
+    const ADVERTISEMENT: u8 = 136;
+    let (from, to) = (address6(packet, 8)?.into(), address6(packet, 24)?.into());
+    let payload = packet.get(40..)?;
+    match (*packet.get(6)?, *payload.first()?) {
+        (ICMPV6, ECHO_REPLY) => Some(Said::Echo(from, to, word(payload, 4)?)),
+        (ICMPV6, ADVERTISEMENT) => {
+            let has = address6(payload, 8)?.into();
+            Some(Said::Has(has, target(payload.get(24..)?).unwrap_or(sender)))
+        }
+        (TCP, _) => segment(from, to, payload),
+        _ => None,
+    }
+}
+
+/// The hardware address among the options of an advertisement (RFC 4861, section 4.6.1).
+fn target(mut options: &[u8]) -> Option<Mac> {
+    const TARGET: u8 = 2;
+    loop {
+        let length = usize::from(*options.get(1)?) * 8;
+        if options[0] == TARGET {
+            return options.get(2..8)?.try_into().ok();
+        }
+        options = options.get(length.max(8)..)?;
+    }
+}
+
+fn segment(from: IpAddr, to: IpAddr, payload: &[u8]) -> Option<Said> {
+    Some(Said::Segment {
+        from: SocketAddr::new(from, word(payload, 0)?),
+        to: SocketAddr::new(to, word(payload, 2)?),
+        flags: *payload.get(13)?,
+        largest: maximum_segment(payload),
+    })
 }
 
 /// TCP's option 2 (RFC 9293, section 3.7.1).
@@ -111,31 +148,53 @@ fn address(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
     Some(octets.into())
 }
 
+fn address6(bytes: &[u8], at: usize) -> Option<Ipv6Addr> {
+    let octets: [u8; 16] = bytes.get(at..at + 16)?.try_into().ok()?;
+    Some(octets.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::wire::frame;
 
-    const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-    const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+    fn ends() -> [[IpAddr; 2]; 2] {
+        let wide = |last| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last).into();
+        let narrow = |last| Ipv4Addr::new(10, 0, 0, last).into();
+        [[narrow(1), narrow(2)], [wide(1), wide(2)]]
+    }
 
     #[test]
     fn what_is_sent_is_understood_and_questions_are_no_answers() {
-        let (from, to) = (SocketAddrV4::new(A, 1000), SocketAddrV4::new(B, 80));
-        let segment = frame::segment(from, to, frame::SYN, 1);
-        let framed = frame::ipv4_frame([2; 6], [4; 6], &segment);
-        let heard = Heard::parse(&framed, true).unwrap();
-        let expected = Said::Segment {
-            from,
-            to,
-            flags: frame::SYN,
-            largest: None,
-        };
-        assert_eq!(heard.said, expected);
-        assert!(heard.unfinished && heard.from == [2; 6]);
-        assert_eq!(Heard::parse(&frame::who_has([2; 6], A), false), None);
-        let echo = frame::ipv4_frame([2; 6], [4; 6], &frame::echo(A, B, 7, 100));
-        assert_eq!(Heard::parse(&echo, false), None);
+        for [a, b] in ends() {
+            let (from, to) = (SocketAddr::new(a, 1000), SocketAddr::new(b, 80));
+            let segment = frame::segment(from, to, frame::SYN, 1).unwrap();
+            let framed = frame::ip_frame([2; 6], [4; 6], &segment);
+            let heard = Heard::parse(&framed, true).unwrap();
+            let expected = Said::Segment {
+                from,
+                to,
+                flags: frame::SYN,
+                largest: None,
+            };
+            assert_eq!(heard.said, expected);
+            assert!(heard.unfinished && heard.from == [2; 6]);
+            assert_eq!(Heard::parse(&frame::who_has([2; 6], a), false), None);
+            let echo = frame::echo(a, b, 7, 100).unwrap();
+            let echo = frame::ip_frame([2; 6], [4; 6], &echo);
+            assert_eq!(Heard::parse(&echo, false), None);
+        }
+    }
+
+    #[test]
+    fn an_advertisement_tells_whose_an_address_is() {
+        let address: Ipv6Addr = "fd00::46".parse().unwrap();
+        let mut frame = frame::who_has([2; 6], address.into());
+        frame[54] = 136;
+        let said = |frame: &[u8]| Heard::parse(frame, false).map(|heard| heard.said);
+        assert_eq!(said(&frame), Some(Said::Has(address.into(), [2; 6])));
+        frame.extend([14, 1, 0, 0, 0, 0, 0, 0, 2, 1, 8, 8, 8, 8, 8, 8]);
+        assert_eq!(said(&frame), Some(Said::Has(address.into(), [8; 6])));
     }
 
     #[test]
@@ -157,11 +216,13 @@ mod tests {
 
     #[test]
     fn nothing_is_read_beyond_the_end() {
-        let (from, to) = (SocketAddrV4::new(A, 1000), SocketAddrV4::new(B, 80));
-        let segment = frame::segment(from, to, frame::SYN, 1);
-        let framed = frame::ipv4_frame([2; 6], [4; 6], &segment);
-        for length in 0..framed.len() - 6 {
-            assert_eq!(Heard::parse(&framed[..length], false), None, "{length}");
+        for [a, b] in ends() {
+            let (from, to) = (SocketAddr::new(a, 1000), SocketAddr::new(b, 80));
+            let segment = frame::segment(from, to, frame::SYN, 1).unwrap();
+            let framed = frame::ip_frame([2; 6], [4; 6], &segment);
+            for length in 0..framed.len() - 6 {
+                assert_eq!(Heard::parse(&framed[..length], false), None, "{length}");
+            }
         }
     }
 }
