@@ -14,10 +14,7 @@ use crate::{
 /// It does not build, or something differs.
 pub(crate) fn conform(repository: &Repository, arguments: &[OsString]) -> anyhow::Result<()> {
     setup::install(&[Part::Conform])?;
-    run(&mut repository.cargo(["build", "--quiet", "--release", "--package", "lvsx"]))?;
-    run(repository
-        .cargo(["build", "--quiet", "--release", "--package", "lvsx-lab"])
-        .args(["--example", "conform"]))?;
+    repository.build_with_example("conform")?;
     let programs = repository.target().join("release");
     run(Command::new(programs.join("examples/conform"))
         .current_dir(repository.root())

@@ -14,10 +14,7 @@ use crate::{
 /// It does not build, or something differs.
 pub(crate) fn parity(repository: &Repository, arguments: &[OsString]) -> anyhow::Result<()> {
     setup::install(&[Part::Conform])?;
-    run(&mut repository.cargo(["build", "--quiet", "--release", "--package", "lvsx"]))?;
-    run(repository
-        .cargo(["build", "--quiet", "--release", "--package", "lvsx-lab"])
-        .args(["--example", "parity"]))?;
+    repository.build_with_example("parity")?;
     let programs = repository.target().join("release");
     run(Command::new(programs.join("examples/parity"))
         .current_dir(repository.root())

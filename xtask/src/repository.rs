@@ -59,6 +59,19 @@ impl Repository {
         command.current_dir(&self.root).args(args);
         command
     }
+
+    /// Builds the binary and an example of the lab, released, in one go: apart, the example's dependencies would be chosen
+    /// without what the binary asks of them, and be built twice.
+    ///
+    /// # Errors
+    /// They do not build.
+    pub(crate) fn build_with_example(&self, example: &str) -> anyhow::Result<()> {
+        let packages = ["--package", "lvsx", "--package", "lvsx-lab"];
+        run(self
+            .cargo(["build", "--quiet", "--release"])
+            .args(packages)
+            .args(["--bin", "lvsx", "--example", example]))
+    }
 }
 
 /// Runs `command` to its end.

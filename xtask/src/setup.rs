@@ -266,7 +266,7 @@ fn install_packers() -> anyhow::Result<()> {
         .iter()
         .filter(|(packer, _)| program(packer).is_none())
     {
-        println!("setup: cargo install {packer} {version} (a minute or two)");
+        println!("setup: cargo install {packer} {version} (a minute)");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         run(Command::new(cargo)
             .args([
