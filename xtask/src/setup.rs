@@ -266,13 +266,15 @@ fn install_packers() -> anyhow::Result<()> {
         .iter()
         .filter(|(packer, _)| program(packer).is_none())
     {
-        println!("setup: cargo install {packer} {version} (a minute)");
+        println!("setup: cargo install {packer} {version} (half a minute)");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         run(Command::new(cargo)
             .args([
                 "install",
                 "--quiet",
                 "--locked",
+                // They work for seconds; to optimise them takes minutes.
+                "--debug",
                 packer,
                 "--version",
                 version,

@@ -43,6 +43,16 @@ lvsx, the Linux Virtual Server in tc and XDP
 `lvsx lab --help`, `lvsx mark --help` and so on say more.
 ";
 
+/// Where programs are installed; no folder for those found by the search path.
+const INSTALLED: [&str; 6] = [
+    "",
+    "/sbin",
+    "/usr/sbin",
+    "/bin",
+    "/usr/bin",
+    "/usr/local/sbin",
+];
+
 fn main() -> ExitCode {
     let mut arguments: Vec<OsString> = env::args_os().collect();
     let called = if arguments.is_empty() {
@@ -54,7 +64,16 @@ fn main() -> ExitCode {
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or_default();
-    if let Some(code) = program(name, &called.to_string_lossy(), &arguments) {
+    // Messages repeat what a program was called by, as those of the original do; out of a build's folder that is its name.
+    let is_installed = Path::new(&called)
+        .parent()
+        .is_none_or(|folder| INSTALLED.iter().any(|installed| folder == *installed));
+    let repeated = if is_installed {
+        called.to_string_lossy()
+    } else {
+        name.into()
+    };
+    if let Some(code) = program(name, &repeated, &arguments) {
         return code;
     }
     if arguments.is_empty() {
