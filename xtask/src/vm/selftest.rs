@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use crate::{
-    repository::{Repository, output, run},
+    repository::{Repository, output},
     test::{LAB_METHODS, LAB_MODES},
     vm::{self, quote},
 };
