@@ -11,18 +11,18 @@ export PATH
 machine=/run/lvsx-trial
 mkdir -p $machine
 mount -t tmpfs -o mode=0755 lvsx-trial $machine
-mkdir $machine/changes $machine/work $machine/root
-mount -t overlay -o lowerdir=/,upperdir=$machine/changes,workdir=$machine/work lvsx-trial $machine/root
+mkdir $machine/changes $machine/work $machine/tree
+mount -t overlay -o lowerdir=/,upperdir=$machine/changes,workdir=$machine/work lvsx-trial $machine/tree
 for place in proc:proc sys:sysfs run:tmpfs tmp:tmpfs; do
-    mount -t "${place#*:}" lvsx-trial "$machine/root/${place%:*}"
+    mount -t "${place#*:}" lvsx-trial "$machine/tree/${place%:*}"
 done
-mount --rbind /dev $machine/root/dev
-mkdir $machine/root/tmp/packages $machine/root/tmp/changes
-mount --bind $machine/changes $machine/root/tmp/changes
-cp "$1" $machine/root/tmp/packages/lvsx.deb
-cp "$2" $machine/root/tmp/packages/lvsx.rpm
-cp "$(dirname "$0")/on-the-machine.sh" $machine/root/tmp/
+mount --rbind /dev $machine/tree/dev
+mkdir $machine/tree/tmp/packages $machine/tree/tmp/changes
+mount --bind $machine/changes $machine/tree/tmp/changes
+cp "$1" $machine/tree/tmp/packages/lvsx.deb
+cp "$2" $machine/tree/tmp/packages/lvsx.rpm
+cp "$(dirname "$0")/on-the-machine.sh" $machine/tree/tmp/
 # An image of a container may forbid services, and man pages.
-rm -f $machine/root/usr/sbin/policy-rc.d
-find $machine/changes -type c >$machine/root/tmp/before
-exec chroot $machine/root /bin/sh /tmp/on-the-machine.sh
+rm -f $machine/tree/usr/sbin/policy-rc.d
+find $machine/changes -type c >$machine/tree/tmp/before
+exec chroot $machine/tree /bin/sh /tmp/on-the-machine.sh
