@@ -1,15 +1,14 @@
 //! `cargo xtask`: what a developer and CI run on this repository.
 //!
 //! Reading order: [`repository`] (where things are), [`setup`] (what must be installed), [`ebpf`] (the
-//! committed BPF object), [`conform`], [`parity`], [`vm`] (the oldest kernel we support), [`figures`], [`package`], and [`test`](mod@test), which uses them all.
+//! committed BPF object), [`beside`] (the kernel and Debian as the measure), [`vm`] (the oldest kernel we support), [`figures`], [`package`], and [`test`](mod@test), which uses them all.
 
 mod bench;
-mod conform;
+mod beside;
 mod ebpf;
 mod figures;
 mod fuzz;
 mod package;
-mod parity;
 mod repository;
 mod setup;
 mod test;
@@ -95,9 +94,9 @@ fn command() -> anyhow::Result<ExitCode> {
                 },
             )?;
         }
-        "conform" => {
+        "conform" | "parity" => {
             let arguments: Vec<OsString> = args.raw_args()?.collect();
-            conform::conform(&repository, &arguments)?;
+            beside::the_kernel(&repository, &word, &arguments)?;
         }
         "bench" => {
             let arguments: Vec<OsString> = args.raw_args()?.collect();
@@ -105,10 +104,6 @@ fn command() -> anyhow::Result<ExitCode> {
         }
         "fuzz" => fuzz_command(&repository, &mut args)?,
         "package" => package_command(&repository, &mut args)?,
-        "parity" => {
-            let arguments: Vec<OsString> = args.raw_args()?.collect();
-            parity::parity(&repository, &arguments)?;
-        }
         "vm" => return vm_command(&repository, &mut args),
         "figures" => return figures_command(&repository, &mut args),
         other => bail!("no command '{other}'\n{USAGE}"),

@@ -60,17 +60,17 @@ impl Repository {
         command
     }
 
-    /// Builds the binary and an example of the lab, released, in one go: apart, the example's dependencies would be chosen
-    /// without what the binary asks of them, and be built twice.
+    /// Builds the released binary and the lab's examples, in one go: apart, each would be built of dependencies chosen without
+    /// what the other asks of them, and many of these twice. The folder they lie in.
     ///
     /// # Errors
     /// They do not build.
-    pub(crate) fn build_with_example(&self, example: &str) -> anyhow::Result<()> {
-        let packages = ["--package", "lvsx", "--package", "lvsx-lab"];
+    pub(crate) fn release(&self) -> anyhow::Result<PathBuf> {
         run(self
             .cargo(["build", "--quiet", "--release"])
-            .args(packages)
-            .args(["--bin", "lvsx", "--example", example]))
+            .args(["--package", "lvsx", "--package", "lvsx-lab"])
+            .args(["--bin", "lvsx", "--examples"]))?;
+        Ok(self.target.join("release"))
     }
 }
 

@@ -267,19 +267,8 @@ fn install_packers() -> anyhow::Result<()> {
         .filter(|(packer, _)| program(packer).is_none())
     {
         println!("setup: cargo install {packer} {version} (half a minute)");
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        run(Command::new(cargo)
-            .args([
-                "install",
-                "--quiet",
-                "--locked",
-                // They work for seconds; to optimise them takes minutes.
-                "--debug",
-                packer,
-                "--version",
-                version,
-            ])
-            .env_remove("CARGO_TARGET_DIR"))?;
+        // They work for seconds; to optimise them takes minutes.
+        run(cargo_install(packer, version).arg("--debug"))?;
     }
     Ok(())
 }
@@ -353,20 +342,18 @@ fn install_bpf_linker() -> anyhow::Result<()> {
         }
     }
     println!("setup: cargo install {wanted} (some minutes)");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    run(Command::new(cargo)
-        .args([
-            "install",
-            "--quiet",
-            "--locked",
-            "--force",
-            "bpf-linker",
-            "--version",
-            BPF_LINKER_VERSION,
-        ])
-        .args(["--no-default-features", "--features", "llvm-22"])
+    run(cargo_install("bpf-linker", BPF_LINKER_VERSION)
+        .args(["--force", "--no-default-features", "--features", "llvm-22"])
         // Where its build finds LLVM: without it the link looks for a library that is not on the system's path.
-        .env("LLVM_PREFIX", LLVM_PREFIX)
-        // Installed for the machine, not built into this repository's folder under its settings.
-        .env_remove("CARGO_TARGET_DIR"))
+        .env("LLVM_PREFIX", LLVM_PREFIX))
+}
+
+/// Installs a program for the machine, not into this repository's folder under its settings.
+fn cargo_install(name: &str, version: &str) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args(["install", "--quiet", "--locked"])
+        .args([name, "--version", version])
+        .env_remove("CARGO_TARGET_DIR");
+    cargo
 }

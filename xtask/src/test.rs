@@ -11,9 +11,8 @@ use std::{
 use anyhow::bail;
 
 use crate::{
-    conform, ebpf, figures,
+    beside, ebpf, figures,
     package::{self, Profile},
-    parity,
     repository::{Repository, run as run_command},
     setup::{self, Part},
     vm,
@@ -139,9 +138,9 @@ impl Stage {
             // By turns: an lvsd for each scenario, in both modes, would take four times as long.
             Self::Conform => {
                 let arguments = ["--seeds", "1", "--by-turns"].map(Into::into);
-                conform::conform(repository, &arguments)
+                beside::the_kernel(repository, "conform", &arguments)
             }
-            Self::Parity => parity::parity(repository, &[]),
+            Self::Parity => beside::the_kernel(repository, "parity", &[]),
         }
     }
 }
@@ -236,9 +235,7 @@ fn interleavings(repository: &Repository) -> anyhow::Result<()> {
 }
 
 fn labs(repository: &Repository) -> anyhow::Result<()> {
-    // With an example, as later stages need it: the binary alone would be built of other parts.
-    repository.build_with_example("conform")?;
-    let lvsx = repository.target().join("release/lvsx");
+    let lvsx = repository.release()?.join("lvsx");
     let mut failed = Vec::new();
     for method in LAB_METHODS {
         for mode in LAB_MODES {

@@ -131,12 +131,18 @@ fn a_director_that_hangs_up_is_silent() {
     std::fs::remove_file(path).unwrap();
 }
 
-#[test]
-fn over_a_netlink_port() {
+/// A socket with a port of its own.
+fn generic() -> OwnedFd {
     let flags = SockFlag::SOCK_CLOEXEC;
     let protocol = SockProtocol::NetlinkGeneric;
-    let lvsd = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol).unwrap();
-    bind(lvsd.as_raw_fd(), &NetlinkAddr::new(0, 0)).unwrap();
+    let made = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol).unwrap();
+    bind(made.as_raw_fd(), &NetlinkAddr::new(0, 0)).unwrap();
+    made
+}
+
+#[test]
+fn over_a_netlink_port() {
+    let lvsd = generic();
     let port = getsockname::<NetlinkAddr>(lvsd.as_raw_fd()).unwrap().pid();
     let client = Client::new(Transport::director_port(port).unwrap());
     // Five requests: Info, Destinations, DeleteDestination, Flush, Services.
@@ -160,13 +166,6 @@ fn over_a_netlink_port() {
 /// Answers that somebody else sends to the same request, before and in between, are passed over.
 #[test]
 fn made_up_answers_are_passed_over() {
-    let generic = || {
-        let flags = SockFlag::SOCK_CLOEXEC;
-        let protocol = SockProtocol::NetlinkGeneric;
-        let made = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol).unwrap();
-        bind(made.as_raw_fd(), &NetlinkAddr::new(0, 0)).unwrap();
-        made
-    };
     let (lvsd, forger) = (generic(), generic());
     let port = getsockname::<NetlinkAddr>(lvsd.as_raw_fd()).unwrap().pid();
     let client = Client::new(Transport::director_port(port).unwrap());

@@ -1,6 +1,6 @@
 //! What this library needs of the C library, in glibc's layout on 64-bit Linux.
 //!
-//! [`real`] has the functions that [`hooks`](crate::hooks) stands before: looked up behind this library
+//! [`real`] has the functions that [`hooks`](crate::hooks) and [`files`](crate::files) stand before: looked up behind this library
 //! (`dlsym(RTLD_NEXT)`), since a plain call would come back here.
 
 pub(crate) use core::ffi::{c_char, c_int, c_long, c_short, c_uint, c_ulong, c_void};

@@ -1,8 +1,8 @@
-//! The functions of the C library that this one stands before.
+//! The functions of the C library about sockets that this one stands before.
 
-use crate::c::{self, Msghdr, SockaddrNl, c_char, c_int, c_uint, c_void, fail, real};
+use crate::c::{self, Msghdr, SockaddrNl, c_int, c_uint, c_void, fail, real};
 use crate::socket::{self, Way};
-use crate::{lvsd, message, proc};
+use crate::{lvsd, message};
 use core::{ptr, slice};
 
 /// How long the answer to a request may take, and lvsd to come back where it was just now.
@@ -192,31 +192,8 @@ pub(crate) unsafe extern "C" fn send(
     length: usize,
     flags: c_int,
 ) -> isize {
-    // SAFETY: the caller's own arguments, and an address that lives here.
-    unsafe {
-        send_with(
-            fd,
-            bytes(buffer, length),
-            ptr::null(),
-            0,
-            flags,
-            |to| match to {
-                To::There => real::send(fd, buffer, length, flags),
-                To::Port(port) => {
-                    let name = SockaddrNl::of(port);
-                    real::sendto(
-                        fd,
-                        buffer,
-                        length,
-                        flags,
-                        (&raw const name).cast(),
-                        SockaddrNl::LENGTH,
-                    )
-                }
-                To::Peer => real::send(fd, buffer, length, flags | c::MSG_NOSIGNAL),
-            },
-        )
-    }
+    // SAFETY: the caller's own arguments; to nobody named, as the kernel itself has it.
+    unsafe { sendto(fd, buffer, length, flags, ptr::null(), 0) }
 }
 
 /// `sendto(2)`.
@@ -547,80 +524,4 @@ pub(crate) unsafe extern "C" fn close(fd: c_int) -> c_int {
     socket::closed(fd);
     // SAFETY: the caller's own argument.
     unsafe { real::close(fd) }
-}
-
-/// Opens a file by `otherwise` unless it is one of ours. The mode counts only where a file may be made, and is noise else.
-macro_rules! opener {
-    ($(#[doc = $doc:literal] $name:ident($($folder:ident)?) as $real:ident;)*) => {
-        $(
-            #[doc = $doc]
-            ///
-            /// # Safety
-            /// As there.
-            #[cfg_attr(lvsx_preload, unsafe(no_mangle))]
-            pub(crate) unsafe extern "C" fn $name($($folder: c_int,)? path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
-                // SAFETY: the caller's own arguments.
-                unsafe {
-                    match proc::open(path, flags) {
-                        Some(fd) => fd,
-                        None => {
-                            let makes = flags & (c::O_CREAT | c::O_TMPFILE) != 0;
-                            real::$real($($folder,)? path, flags, if makes { mode } else { 0 })
-                        }
-                    }
-                }
-            }
-        )*
-    };
-}
-
-opener! {
-    /// `open(2)`.
-    open() as open;
-    /// `open(2)`.
-    open64() as open64;
-    /// `openat(2)`; the files in question have absolute paths.
-    openat(folder) as openat;
-    /// `openat(2)`; the files in question have absolute paths.
-    openat64(folder) as openat64;
-}
-
-/// `open` of programs compiled with `_FORTIFY_SOURCE`.
-///
-/// # Safety
-/// As there.
-#[cfg_attr(lvsx_preload, unsafe(no_mangle))]
-pub(crate) unsafe extern "C" fn __open_2(path: *const c_char, flags: c_int) -> c_int {
-    // SAFETY: the caller's own arguments.
-    unsafe { open(path, flags, 0) }
-}
-
-/// `open64` of programs compiled with `_FORTIFY_SOURCE`.
-///
-/// # Safety
-/// As there.
-#[cfg_attr(lvsx_preload, unsafe(no_mangle))]
-pub(crate) unsafe extern "C" fn __open64_2(path: *const c_char, flags: c_int) -> c_int {
-    // SAFETY: the caller's own arguments.
-    unsafe { open64(path, flags, 0) }
-}
-
-/// `fopen(3)`, which does not open by the functions above.
-///
-/// # Safety
-/// As there.
-#[cfg_attr(lvsx_preload, unsafe(no_mangle))]
-pub(crate) unsafe extern "C" fn fopen(path: *const c_char, mode: *const c_char) -> *mut c_void {
-    // SAFETY: the caller's own arguments.
-    unsafe { proc::fopen(path, mode).unwrap_or_else(|| real::fopen(path, mode)) }
-}
-
-/// `fopen(3)`.
-///
-/// # Safety
-/// As there.
-#[cfg_attr(lvsx_preload, unsafe(no_mangle))]
-pub(crate) unsafe extern "C" fn fopen64(path: *const c_char, mode: *const c_char) -> *mut c_void {
-    // SAFETY: the caller's own arguments.
-    unsafe { proc::fopen(path, mode).unwrap_or_else(|| real::fopen64(path, mode)) }
 }

@@ -4,7 +4,7 @@
 //! - datagrams to the generic-netlink family `IPVS`: the question for its id, and those with the id that lvsd answers, which
 //!   no kernel gives out. A socket is touched when it sends the first of them, so routes, addresses and other families stay
 //!   what they were. (`hooks`, `message`)
-//! - opening `/proc/net/ip_vs*`: a file in memory with lvsd's text. (`proc`)
+//! - opening `/proc/net/ip_vs*`: a file in memory with lvsd's text. (`files`, `proc`)
 //! - the old socket options of IPVS: refused as a kernel without IPVS does, where this network namespace is lvsd's.
 //!
 //! Which director: that of the network namespace of the program's own socket, so a program that changes namespaces is
@@ -24,6 +24,7 @@
 )]
 
 mod c;
+mod files;
 mod hooks;
 mod lvsd;
 mod message;

@@ -39,9 +39,7 @@ pub(crate) enum Extent {
 /// Something does not build, or one of [`TESTS`] is not there.
 pub(crate) fn script(repository: &Repository, extent: Extent) -> anyhow::Result<String> {
     let program = test_program(repository)?;
-    // As other stages build it, see there.
-    repository.build_with_example("conform")?;
-    let lvsx = repository.target().join("release/lvsx");
+    let lvsx = repository.release()?.join("lvsx");
 
     let mut script = String::from("uname -r\nfailed=0\n");
     let mut step = |name: &str, command: &str| {

@@ -29,6 +29,18 @@ pub use run::main;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+/// How a comparison ends: 0 equal, 1 different, 2 it could not be made, which is printed.
+pub(crate) fn verdict(name: &str, is_equal: anyhow::Result<bool>) -> std::process::ExitCode {
+    match is_equal {
+        Ok(true) => std::process::ExitCode::SUCCESS,
+        Ok(false) => std::process::ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{name}: {error:#}");
+            std::process::ExitCode::from(2)
+        }
+    }
+}
+
 /// Does `work` for each item, `at_once` at a time, and gives the results in the items' order.
 pub fn each<T: Sync, R: Send>(
     items: &[T],

@@ -17,7 +17,7 @@ use super::plane::live::{Program, Workshop};
 use super::plane::{Plane, TURNS, inside, kernel};
 use super::play::{Answers, difference};
 use super::scenario::Scenario;
-use super::{each, shrink};
+use super::{each, shrink, verdict};
 
 const USAGE: &str = "\
 usage: conform [OPTION]... [FILE]...
@@ -45,14 +45,9 @@ const LIMIT: Duration = Duration::from_secs(1800);
 /// Runs `conform` with these arguments.
 #[must_use]
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
-    match options(arguments).and_then(|options| options.map_or(Ok(true), |options| options.run())) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("conform: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+    let is_equal =
+        options(arguments).and_then(|options| options.map_or(Ok(true), |options| options.run()));
+    verdict("conform", is_equal)
 }
 
 struct Options {

@@ -15,7 +15,7 @@ use super::generate;
 use super::judge::{self, Answers, Known};
 use super::line::Group;
 use super::play::{self, GROUPS};
-use crate::conform::each;
+use crate::conform::{each, verdict};
 use crate::host::{until, wait};
 use crate::machine::Job;
 use crate::namespace::Namespace;
@@ -49,14 +49,9 @@ const SHOWN: usize = 60;
 /// Runs `parity` with these arguments.
 #[must_use]
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
-    match options(arguments).and_then(|options| options.map_or(Ok(true), |options| options.run())) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("parity: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+    let is_equal =
+        options(arguments).and_then(|options| options.map_or(Ok(true), |options| options.run()));
+    verdict("parity", is_equal)
 }
 
 struct Options {
