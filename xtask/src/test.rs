@@ -3,12 +3,16 @@
 //! A stage that fails does not stop the others: one run shows all that is wrong.
 
 use std::{
-    io::Write as _,
-    process::{Command, Stdio},
+    env,
+    fs::{self, File},
+    io::{self, Write as _},
+    path::PathBuf,
+    process::{Command, ExitStatus, Stdio},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use anyhow::bail;
+use anyhow::{Context as _, anyhow, bail};
 
 use crate::{
     beside, ebpf, figures,
@@ -103,6 +107,12 @@ impl Stage {
         }
     }
 
+    /// The stage that is run while this one runs, and told when its turn comes. Each of these two is one process that computes:
+    /// an emulated machine and a kernel in user mode, with a CPU for each.
+    fn beside(self) -> Option<Self> {
+        matches!(self, Self::Vm).then_some(Self::Parity)
+    }
+
     /// The stage of that name on the command line.
     pub(crate) fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|stage| stage.word() == word)
@@ -152,11 +162,19 @@ impl Stage {
 pub(crate) fn run(repository: &Repository, stages: &[Stage]) -> anyhow::Result<()> {
     let begin = Instant::now();
     let mut results = Vec::new();
+    let mut ahead = None;
     for &stage in stages {
         println!("== {}", stage.word());
-        let start = Instant::now();
-        let result = stage.run(repository);
-        let took = start.elapsed();
+        if let Some(other) = stage.beside().filter(|other| stages.contains(other)) {
+            ahead = Some(Ahead::start(repository, other)?);
+        }
+        let (result, took) = match ahead.take_if(|ahead| ahead.stage == stage) {
+            Some(ahead) => ahead.finish()?,
+            None => {
+                let start = Instant::now();
+                (stage.run(repository), start.elapsed())
+            }
+        };
         match &result {
             Ok(()) => println!("== {} passed ({})", stage.word(), seconds(took)),
             Err(error) => println!("== {} FAILED ({}): {error:#}", stage.word(), seconds(took)),
@@ -184,6 +202,45 @@ pub(crate) fn run(repository: &Repository, stages: &[Stage]) -> anyhow::Result<(
         bail!("{failed} of {} stages failed", results.len());
     }
     Ok(())
+}
+
+/// A stage that was started before its turn, by the command that does the same.
+struct Ahead {
+    stage: Stage,
+    log: PathBuf,
+    process: JoinHandle<(io::Result<ExitStatus>, Duration)>,
+}
+
+impl Ahead {
+    fn start(repository: &Repository, stage: Stage) -> anyhow::Result<Self> {
+        let log = repository.target().join(format!("{}.log", stage.word()));
+        let file = File::create(&log).with_context(|| log.display().to_string())?;
+        let mut child = Command::new(env::current_exe()?)
+            .arg(stage.word())
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+            .with_context(|| format!("cannot start the stage {}", stage.word()))?;
+        let start = Instant::now();
+        let process = thread::spawn(move || (child.wait(), start.elapsed()));
+        Ok(Self {
+            stage,
+            log,
+            process,
+        })
+    }
+
+    /// Waits for its end, prints what it said, and gives how it went and what it took.
+    fn finish(self) -> anyhow::Result<(anyhow::Result<()>, Duration)> {
+        let (status, took) = self.process.join().expect("waiting does not panic");
+        print!("{}", String::from_utf8_lossy(&fs::read(&self.log)?));
+        let result = match status? {
+            status if status.success() => Ok(()),
+            status => Err(anyhow!("{status}")),
+        };
+        Ok((result, took))
+    }
 }
 
 fn seconds(duration: Duration) -> String {
