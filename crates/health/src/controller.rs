@@ -28,9 +28,9 @@ const FULL: f64 = 0.97;
 /// Largest gain of the integral half.
 const MOST_GAIN: f64 = 0.5;
 /// The gain of the proportional half.
-const PROPORTION: f64 = 0.4;
+const PROPORTION: f64 = 0.5;
 /// Longest lifetime of connections that is believed: too low an estimate is better than one too high.
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_secs(600);
 /// The range of factors.
 const FACTORS: (f64, f64) = (0.1, 4.0);
 
@@ -164,7 +164,7 @@ impl Loop {
 fn gain(period: Duration, lifetime: Duration) -> f64 {
     let period = period.as_secs_f64();
     let lifetime = lifetime.min(LONGEST).as_secs_f64();
-    (0.75 * period / (lifetime + period)).min(MOST_GAIN)
+    (period / (lifetime + period)).min(MOST_GAIN)
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub mod parity;
 pub mod pattern;
 pub mod record;
 pub mod repair;
-mod slow;
+pub mod slow;
 pub mod topology;
 pub mod tutorial;
 pub mod web;

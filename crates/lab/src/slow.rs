@@ -3,9 +3,11 @@
 //! A server here takes a while for each page, one after the other, and its load is the share of time in which it is at it. Clients
 //! come at random, as many a second whatever they have to wait. First the weights stay as they were configured, then
 //! `lvsx-check` moves them; both times the first server becomes three times as slow, and in the end as quick as before.
+//! [`briefly`] shows the least of it within seconds, with two schedulers at once.
 
 use std::fs;
 use std::net::SocketAddrV4;
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +19,16 @@ use crate::topology::{CLIENT, DIRECTOR, SERVERS};
 use crate::worker::{self, QUICK, SLOW};
 use crate::{Blueprint, Lab, Mode, Narrator, client, interrupt, load};
 
+mod brief;
+
+pub use brief::briefly;
+
+/// The service.
+const PORT: u16 = 80;
+/// The share of each server while all are equal.
+const FAIR: f64 = 1.0 / ADDRESSES.len() as f64;
+/// A share below this is a smaller one.
+const SMALLER: f64 = 0.8 * FAIR;
 /// New clients a second.
 const RATE: f64 = 90.0;
 /// The three servers, the first of which becomes slow; the third is the second's machine, by another address.
@@ -44,19 +56,20 @@ struct Visit {
 /// # Errors
 /// What could not be built or started.
 pub(crate) fn show(scheduler: &str, slow: Duration, narrator: &Narrator) -> Result<bool> {
-    let mut lab = build(scheduler, narrator)?;
+    let binary = std::env::current_exe().context("this program cannot be found")?;
+    let mut lab = build(binary, &[(PORT, scheduler)], &[], narrator)?;
     narrator.heading("Weights as configured");
     let unmoved = run(&lab, slow, BEFORE, narrator)?;
     tell(&unmoved, "configured weights", narrator);
-    start_checks(&mut lab)?;
+    start_checks(&mut lab, &[PORT], "")?;
     narrator.heading("Weights from load");
     let moved = run(&lab, slow, RESTORED + BEFORE, narrator)?;
     tell(&moved, "weights from load", narrator);
-    let fair = 1.0 / ADDRESSES.len() as f64;
-    let lowered = moved.first_share(moved.slowed, |share| share < 0.8 * fair);
-    let restored = moved.first_share(moved.recovered, |share| share > 0.8 * fair);
+    let lowered = moved.first_share(moved.slowed, |share| share < SMALLER);
+    let restored = moved.first_share(moved.recovered, |share| share > SMALLER);
     let (least, most) = moved.swing();
-    let [before, after] = [&unmoved, &moved].map(|run| run.percentile(0.99));
+    let [[half, before], [half_after, after]] =
+        [&unmoved, &moved].map(|run| [0.5, 0.99].map(|share| run.percentile(share)));
     let within = |found: Option<Duration>, limit| found.is_some_and(|found| found <= limit);
     let time = |found: Option<Duration>| {
         found.map_or("never".to_owned(), |it| format!("after {} s", it.as_secs()))
@@ -85,7 +98,8 @@ pub(crate) fn show(scheduler: &str, slow: Duration, narrator: &Narrator) -> Resu
         (
             after <= before,
             format!(
-                "clients' 99th percentile while it was slow: {before:.0?} with configured weights, {after:.0?} with weights from load"
+                "while it was slow, half of the clients' pages came within {half:.0?} and 99 % within {before:.0?} with configured weights, \
+                 {half_after:.0?} and {after:.0?} with weights from load"
             ),
         ),
     ];
@@ -95,12 +109,18 @@ pub(crate) fn show(scheduler: &str, slow: Duration, narrator: &Narrator) -> Resu
     Ok(points.iter().all(|(holds, _)| *holds))
 }
 
-fn build(scheduler: &str, narrator: &Narrator) -> Result<Lab> {
+/// The lab with services of these ports and schedulers, all of them of the same three servers, whose agents get these words more.
+fn build(
+    binary: PathBuf,
+    services: &[(u16, &str)],
+    words: &[&str],
+    narrator: &Narrator,
+) -> Result<Lab> {
     let method = ForwardingMethod::Masquerade;
     let blueprint = Blueprint {
         method: Some(method),
         mode: Mode::Tc,
-        binary: std::env::current_exe().context("this program cannot be found")?,
+        binary,
         object: bpf::OBJECT,
     };
     let silent = Narrator::silent();
@@ -113,8 +133,10 @@ fn build(scheduler: &str, narrator: &Narrator) -> Result<Lab> {
     lab.host(second)?
         .run(&format!("ip addr add {}/24 dev eth0", ADDRESSES[2]))?
         .success()?;
-    let mut lines =
-        format!("sysctl -qw net.ipv4.ip_forward=1; ipvsadm -At 8.8.8.8:80 -s {scheduler}");
+    let mut lines = "sysctl -qw net.ipv4.ip_forward=1".to_owned();
+    for (port, scheduler) in services {
+        lines += &format!("; ipvsadm -At 8.8.8.8:{port} -s {scheduler}");
+    }
     for (address, host) in ADDRESSES.into_iter().zip([first, second, second]) {
         worker::set(lab.folder().path(), address, QUICK)?;
         let end = format!("{address}:80");
@@ -125,21 +147,26 @@ fn build(scheduler: &str, narrator: &Narrator) -> Result<Lab> {
             &format!("work-{address}"),
         )?;
         let (listen, file) = (format!("{address}:9707"), worker::load_file(address));
-        let words = [
+        let agent = [
             "agent", "--listen", &listen, "--inputs", "app", "--app", &file,
         ];
-        lab.start(host, "lvsx", &words, &format!("agent-{address}"))?;
-        lines += &format!("; ipvsadm -at 8.8.8.8:80 -r {end} -m");
+        let agent = [&agent, words].concat();
+        lab.start(host, "lvsx", &agent, &format!("agent-{address}"))?;
+        for (port, _) in services {
+            lines += &format!("; ipvsadm -at 8.8.8.8:{port} -r {end} -m");
+        }
     }
     lab.director()?.run(&lines)?.success()?;
     Ok(lab)
 }
 
-fn start_checks(lab: &mut Lab) -> Result<()> {
-    let config = format!(
-        "[process]\nuser = \"{}\"\n\n[[service]]\nservice = \"tcp 8.8.8.8:80\"\nload = \"on\"\n",
-        load::USER
-    );
+/// Starts `lvsx-check` for the services of these ports, with these keys more for each.
+fn start_checks(lab: &mut Lab, ports: &[u16], keys: &str) -> Result<()> {
+    let mut config = format!("[process]\nuser = \"{}\"\n", load::USER);
+    for port in ports {
+        config +=
+            &format!("\n[[service]]\nservice = \"tcp 8.8.8.8:{port}\"\nload = \"on\"\n{keys}");
+    }
     fs::write(lab.folder().path().join("lvsx.toml"), config)?;
     lab.start(DIRECTOR, "lvsx-check", &["--config", "lvsx.toml"], "check")
 }
@@ -193,7 +220,8 @@ fn run(lab: &Lab, slow: Duration, after: Duration, narrator: &Narrator) -> Resul
     let end = recovered + after;
     let (sender, visits) = mpsc::channel();
     let namespace = lab.host(CLIENT)?.namespace().clone();
-    let clients = thread::spawn(move || namespace.run(move || come(end, &sender)));
+    let before_end = move |next| next < end;
+    let clients = thread::spawn(move || namespace.run(move || come(&[PORT], before_end, &sender)));
     let mut shares = Vec::new();
     let mut is_slow = false;
     while Instant::now() < end {
@@ -210,8 +238,8 @@ fn run(lab: &Lab, slow: Duration, after: Duration, narrator: &Narrator) -> Resul
                 ADDRESSES[0]
             ));
         }
-        let weights = weights(lab)?;
-        let share = f64::from(weights[0]) / f64::from(weights.iter().sum::<u32>().max(1));
+        let weights = weights(lab, PORT)?;
+        let share = first_of(weights);
         if shares
             .last()
             .is_none_or(|(_, last): &(_, f64)| (share - last).abs() >= 0.02)
@@ -234,16 +262,17 @@ fn run(lab: &Lab, slow: Duration, after: Duration, narrator: &Narrator) -> Resul
     })
 }
 
-/// Clients come until `end`, at random.
-fn come(end: Instant, visits: &mpsc::Sender<Visit>) {
+/// Clients come at random, to the services of these ports by turns, as long as the time of the next one is good.
+fn come(ports: &[u16], is_good: impl Fn(Instant) -> bool, visits: &mpsc::Sender<Visit>) {
     let mut dice = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = Instant::now();
-    while next < end {
+    let mut turns = ports.iter().copied().cycle();
+    while let (true, Some(port)) = (is_good(next), turns.next()) {
         thread::sleep(next.saturating_duration_since(Instant::now()));
         let visits = visits.clone();
         let _ = thread::Builder::new()
             .stack_size(128 * 1024)
-            .spawn(move || visits.send(visit()));
+            .spawn(move || visits.send(visit(port)));
         // xorshift: times between arrivals are distributed exponentially.
         dice ^= dice << 13;
         dice ^= dice >> 7;
@@ -253,9 +282,9 @@ fn come(end: Instant, visits: &mpsc::Sender<Visit>) {
     }
 }
 
-fn visit() -> Visit {
+fn visit(port: u16) -> Visit {
     let at = Instant::now();
-    let service = SocketAddrV4::new([8, 8, 8, 8].into(), 80);
+    let service = SocketAddrV4::new([8, 8, 8, 8].into(), port);
     let page = client::open(service.into()).and_then(client::page);
     Visit {
         at,
@@ -264,13 +293,20 @@ fn visit() -> Visit {
     }
 }
 
-fn weights(lab: &Lab) -> Result<[u32; 3]> {
+/// The first server's share of the weights.
+fn first_of(weights: [u32; 3]) -> f64 {
+    f64::from(weights[0]) / f64::from(weights.iter().sum::<u32>().max(1))
+}
+
+/// The servers' weights in the service of this port.
+fn weights(lab: &Lab, port: u16) -> Result<[u32; 3]> {
     let listing = lab.director()?.run("ipvsadm -Sn")?.success()?;
+    let service = format!(" 8.8.8.8:{port} ");
     let weight = |address: &str| -> Result<u32> {
         let end = format!("-r {address}:80 ");
         let line = listing
             .lines()
-            .find(|line| line.contains(&end))
+            .find(|line| line.contains(&service) && line.contains(&end))
             .context(end)?;
         let mut words = line
             .split_ascii_whitespace()

@@ -2,7 +2,8 @@
 //!
 //! A server's load is its connections by its capacity, which change as new ones come by its share of the weights and old ones end
 //! after a mean lifetime. Each second's sample has 5 % of noise; agents smooth, and what they report is a sample old. The second half
-//! of 40 minutes is judged. Steps that are smaller than 5 % are not made, as in [`Pool`](crate::pool::Pool).
+//! of 40 minutes is judged, the mean of many runs that differ in their noise. Steps that are smaller than 5 % are not made, as in
+//! [`Pool`](crate::pool::Pool).
 
 use super::{Controller, Gauge};
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ const NOISE: f64 = 0.05;
 const SMOOTHING: f64 = 0.3;
 /// Small weights are multiplied by this.
 const SCALE: f64 = 16.0;
+/// Runs of a case.
+const RUNS: u64 = 20;
 
 struct Case {
     /// Capacities; new connections are such that all of it would be at 73.5 %.
@@ -63,14 +66,14 @@ impl Noise {
     }
 }
 
-fn simulate(case: &Case) -> Outcome {
+fn simulate(case: &Case, run: u64) -> Outcome {
     let count = case.capacity.len();
     let mut capacity = case.capacity.clone();
     let demand = 0.735 * capacity.iter().sum::<f64>();
     let mut connections = vec![demand / count as f64; count];
     let mut weights = vec![SCALE; count];
     let mut controller = Controller::default();
-    let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
+    let mut noise = Noise(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(2 * run + 1));
     let mut reported = vec![0.5; count];
     let (mut loads, mut seen, mut changes) = (vec![Vec::new(); count], vec![Vec::new(); count], 0);
     for tick in 0..TICKS {
@@ -131,74 +134,67 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
+/// The mean of all runs.
+fn outcome(case: &Case) -> Outcome {
+    let runs: Vec<Outcome> = (0..RUNS).map(|run| simulate(case, run)).collect();
+    let mean = |of: fn(&Outcome) -> f64| mean(&runs.iter().map(of).collect::<Vec<_>>());
+    Outcome {
+        spread: mean(|run| run.spread),
+        deviation: mean(|run| run.deviation),
+        changes: mean(|run| run.changes),
+    }
+}
+
+fn fits(name: &str, case: &Case, (spread, deviation, changes): (f64, f64, f64)) {
+    let outcome = outcome(case);
+    println!("{name}: {outcome:.3?}, at most {spread}, {deviation}, {changes}");
+    let fits = outcome.spread <= spread
+        && outcome.deviation <= deviation
+        && outcome.changes <= changes;
+    assert!(fits, "{name}: {outcome:.3?}, at most {spread}, {deviation}, {changes}");
+}
+
+fn lives(lifetime: f64, believed: f64) -> Case {
+    Case {
+        lifetime,
+        believed,
+        ..Case::default()
+    }
+}
+
 /// What the research for this controller measured: spread, deviation, changes.
 #[test]
 fn it_is_as_good_as_it_was_designed() {
-    let lives = |lifetime: f64| Case {
-        lifetime,
-        believed: lifetime,
+    fits("1 s", &lives(1.0, 1.0), (0.15, 0.05, 63.0));
+    fits("30 s", &lives(30.0, 30.0), (0.03, 0.01, 8.0));
+    fits("120 s", &lives(120.0, 120.0), (0.035, 0.01, 9.0));
+    fits("600 s", &lives(600.0, 600.0), (0.17, 0.02, 13.0));
+    let halves = Case {
+        halves: true,
         ..Case::default()
     };
-    for (name, case, most) in [
-        ("1 s", lives(1.0), (0.15, 0.05, 63.0)),
-        ("30 s", lives(30.0), (0.03, 0.01, 8.0)),
-        ("120 s", lives(120.0), (0.035, 0.01, 9.0)),
-        // The design moved weights less and left ten times the spread: this one is still on its way to it.
-        ("600 s", lives(600.0), (0.17, 0.08, 13.0)),
-        (
-            "one halves",
-            Case {
-                halves: true,
-                ..Case::default()
-            },
-            (0.06, 0.05, 14.0),
-        ),
-        (
-            "eight equal",
-            Case {
-                capacity: vec![1.0; 8],
-                ..Case::default()
-            },
-            (0.09, 0.04, 39.0),
-        ),
-        (
-            "1 s, taken for a third",
-            Case {
-                believed: 0.33,
-                ..lives(1.0)
-            },
-            (0.15, 1.0, 1000.0),
-        ),
-        (
-            "30 s, taken for a third",
-            Case {
-                believed: 10.0,
-                ..lives(30.0)
-            },
-            (0.03, 1.0, 1000.0),
-        ),
-        (
-            "120 s, taken for a third",
-            Case {
-                believed: 40.0,
-                ..lives(120.0)
-            },
-            (0.03, 1.0, 1000.0),
-        ),
-        (
-            "600 s, taken for a third",
-            Case {
-                believed: 200.0,
-                ..lives(600.0)
-            },
-            (0.04, 1.0, 1000.0),
-        ),
+    fits("one halves", &halves, (0.06, 0.05, 14.0));
+    let equal = Case {
+        capacity: vec![1.0; 8],
+        ..Case::default()
+    };
+    fits("eight equal", &equal, (0.09, 0.04, 39.0));
+}
+
+/// The same with lifetimes that are estimated at a third and at three times what they are; of these the research has the spread.
+#[test]
+fn a_wrong_lifetime_does_little_harm() {
+    for (lifetime, low, high) in [
+        (1.0, 0.15, 0.15),
+        (30.0, 0.03, 0.04),
+        (120.0, 0.03, 0.10),
+        (600.0, 0.04, 0.27),
     ] {
-        let outcome = simulate(&case);
-        println!("{name}: {outcome:.3?}, at most {most:?}");
-        let fits =
-            outcome.spread <= most.0 && outcome.deviation <= most.1 && outcome.changes <= most.2;
-        assert!(fits, "{name}: {outcome:.3?}, at most {most:?}");
+        for (factor, spread) in [(1.0 / 3.0, low), (3.0, high)] {
+            let name = format!("{lifetime} s, taken for {factor:.2} of it");
+            let most = (spread, f64::MAX, f64::MAX);
+            fits(&name, &lives(lifetime, factor * lifetime), most);
+        }
     }
 }
 
@@ -208,5 +204,5 @@ fn static_weights_are_far_from_even() {
         steered: false,
         ..Case::default()
     };
-    assert!(simulate(&unsteered).spread > 0.4);
+    assert!(simulate(&unsteered, 0).spread > 0.4);
 }
