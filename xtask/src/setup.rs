@@ -83,6 +83,10 @@ impl Part {
                     sign: Sign::File("/usr/sbin/keepalived"),
                 },
                 Need {
+                    package: "user-mode-linux",
+                    sign: Sign::Program("linux.uml"),
+                },
+                Need {
                     package: "python3-pip",
                     sign: Sign::File("/usr/lib/python3/dist-packages/pip"),
                 },

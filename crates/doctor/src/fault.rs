@@ -64,6 +64,8 @@ pub enum Fault {
     ClientBesideServer,
     /// Long packets are lost on the way without a word.
     PathMtu,
+    /// This server by tunnel tells clients to send segments that do not fit the tunnel.
+    SegmentsTooLong,
     /// Frames with unfinished checksums arrive where XDP serves.
     UnfinishedChecksums,
     /// This server answers ARP for the virtual address.
@@ -123,6 +125,7 @@ impl Fault {
             Self::AnswersAstray => "answers-astray",
             Self::ClientBesideServer => "client-beside-server",
             Self::PathMtu => "path-mtu",
+            Self::SegmentsTooLong => "segments-too-long",
             Self::UnfinishedChecksums => "unfinished-checksums",
             Self::ArpIgnore => "arp-ignore",
             Self::ArpAnnounce => "arp-announce",
@@ -199,6 +202,9 @@ impl Fault {
                 "the server answers it directly, past the director, with an address that it does not know"
             }
             Self::PathMtu => "short exchanges work and long ones hang",
+            Self::SegmentsTooLong => {
+                "the director must refuse what clients send at full length, and uploads hang where its ICMP errors do not reach them"
+            }
             Self::UnfinishedChecksums => {
                 "XDP sees bytes only and sends them on as they are; the receiver throws them away"
             }

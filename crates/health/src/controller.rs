@@ -12,7 +12,7 @@ use std::time::Duration;
 mod simulation;
 
 /// How much of a new load counts against those of before.
-const ALPHA: f64 = 0.3;
+const ALPHA: f64 = 0.4;
 /// Below this mean load there is nothing to steer.
 const IDLE: f64 = 0.15;
 /// The part of the way home that is gone in a step.

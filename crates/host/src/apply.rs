@@ -33,6 +33,11 @@ impl Step {
                 })
             }
             Self::AttachDecapsulation { iface, .. } => decapsulation::is_attached(network, iface),
+            Self::LimitSegments {
+                destination,
+                iface,
+                headers,
+            } => network.announces_at_most(*destination, iface, *headers),
             Self::CreateVeth { name, .. } | Self::CreateBridge { name } => network.has_link(name),
             Self::JoinBridge { iface, bridge } => {
                 Ok(network.bridge_of(iface)? == Some(network.index(bridge)?))
@@ -73,6 +78,9 @@ impl Step {
             } else {
                 Before::NoClsact
             }),
+            Self::LimitSegments { destination, .. } => {
+                network.announced(*destination).map(Before::Segments)
+            }
             Self::JoinBridge { iface, .. } => {
                 Ok(Before::Bridge(network.bridge_of(iface)?.unwrap_or(0)))
             }
@@ -100,6 +108,14 @@ impl Step {
             Self::SetOffload { iface, features } => switch(iface, features),
             Self::AttachDecapsulation { iface, object } => {
                 decapsulation::attach(network, iface, *object)
+            }
+            Self::LimitSegments {
+                destination,
+                iface,
+                headers,
+            } => {
+                let longest = network.mtu(iface)?.saturating_sub(*headers);
+                network.announce(*destination, Some(longest))
             }
             Self::CreateVeth { name, peer } => network.add_veth(name, peer),
             Self::CreateBridge { name } => network.add_bridge(name),
@@ -148,6 +164,9 @@ impl Step {
             (Self::AttachDecapsulation { iface, .. }, before) => {
                 decapsulation::detach(network, iface, matches!(before, Before::NoClsact))
             }
+            (Self::LimitSegments { destination, .. }, Before::Segments(announced)) => {
+                network.announce(*destination, *announced)
+            }
             (Self::CreateVeth { name, .. } | Self::CreateBridge { name }, _) => {
                 network.delete_link(name)
             }
@@ -163,10 +182,14 @@ impl Step {
             }
             (Self::AddNeighbour { iface, address, .. }, _) => neighbour(network, iface, *address)?
                 .map_or(Ok(()), |entered| network.delete_neighbour(entered)),
-            // These three always remember what was; there is nothing to go back to without it.
-            (Self::SetSysctl { .. } | Self::SetOffload { .. } | Self::JoinBridge { .. }, _) => {
-                Ok(())
-            }
+            // These always remember what was; there is nothing to go back to without it.
+            (
+                Self::SetSysctl { .. }
+                | Self::SetOffload { .. }
+                | Self::JoinBridge { .. }
+                | Self::LimitSegments { .. },
+                _,
+            ) => Ok(()),
         }
     }
 }

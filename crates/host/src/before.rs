@@ -19,6 +19,8 @@ pub enum Before {
     Value(String),
     /// The route led another way.
     Route(OldRoute),
+    /// Segments of this length were announced by the route, or none of its own.
+    Segments(Option<u32>),
     /// The neighbour had this hardware address for good. One that was learnt needs no memory: it
     /// will be learnt again.
     Mac([u8; 6]),

@@ -18,6 +18,16 @@ pub enum Decapsulation {
 }
 
 impl Decapsulation {
+    /// The longest headers that it takes off, in bytes: IPv4 by the kernel; by our program IPv6, UDP, and GUE with the kernel's
+    /// remote checksum.
+    #[must_use]
+    pub const fn longest(self) -> u32 {
+        match self {
+            Self::Kernel => 20,
+            Self::Program(_) => 40 + 8 + 12,
+        }
+    }
+
     /// The kernel's where it has ipip (module or built in), else our program.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::step::ip_of;
 use crate::{Before, Error, Network, Result, Step, decapsulation};
 
 /// A step that was applied, and how it was before.
@@ -87,6 +88,19 @@ impl fmt::Display for Change {
                     Before::NoClsact => write!(f, "; tc qdisc del dev {iface} clsact"),
                     _ => Ok(()),
                 }
+            }
+            (Step::LimitSegments { destination, .. }, before) => {
+                let ip = ip_of(*destination);
+                let as_before = match before {
+                    Before::Segments(Some(announced)) => {
+                        format!("s/advmss [0-9]*/advmss {announced}/")
+                    }
+                    _ => "s/ advmss [0-9]*//".to_owned(),
+                };
+                write!(
+                    f,
+                    "{ip} route change $({ip} route show default | sed -n '{as_before};1p')"
+                )
             }
             (Step::CreateVeth { name, .. } | Step::CreateBridge { name }, _) => {
                 write!(f, "ip link del {name}")

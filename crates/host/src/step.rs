@@ -60,6 +60,17 @@ pub enum Step {
         /// The object that holds the program.
         object: Object,
     },
+    /// Has this host announce TCP segments no longer than fit, with so many bytes of headers, the MTU of an interface: to all peers
+    /// beyond the default route, whose other metrics stay. It is so where there is no such route, or the kernel learnt it from an
+    /// IPv6 router, which would tell it again.
+    LimitSegments {
+        /// Everything of a family.
+        destination: Destination,
+        /// The interface that segments arrive on.
+        iface: String,
+        /// What is around a segment: headers of the tunnel, IP and TCP.
+        headers: u32,
+    },
     /// Makes a pair of virtual Ethernet interfaces, as a cable with two ends.
     CreateVeth {
         /// One end.
@@ -172,6 +183,17 @@ impl fmt::Display for Step {
                 decapsulation::HANDLE,
                 decapsulation::PROGRAM,
             ),
+            Self::LimitSegments {
+                destination,
+                iface,
+                headers,
+            } => {
+                let ip = ip_of(*destination);
+                write!(
+                    f,
+                    "{ip} route change $({ip} route show default | head -n 1) advmss $(($(cat /sys/class/net/{iface}/mtu) - {headers}))"
+                )
+            }
             Self::CreateVeth { name, peer } => {
                 write!(f, "ip link add {name} type veth peer name {peer}")
             }
@@ -194,6 +216,17 @@ impl fmt::Display for Step {
                 )
             }
         }
+    }
+}
+
+/// The command for routes of a destination's family, where the other words do not tell it.
+pub(crate) const fn ip_of(destination: Destination) -> &'static str {
+    match destination {
+        Destination::Network(Prefix {
+            address: IpAddr::V6(_),
+            ..
+        }) => "ip -6",
+        Destination::Default | Destination::Network(_) => "ip",
     }
 }
 

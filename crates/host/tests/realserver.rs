@@ -7,7 +7,8 @@ use std::process::Command;
 use std::{fs, panic, thread};
 
 use lvsx_host::{
-    Decapsulation, Destination, Error, Network, Outcome, Plan, Register, Setup, Step, Via, bpf,
+    Change, Decapsulation, Destination, Error, Network, Outcome, Plan, Register, Setup, Step, Via,
+    bpf,
 };
 use nix::sched::{CloneFlags, unshare};
 
@@ -192,14 +193,7 @@ fn down_restores_after_up_was_killed_at_any_point() {
         ] {
             // The register is copied whenever a step is done: what a process killed then leaves. One killed
             // between noting a change and making it leaves the file of the next step, and the machine of this one.
-            let steps = setup.plan().steps.len();
-            // Loading the program takes its time, and what differs by tunnelling comes last.
-            let first = if setup == tun("192.168.1.40") {
-                steps - 4
-            } else {
-                0
-            };
-            for killed_after in first..steps {
+            for killed_after in 0..setup.plan().steps.len() {
                 for noted in [false, true] {
                     kill_after(killed_after, noted, &setup, network, folder);
                     let mut register = Register::open(folder).unwrap();
@@ -249,6 +243,96 @@ fn kill_after(steps: usize, noted: bool, setup: &Setup, network: &Network, folde
         Some(text) => fs::write(&file, text).unwrap(),
         None => drop(fs::remove_file(&file)),
     }
+}
+
+/// By the step, and by the commands that stand for it and for its undo.
+#[test]
+fn segments_are_limited_on_default_routes_of_all_kinds() {
+    on_a_server(|network, _| {
+        let more = "dev eth0 proto dhcp metric 100";
+        let from = "src 192.168.1.46 mtu 1400 initcwnd 20";
+        for (address, route, announced) in [
+            ("192.168.1.40", String::new(), None),
+            (
+                "192.168.1.40",
+                format!("via {OLD_GATEWAY} {more} {from}"),
+                Some(1400),
+            ),
+            (
+                "192.168.1.40",
+                format!("via {OLD_GATEWAY} dev eth0 advmss 1460"),
+                Some(1400),
+            ),
+            (
+                "192.168.1.40",
+                "via 10.9.9.9 dev eth0 onlink".to_owned(),
+                Some(1400),
+            ),
+            ("192.168.1.40", "dev eth0 scope link".to_owned(), Some(1400)),
+            (
+                "192.168.1.40",
+                format!("via {OLD_GATEWAY} dev eth0 advmss 1200"),
+                Some(1200),
+            ),
+            (
+                "2001:db8::40",
+                "via 2001:db8::1 dev eth0 metric 512".to_owned(),
+                Some(1380),
+            ),
+            (
+                "2001:db8::40",
+                "via fe80::9 dev eth0 advmss 1440 hoplimit 9".to_owned(),
+                Some(1380),
+            ),
+            (
+                "2001:db8::40",
+                "via fe80::9 dev eth0 proto ra".to_owned(),
+                None,
+            ),
+        ] {
+            let family = if address.contains(':') { "-6" } else { "-4" };
+            output("ip", &format!("{family} route flush default"));
+            if !route.is_empty() {
+                output("ip", &format!("{family} route add default {route}"));
+            }
+            let routes = || output("ip", &format!("{family} route"));
+            let before = routes();
+            let step = tun(address).segment_limit().unwrap();
+            let destination = Destination::everything(ip(address));
+            if step.check(network).unwrap() {
+                assert_eq!(
+                    network.announced(destination).unwrap(),
+                    announced,
+                    "{route}"
+                );
+                continue;
+            }
+            let change = Change {
+                before: step.before(network).unwrap(),
+                step,
+            };
+            change.step.apply(network).unwrap();
+            assert_eq!(
+                network.announced(destination).unwrap(),
+                announced,
+                "{route}"
+            );
+            assert!(change.step.check(network).unwrap());
+            let limited = routes();
+            change.undo(network).unwrap();
+            change.undo(network).unwrap();
+            assert_eq!(routes(), before);
+            output_of_shell(&change.step.to_string());
+            assert_eq!(routes(), limited);
+            output_of_shell(&change.to_string());
+            assert_eq!(routes(), before);
+        }
+    });
+}
+
+fn output_of_shell(script: &str) {
+    let output = Command::new("sh").args(["-ec", script]).output().unwrap();
+    assert!(output.status.success(), "{script}: {output:?}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use lvsx_doctor::Fault;
 use lvsx_host::ForwardingMethod::{self, DirectRouting, Masquerade, Tunnel};
 
 use crate::Mode;
-use crate::topology::{DIRECTOR, SWITCH};
+use crate::topology::{CLIENT, DIRECTOR, SWITCH};
 
 const A: &str = "serverA";
 const B: &str = "serverB";
@@ -41,6 +41,11 @@ const NAT_SERVER: (&str, &str) = (
     A,
     "realserver --mode nat --vip 8.8.8.8 --gateway 192.168.1.49",
 );
+
+const WIDE_AGAIN: &[(&str, &str)] = &[
+    (SWITCH, "ip link set serverA-eth0 mtu 1500"),
+    (A, "ip link set eth0 mtu 1500"),
+];
 
 const EDIT_BACK: &str = "ipvsadm -e -t 192.168.1.40:80 -r 192.168.1.46:80 -g; ipvsadm -e -t 192.168.1.40:80 -r 192.168.1.47:80 -g";
 
@@ -77,6 +82,12 @@ impl Breakage {
     const fn in_mode(mut self, mode: Mode) -> Self {
         self.mode = Some(mode);
         self
+    }
+
+    /// Whether long packets alone are lost by it.
+    #[must_use]
+    pub fn hits_long_packets(&self) -> bool {
+        matches!(self.fault, Fault::PathMtu | Fault::SegmentsTooLong)
     }
 
     /// The one of this name that can be broken in a lab of this method.
@@ -137,9 +148,17 @@ pub const ALL: &[Breakage] = &[
     ),
     breakage(
         "gateway",
-        &[DirectRouting, Tunnel],
+        &[DirectRouting],
         &[(A, "ip route replace default via 192.168.1.49")],
         DR_SERVER,
+        Fault::GatewayIsDirector,
+    )
+    .blank("ROUTER", "192.168.1.1"),
+    breakage(
+        "gateway",
+        &[Tunnel],
+        &[(A, "ip route replace default via 192.168.1.49")],
+        TUN_SERVER,
         Fault::GatewayIsDirector,
     )
     .blank("ROUTER", "192.168.1.1"),
@@ -231,13 +250,32 @@ pub const ALL: &[Breakage] = &[
     )
     .mend(&[(SWITCH, "ip link set serverA-eth0 mtu 1500"), (A, "ip link set eth0 mtu 1500")]),
     breakage(
+        "mtu",
+        &[Tunnel],
+        &[(SWITCH, "ip link set serverA-eth0 mtu 1300")],
+        AS_DIRECTOR,
+        Fault::PathMtu,
+    )
+    .mend(WIDE_AGAIN),
+    breakage(
         "server-mtu",
         &[Tunnel],
         &[(SWITCH, "ip link set serverA-eth0 mtu 1300")],
         TUN_SERVER,
         Fault::PathMtu,
     )
-    .mend(&[(SWITCH, "ip link set serverA-eth0 mtu 1500"), (A, "ip link set eth0 mtu 1500")]),
+    .mend(WIDE_AGAIN),
+    breakage(
+        "mss",
+        &[Tunnel],
+        &[
+            (A, "ip route replace default via 192.168.1.1"),
+            (CLIENT, "iptables -A INPUT -p icmp -j DROP"),
+        ],
+        TUN_SERVER,
+        Fault::SegmentsTooLong,
+    )
+    .mend(&[(CLIENT, "iptables -F INPUT")]),
     breakage(
         "offload",
         &[Masquerade],

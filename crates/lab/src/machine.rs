@@ -48,8 +48,21 @@ impl Job {
     /// # Errors
     /// The machine cannot be started, or ended before this program did and without anything that `is_answered`.
     pub fn boot(&self, limit: Duration, is_answered: impl Fn() -> bool) -> Result<()> {
-        let folder = &self.folder;
         let program = std::env::current_exe().context("the path of this program")?;
+        self.boot_for(&program, limit, is_answered)
+    }
+
+    /// The same for another program, or a script.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn boot_for(
+        &self,
+        program: &Path,
+        limit: Duration,
+        is_answered: impl Fn() -> bool,
+    ) -> Result<()> {
+        let folder = &self.folder;
         fs::copy(program, folder.join("program"))?;
         let init = folder.join("init");
         let script = include_str!("machine.sh").replace("JOB", &folder.to_string_lossy());

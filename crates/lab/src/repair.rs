@@ -9,12 +9,16 @@ use serde_json::Value;
 use crate::breakage::Breakage;
 use crate::host::until;
 use crate::topology::{CLIENT, SWITCH};
-use crate::{Host, Lab, Narrator};
+use crate::{Host, Lab, Narrator, client};
 
 /// How often the client asks after the cure: each server must have its turn.
 const FETCHES: usize = 4;
 /// How long a cure may take to work: a director that was started again, a client's next try.
 const SETTLE: Duration = Duration::from_secs(30);
+/// What clients send besides: in one segment it is too long for any path that was narrowed, and for a tunnel.
+const LONG: u64 = 1450;
+/// After so long without an answer it is lost.
+const LOST: Duration = Duration::from_millis(700);
 
 /// Breaks it, finds it, cures it by the command that the doctor names, and sees the pages come.
 /// Afterwards the lab is as it was.
@@ -33,6 +37,10 @@ fn break_and_repair(lab: &Lab, breakage: &Breakage, narrator: &Narrator) -> Resu
     narrator.heading(&format!("Breaking: {}", breakage.name));
     for (machine, script) in breakage.script {
         run(&lab.host(machine)?, script, narrator)?;
+    }
+    if breakage.hits_long_packets() {
+        let lost = uploads(lab, narrator)?;
+        ensure!(lost > 0, "{}: nothing is lost", breakage.name);
     }
     let found = diagnosis(lab, breakage, narrator)?;
     let cure = match breakage.blank {
@@ -68,7 +76,35 @@ fn break_and_repair(lab: &Lab, breakage: &Breakage, narrator: &Narrator) -> Resu
         let page = client.fetch(service).or_else(|_| client.fetch(service));
         narrator.output(&page.with_context(|| format!("after the cure of {}", breakage.name))?);
     }
+    let lost = uploads(lab, narrator)?;
+    ensure!(
+        lost == 0,
+        "after the cure of {} {lost} of {FETCHES} uploads are lost",
+        breakage.name
+    );
     Ok(())
+}
+
+/// Sends the servers long packets; how many uploads were not answered.
+fn uploads(lab: &Lab, narrator: &Narrator) -> Result<usize> {
+    let (client, service) = (lab.client()?, lab.service_address()?);
+    let mut lost = 0;
+    for _ in 0..FETCHES {
+        narrator.command(
+            CLIENT,
+            &format!(
+                "head -c {LONG} /dev/zero | curl --data-binary @- http://{}/",
+                service.ip()
+            ),
+            "",
+        );
+        let stream = client.connect(service)?;
+        stream.set_read_timeout(Some(LOST))?;
+        let answered = client::upload(stream, LONG).is_ok();
+        narrator.output(if answered { "received" } else { "no answer" });
+        lost += usize::from(!answered);
+    }
+    Ok(lost)
 }
 
 /// A finding as the doctor's JSON has it.

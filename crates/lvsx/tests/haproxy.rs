@@ -5,12 +5,16 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lvsx_health::agent::reply::{Said, parse};
+
+#[path = "common/agent_lines.rs"]
+mod agent_lines;
+
+use agent_lines::LINES;
 
 const HAPROXY: &str = "/usr/sbin/haproxy";
 /// From one question of HAProxy's to the next.
@@ -106,69 +110,28 @@ impl Haproxy {
     }
 }
 
-/// What an agent says, and how often it has.
-type Line = Arc<Mutex<(Vec<u8>, u32)>>;
-
-/// An agent that says what it is told to.
-fn scripted() -> Result<(u16, Line)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let port = listener.local_addr()?.port();
-    let line = Line::default();
-    let said = line.clone();
-    thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let mut said = said.lock().expect("no panic");
-            let _ = stream.write_all(&said.0);
-            said.1 += 1;
-        }
-    });
-    Ok((port, line))
-}
-
-/// One after the other, with what was said before in force.
-const LINES: [&[u8]; 20] = [
-    b"up 75%\n",
-    b"300%\n",
-    b"50%",
-    b"bogus 20%\n",
-    b"\n",
-    b"100%\r\n",
-    b"drain\n",
-    b"up\n",
-    b"ready\n",
-    b"maint\n",
-    b"READY 40%\n",
-    b"down # disk full\n",
-    b"ready\n",
-    b"Up\n",
-    b"fail\n",
-    b"stopped\n",
-    b"up,ready,\t80%\n",
-    b"maxconn:30\n",
-    b"60%\rdown\n",
-    b"# 10% down\n",
-];
-
 #[test]
 fn both_make_the_same_of_twenty_lines() -> Result<()> {
-    let (port, line) = scripted()?;
-    let haproxy = Haproxy::start("lines", port)?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let haproxy = Haproxy::start("lines", listener.local_addr()?.port())?;
+    let line = agent_lines::said_by(listener);
     let mut said = Said::default();
-    for text in LINES {
-        *line.lock().expect("no panic") = (text.to_vec(), 0);
+    for (text, wanted) in LINES {
+        line.say(text);
         let begin = Instant::now();
-        while line.lock().expect("no panic").1 < 3 {
+        while line.times_said() < 3 {
             ensure!(begin.elapsed() < PATIENCE, "haproxy does not ask");
             thread::sleep(INTERVAL / 5);
         }
         if let Some(reply) = parse(text) {
             said.take(&reply);
         }
-        let ours = (100.0 * said.multiplier(100)).round();
-        haproxy.until_weight(
-            &format!("{:?}: ours {ours}", String::from_utf8_lossy(text)),
-            |weight| weight == ours,
-        )?;
+        let (wanted, ours) = (f64::from(wanted), (100.0 * said.multiplier(100)).round());
+        let text = String::from_utf8_lossy(text);
+        ensure!(ours == wanted, "{text:?}: ours {ours}, not {wanted}");
+        haproxy.until_weight(&format!("{text:?}: not {wanted}"), |weight| {
+            weight == wanted
+        })?;
     }
     Ok(())
 }

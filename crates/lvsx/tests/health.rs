@@ -1,7 +1,7 @@
 //! Health checks in the tutorial's lab: servers that die, flap and come back, with real connections through the director. Needs root.
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Child;
 use std::thread::sleep;
@@ -14,6 +14,11 @@ use lvsx_lab::topology::SERVERS;
 use lvsx_lab::{Blueprint, Host, Lab, Mode, Narrator};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+#[path = "common/agent_lines.rs"]
+mod agent_lines;
+
+use agent_lines::LINES;
 
 /// The user that the tests' lvsx-check becomes; every Debian has it.
 const USER: &str = "nobody";
@@ -216,9 +221,21 @@ const QUICK: &str = "interval = \"200ms\"\ntimeout = \"250ms\"\nrise = 2\nfall =
 const DEAD: Duration = Duration::from_millis(2 * 200 + 250);
 const BUSY: Duration = Duration::from_millis(1500);
 
-/// All in one lab, since each takes seconds to build.
+/// All in one lab, since each takes seconds to build; but for a server that is slow, which is shown in another at the same time.
 #[test]
 fn servers_are_checked_and_weights_follow() -> Result<()> {
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| {
+            let binary = env!("CARGO_BIN_EXE_lvsx").into();
+            lvsx_lab::slow::briefly(binary, ["wrr", "wlc"], &Narrator::aloud())
+        });
+        let checked = in_one_scene();
+        let slow = slow.join();
+        checked.and(slow.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
+fn in_one_scene() -> Result<()> {
     let mut scene = Scene::new()?;
     let begin = Instant::now();
     let passed = |what: &str| eprintln!("{what} after {:?}", begin.elapsed());
@@ -236,6 +253,8 @@ fn servers_are_checked_and_weights_follow() -> Result<()> {
     passed("orders");
     weights_follow_the_load(&scene)?;
     passed("load");
+    twenty_lines_are_followed(&scene)?;
+    passed("twenty lines");
     scripts_cannot_get_out_of_hand(&scene)?;
     passed("scripts");
     Ok(())
@@ -466,6 +485,36 @@ fn weights_follow_the_load(scene: &Scene) -> Result<()> {
     scene.until_weights(81, [16, 24])?;
     drop(check);
     scene.run("ipvsadm -et 8.8.8.8:81 -r 192.168.1.46:80 -m -w 2; ipvsadm -et 8.8.8.8:81 -r 192.168.1.47:80 -m -w 3")?;
+    Ok(())
+}
+
+/// An agent says what HAProxy's documents and behaviour give a meaning to; the director's table has the weight that HAProxy gives.
+fn twenty_lines_are_followed(scene: &Scene) -> Result<()> {
+    let edit = |weight: [u32; 2]| {
+        let server =
+            |last, weight| format!("ipvsadm -et 8.8.8.8:81 -r 192.168.1.{last}:80 -m -w {weight}");
+        scene.run(&format!(
+            "{}; {}",
+            server(46, weight[0]),
+            server(47, weight[1])
+        ))
+    };
+    edit([100, 100])?;
+    let namespace = scene.lab.host(SERVERS[0])?.namespace().clone();
+    let listener = namespace.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 9707)))??;
+    let line = agent_lines::said_by(listener);
+    let check = scene.check(
+        "[[service]]\nservice = \"tcp 8.8.8.8:81\"\nload = \"on\"\nagent_interval = \"20ms\"\nagent_timeout = \"200ms\"\n",
+    )?;
+    for (text, weight) in LINES {
+        line.say(text);
+        wait("the agent is asked", PATIENCE, || Ok(line.times_said() > 2))?;
+        scene
+            .until_weights(81, [weight, 100])
+            .with_context(|| String::from_utf8_lossy(text).into_owned())?;
+    }
+    drop(check);
+    edit([2, 3])?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use lvsx_host::Prefix;
 use lvsx_ipvs::{ForwardingMethod, ServiceKey};
 
 use super::delivery::{Answer, Delivery, Trip};
-use super::neighbour::{asking, clean_set_up};
+use super::neighbour::{asking, clean_set_up, set_up};
 use super::site::{Site, edit};
 use crate::segment::Segment;
 use crate::{Fault, Finding, Place, Result, mtu};
@@ -178,9 +178,9 @@ fn long_packets(delivery: &Delivery) -> Result<Vec<Finding>> {
             .iter()
             .filter(|trip| trip.segment == place && trip.hop == trip.address)
         {
-            if !trip.macs.is_empty() && !limits.iter().any(|(address, _)| *address == trip.address)
-            {
-                limits.push((trip.address, mtu_to(trip, segment)?));
+            let known = |(other, _): &(&Trip, _)| other.address == trip.address;
+            if !trip.macs.is_empty() && !limits.iter().any(known) {
+                limits.push((trip, mtu_to(trip, segment)?));
             }
         }
         let (iface, full) = (&segment.wire.card.name, segment.wire.card.mtu);
@@ -194,19 +194,23 @@ fn long_packets(delivery: &Delivery) -> Result<Vec<Finding>> {
                     format!("ip link set {iface} mtu {limit}"),
                 ));
             }
-            _ => findings.extend(limits.iter().filter_map(|(address, limit)| {
+            _ => findings.extend(limits.iter().filter_map(|(trip, limit)| {
                 let limit = (*limit)?;
-                let own = segment.own_towards(*address)?;
+                let own = segment.own_towards(trip.address)?;
                 let device =
                     format!("$(ip -o route get {own} | sed 's/.* dev \\([^ ]*\\).*/\\1/')");
-                Some(
-                    Finding::here(
-                        Fault::PathMtu,
-                        format!("to {address}: {}", lost(limit)),
-                        format!("ip link set {device} mtu {limit}"),
-                    )
-                    .on(Place::At(*address)),
-                )
+                let shorter = format!("ip link set {device} mtu {limit}");
+                // What clients may send by a tunnel follows from that.
+                let cure = match (trip.destination.settings.method, virtual_of(trip)) {
+                    (ForwardingMethod::Tunnel, Some(virtual_address)) => {
+                        let up = set_up(&trip.destination.settings, virtual_address);
+                        format!("{shorter} && {up}")
+                    }
+                    _ => shorter,
+                };
+                let what = format!("to {}: {}", trip.address, lost(limit));
+                let found = Finding::here(Fault::PathMtu, what, cure);
+                Some(found.on(Place::At(trip.address)))
             })),
         }
     }

@@ -157,15 +157,24 @@ fn strangers(site: &Site, delivery: &Delivery, segment: &Segment, address: IpAdd
 /// Puts the virtual address on a server where it belongs, wherever it is now.
 pub(super) fn clean_set_up(settings: &DestinationSettings, address: IpAddr) -> String {
     let flush = format!("ip addr flush to {}", Prefix::host(address));
+    match settings.method {
+        ForwardingMethod::DirectRouting | ForwardingMethod::Tunnel => {
+            format!("{flush} && {}", set_up(settings, address))
+        }
+        _ => flush,
+    }
+}
+
+/// Sets a server up that gets packets past the director, by direct routing or a tunnel.
+pub(super) fn set_up(settings: &DestinationSettings, address: IpAddr) -> String {
     let mode = match settings.method {
-        ForwardingMethod::DirectRouting => "dr",
         ForwardingMethod::Tunnel => "tun",
-        _ => return flush,
+        _ => "dr",
     };
     // The kernel's tunl0 knows IP in IP alone.
     let other = mode == "tun" && settings.tunnel.kind != TunnelType::Ipip;
     let program = if other { " --bpf" } else { "" };
-    format!("{flush} && lvsx realserver up --mode {mode} --vip {address}{program}")
+    format!("lvsx realserver up --mode {mode} --vip {address}{program}")
 }
 
 /// What is asked for the machine that has an address.

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use lvsx_host::network::TUNNEL;
 use lvsx_host::realserver::LOOPBACK;
-use lvsx_host::{Card, Decapsulation, Network, Prefix, Setup, bpf};
+use lvsx_host::{Card, Decapsulation, Destination, Network, Prefix, Setup, bpf};
 
 use crate::{Finding, Result};
 
@@ -55,12 +55,15 @@ pub fn guess(network: &Network) -> Result<Vec<Setup>> {
         .addresses()?
         .into_iter()
         .filter(|(_, own)| *own == Prefix::host(own.address) && !own.address.is_loopback());
+    // Where packets for tunl0 come in, as `lvsx realserver up` takes it to be.
+    let outer = network.way_out(Destination::Default)?;
+    let outer = outer.map_or_else(|| TUNNEL.to_owned(), |(iface, _)| iface);
     let setup = |(iface, own): (String, Prefix)| {
         let virtual_address = own.address;
         match (iface.as_str(), &unwrapping) {
             (TUNNEL, _) => Some(Setup::Tunnel {
                 virtual_address,
-                iface: TUNNEL.to_owned(),
+                iface: outer.clone(),
                 decapsulation: Decapsulation::Kernel,
             }),
             (LOOPBACK, Some(card)) => Some(Setup::Tunnel {

@@ -28,7 +28,7 @@ pub(super) fn examine(setup: &Setup, machine: &Machine<'_>) -> Result<Vec<Findin
         findings.push(Finding::here(
             Fault::NoWayBack,
             "there is no default route".to_owned(),
-            format!("ip route add {everything} via ROUTER"),
+            with_limit(setup, format!("ip route add {everything} via ROUTER")),
         ));
     }
     if let Some((iface, gateway)) = &way {
@@ -90,6 +90,7 @@ fn on_the_wire(
     let mut findings = Vec::new();
     let mut segment = Segment::open(card, &machine.addresses)?;
     let address = setup.virtual_address();
+    let everything = Destination::everything(address);
     segment.ask(&BTreeSet::from([gateway, address]))?;
     let director = segment.who_has(address);
     let by_nat = matches!(setup, Setup::Masquerade { .. });
@@ -101,7 +102,7 @@ fn on_the_wire(
                 "the default gateway {gateway} is who answers {} for {address}",
                 asking(address)
             ),
-            "ip route replace default via ROUTER".to_owned(),
+            with_limit(setup, format!("ip route replace {everything} via ROUTER")),
         ));
     }
     let Some(mac) = segment.who_has(gateway).first().copied() else {
@@ -112,8 +113,16 @@ fn on_the_wire(
         findings.push(Finding::here(
             Fault::PathMtu,
             format!("to the gateway {gateway}: packets of {full} bytes are lost, of {limit} pass"),
-            format!("ip link set {iface} mtu {limit}"),
+            with_limit(setup, format!("ip link set {iface} mtu {limit}")),
         ));
     }
     Ok(findings)
+}
+
+/// A cure after which the limit to clients' segments must be told anew, where there is one.
+fn with_limit(setup: &Setup, cure: String) -> String {
+    match setup.segment_limit() {
+        Some(limit) => format!("{cure} && {limit}"),
+        None => cure,
+    }
 }

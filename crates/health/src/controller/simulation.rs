@@ -18,7 +18,7 @@ const SMOOTHING: f64 = 0.3;
 /// Small weights are multiplied by this.
 const SCALE: f64 = 16.0;
 /// Runs of a case.
-const RUNS: u64 = 20;
+const RUNS: u64 = 6;
 
 struct Case {
     /// Capacities; new connections are such that all of it would be at 73.5 %.
@@ -148,10 +148,12 @@ fn outcome(case: &Case) -> Outcome {
 fn fits(name: &str, case: &Case, (spread, deviation, changes): (f64, f64, f64)) {
     let outcome = outcome(case);
     println!("{name}: {outcome:.3?}, at most {spread}, {deviation}, {changes}");
-    let fits = outcome.spread <= spread
-        && outcome.deviation <= deviation
-        && outcome.changes <= changes;
-    assert!(fits, "{name}: {outcome:.3?}, at most {spread}, {deviation}, {changes}");
+    let fits =
+        outcome.spread <= spread && outcome.deviation <= deviation && outcome.changes <= changes;
+    assert!(
+        fits,
+        "{name}: {outcome:.3?}, at most {spread}, {deviation}, {changes}"
+    );
 }
 
 fn lives(lifetime: f64, believed: f64) -> Case {

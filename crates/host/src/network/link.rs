@@ -96,6 +96,16 @@ impl Network {
         Ok(self.link(iface)?.header.flags.contains(LinkFlags::Up))
     }
 
+    /// The longest packet that an interface sends, in bytes without the link header.
+    ///
+    /// # Errors
+    /// When there is none of that name, or the kernel refuses.
+    pub(crate) fn mtu(&self, iface: &str) -> Result<u32> {
+        let link = self.link(iface)?;
+        let mtu = link.attributes.iter().find_map(mtu);
+        Ok(mtu.unwrap_or_default())
+    }
+
     /// Brings an interface up or down.
     ///
     /// # Errors
@@ -177,13 +187,7 @@ fn card(link: &LinkMessage) -> Option<Card> {
             LinkAttribute::Address(mac) => Some(mac.as_slice()),
             _ => None,
         })?;
-    let mtu = link
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            LinkAttribute::Mtu(mtu) => Some(*mtu),
-            _ => None,
-        })?;
+    let mtu = link.attributes.iter().find_map(mtu)?;
     Some(Card {
         name: name(link)?.to_owned(),
         index: link.header.index,
@@ -191,6 +195,13 @@ fn card(link: &LinkMessage) -> Option<Card> {
         mac: mac.try_into().ok()?,
         mtu,
     })
+}
+
+fn mtu(attribute: &LinkAttribute) -> Option<u32> {
+    match attribute {
+        LinkAttribute::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    }
 }
 
 fn name(link: &LinkMessage) -> Option<&str> {

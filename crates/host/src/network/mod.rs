@@ -20,6 +20,7 @@ mod filter;
 mod link;
 mod neighbour;
 mod route;
+mod segments;
 
 pub use link::Card;
 pub(crate) use neighbour::{neighbour_address, permanent_mac};

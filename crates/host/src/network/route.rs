@@ -26,7 +26,10 @@ impl Network {
     }
 
     /// The main table's routes to exactly this destination, the one that is taken first.
-    fn routes_of_any_metric(&self, destination: Destination) -> Result<Vec<RouteMessage>> {
+    pub(super) fn routes_of_any_metric(
+        &self,
+        destination: Destination,
+    ) -> Result<Vec<RouteMessage>> {
         let mut question = RouteMessage::default();
         question.header.address_family = family(destination);
         let mut all: Vec<_> =

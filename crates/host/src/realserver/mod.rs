@@ -22,6 +22,9 @@ pub use register::Register;
 /// Where the virtual address stands on a server that must not answer ARP for it.
 pub const LOOPBACK: &str = "lo";
 
+/// TCP's header.
+const TCP: u32 = 20;
+
 /// What a real server is set up for: one virtual address by one forwarding method.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Setup {
@@ -97,7 +100,7 @@ impl Setup {
                         iface: TUNNEL.to_owned(),
                     });
                 let plan = silent_address(plan, *virtual_address, TUNNEL, None);
-                unfiltered(plan, TUNNEL)
+                self.limited(unfiltered(plan, TUNNEL))
             }
             Self::Tunnel {
                 virtual_address,
@@ -111,13 +114,41 @@ impl Setup {
                         object: *object,
                     },
                 );
-                match virtual_address {
+                self.limited(match virtual_address {
                     IpAddr::V4(_) => unfiltered(plan, iface),
                     // IPv6 has no such filter.
                     IpAddr::V6(_) => plan,
-                }
+                })
             }
         }
+    }
+
+    /// By tunnelling: what keeps clients' segments so short that the director can wrap them. Answers stay as long as they were.
+    #[must_use]
+    pub fn segment_limit(&self) -> Option<Step> {
+        let Self::Tunnel {
+            virtual_address,
+            iface,
+            decapsulation,
+        } = self
+        else {
+            return None;
+        };
+        let inside = match virtual_address {
+            IpAddr::V4(_) => 20 + TCP,
+            IpAddr::V6(_) => 40 + TCP,
+        };
+        Some(Step::LimitSegments {
+            destination: Destination::everything(*virtual_address),
+            iface: iface.clone(),
+            headers: decapsulation.longest() + inside,
+        })
+    }
+
+    fn limited(&self, plan: Plan) -> Plan {
+        self.segment_limit().into_iter().fold(plan, |plan, step| {
+            plan.because("clients' segments shall fit the tunnel", step)
+        })
     }
 }
 

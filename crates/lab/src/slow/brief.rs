@@ -91,7 +91,10 @@ fn stays(lab: &Lab, is_so: impl Fn(f64) -> bool, narrator: &Narrator) -> Result<
     let begin = Instant::now();
     while begin.elapsed() < WATCHED {
         let shares = shares(lab)?;
-        narrator.output(&format!("{:>4.1} s  {shares:.2?}", begin.elapsed().as_secs_f64()));
+        narrator.output(&format!(
+            "{:>4.1} s  {shares:.2?}",
+            begin.elapsed().as_secs_f64()
+        ));
         ensure!(
             shares.into_iter().all(&is_so),
             "after {:.1?} the share did not stay: {shares:.2?}",

@@ -1,0 +1,65 @@
+#!/bin/sh
+# In user-mode Linux: a real server by IP in IP, and beside it a director and client in one, which wraps.
+exec > /run/job/log 2>&1
+set -ex
+on_server() { ip netns exec server "$@"; }
+on_client() { ip netns exec client "$@"; }
+realserver() { on_server LVSX realserver "$@"; }
+state() {
+    on_server sh -c "ip -4 addr; ip -4 route show table all; sysctl -a --pattern 'net.ipv4.conf'; ip -br link"
+}
+wrapped() { on_client ping -q -c 1 -W 2 -I 10.0.0.1 192.168.1.40; }
+# Up, down, as lines of a shell, killed.
+play() {
+    state > before
+    if wrapped; then exit 1; fi
+    realserver up --mode tun --vip 192.168.1.40 --dry-run > dry
+    state | cmp before -
+    realserver up --mode tun --vip 192.168.1.40 > /run/job/up-$1
+    realserver check
+    realserver up --mode tun --vip 192.168.1.40 > again
+    if grep -v 'is so already' again; then exit 1; fi
+    wrapped
+    on_server ip route get 10.0.0.1 | grep 'advmss 1440'
+    on_server LVSX doctor
+    state > by-us
+    realserver down > down
+    state | cmp before -
+    on_server sh -ex dry
+    state | cmp by-us -
+    on_server sh -ex down
+    state | cmp before -
+    for lines in 2 6; do
+        mkfifo lines
+        realserver up --mode tun --vip 192.168.1.40 > lines &
+        up=$!
+        (head -n $lines; kill -9 $up) < lines > /dev/null
+        wait $up || true
+        rm lines
+        realserver down
+        state | cmp before -
+    done
+}
+# The namespace has a tunl0 from the start, and it has none.
+for without in 0 1; do
+    sysctl -qw net.core.fb_tunnels_only_for_init_net=$without
+    ip netns add server
+    ip netns add client
+    ip link add eth0 netns server type veth peer name eth0 netns client
+    on_server ip addr add 192.168.1.46/24 dev eth0
+    on_client ip addr add 192.168.1.49/24 dev eth0
+    on_client ip addr add 10.0.0.1/32 dev lo
+    for side in server client; do
+        ip -n $side link set lo up
+        ip -n $side link set eth0 up
+    done
+    on_server ip route add default via 192.168.1.49
+    on_server sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.all.arp_ignore=0
+    on_client ip link add to46 type ipip local 192.168.1.49 remote 192.168.1.46
+    on_client ip link set to46 up
+    on_client ip route add 192.168.1.40/32 dev to46 src 10.0.0.1
+    play $without
+    ip netns del server
+    ip netns del client
+done
+echo "as it must be" > /run/job/verdict
