@@ -2,16 +2,44 @@
 //! `-Zsanitizer` would add, coverage is all that is needed of.
 //!
 //! A target is a program of `fuzz/`, its first inputs lie in `fuzz/seeds/TARGET`. What crashes one is written there; committed,
-//! it is a test from then on (`crates/ipvs/tests/properties.rs` reads the seeds).
+//! it is a test from then on (`crates/ipvs/tests/properties.rs` and `crates/ipvsadm/tests/kept.rs` read the seeds).
 
-use std::{path::Path, process::Command};
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
 use crate::repository::{Repository, output, run};
 
-/// The targets, with the longest input of each.
-const TARGETS: [(&str, u32); 1] = [("netlink", 8192)];
+/// What is fuzzed.
+struct Target {
+    name: &'static str,
+    /// Bytes of the longest input.
+    longest: u32,
+    /// The words its inputs are made of, if they are text: a file of `fuzz/`.
+    words: Option<&'static str>,
+}
+
+const TARGETS: [Target; 3] = [
+    Target {
+        name: "netlink",
+        longest: 8192,
+        words: None,
+    },
+    Target {
+        name: "rules",
+        longest: 2048,
+        words: Some("ipvsadm.dict"),
+    },
+    Target {
+        name: "argv",
+        longest: 1024,
+        words: Some("ipvsadm.dict"),
+    },
+];
 
 /// Counters at each branch, and what comparisons compare.
 const FLAGS: [&str; 6] = [
@@ -34,10 +62,10 @@ pub(crate) fn fuzz(
 ) -> anyhow::Result<()> {
     let chosen: Vec<_> = TARGETS
         .iter()
-        .filter(|(name, _)| target.is_none_or(|wanted| wanted == *name))
+        .filter(|it| target.is_none_or(|wanted| wanted == it.name))
         .collect();
     if chosen.is_empty() {
-        let names = TARGETS.map(|(name, _)| name).join(", ");
+        let names = TARGETS.map(|it| it.name).join(", ");
         bail!("there is no such target; there is {names}");
     }
     let folder = repository.root().join("fuzz");
@@ -51,7 +79,8 @@ pub(crate) fn fuzz(
         .args(["--target", &platform, "--target-dir"])
         .arg(&built)
         .env("RUSTFLAGS", FLAGS.join(" ")))?;
-    for (name, longest) in chosen {
+    for target in chosen {
+        let (name, longest) = (target.name, target.longest);
         let program = built.join(&platform).join("release").join(name);
         let (seeds, corpus) = (
             folder.join("seeds").join(name),
@@ -59,13 +88,38 @@ pub(crate) fn fuzz(
         );
         std::fs::create_dir_all(&corpus).with_context(|| corpus.display().to_string())?;
         println!("-- {name}: {seconds} s, inputs in {}", corpus.display());
-        run(Command::new(program)
+        let mut command = Command::new(program);
+        command
             .arg(format!("-max_total_time={seconds}"))
             .arg(format!("-max_len={longest}"))
             .arg(format!("-artifact_prefix={}/", seeds.display()))
-            .args(["-print_final_stats=1", "-verbosity=0"])
-            .args([corpus.as_path(), Path::new(&seeds)]))?;
+            .arg("-print_final_stats=1")
+            .args([corpus.as_path(), Path::new(&seeds)]);
+        if let Some(words) = target.words {
+            command.arg(format!("-dict={}", folder.join(words).display()));
+        }
+        watched(&mut command)?;
     }
+    Ok(())
+}
+
+/// Runs a target and shows what it says, but for the inputs it finds.
+fn watched(command: &mut Command) -> anyhow::Result<()> {
+    let mut child = command.stderr(Stdio::piped()).spawn()?;
+    let said = child.stderr.take().context("no stderr")?;
+    for line in BufReader::new(said).split(b'\n') {
+        let line = line?;
+        // `#2048 NEW cov: 1213 ft: 4052 ...`
+        if !line.starts_with(b"#") || line.windows(4).any(|word| word == b"DONE") {
+            println!("{}", String::from_utf8_lossy(&line));
+        }
+    }
+    let ended = child.wait()?;
+    ensure!(
+        ended.success(),
+        "{} failed: {ended}",
+        command.get_program().display()
+    );
     Ok(())
 }
 

@@ -38,7 +38,7 @@ usage: cargo xtask COMMAND
                               nothing of this machine is changed
   conform [--category C]... [--plane P]... [--seeds N] [--help] [FILE]...
                               play scenarios on lvsd and on the kernel's own IPVS, and compare
-  fuzz [TARGET] [--seconds N] random input, guided by coverage, to what reads input of others: netlink (default: each, 60 s)
+  fuzz [TARGET] [--seconds N] random input, guided by coverage, to what reads input of others: netlink, rules, argv (default: each, 60 s)
   parity [--count N] [--seed S] [--help]
                               put command lines to Debian's ipvsadm on the kernel's IPVS, to ours there and on lvsd
   vm VERSION [--seconds N] [-- COMMAND...]

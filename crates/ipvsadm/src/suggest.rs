@@ -15,8 +15,11 @@ pub(crate) fn scheduler(name: &str) -> Option<&'static str> {
 /// The nearest to `word`, if it is so near that it may be a slip of the hand: one slip for each three letters.
 pub(crate) fn nearest<'a>(word: &str, among: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let slips = |other: &&str| distance(word, other);
-    let found = among.into_iter().min_by_key(slips)?;
-    let allowed = (word.chars().count().max(2) / 3).max(1);
+    let length = word.chars().count();
+    let allowed = (length.max(2) / 3).max(1);
+    // Each letter that one has more is a slip.
+    let is_near = |other: &&str| other.chars().count().abs_diff(length) <= allowed;
+    let found = among.into_iter().filter(is_near).min_by_key(slips)?;
     (slips(&found) <= allowed && found != word).then_some(found)
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn line(request: &Request) -> Option<String> {
                 timeouts.tcp, timeouts.tcp_fin, timeouts.udp
             )
         }
-        Request::NewDaemon(wanted) => daemon(wanted),
+        Request::NewDaemon(wanted) => daemon(wanted)?,
         Request::DeleteDaemon(SyncRole::Master) => "--stop-daemon master".to_owned(),
         Request::DeleteDaemon(SyncRole::Backup) => "--stop-daemon backup".to_owned(),
         Request::Flush => "-C".to_owned(),
@@ -103,7 +103,12 @@ fn forwarding(settings: &DestinationSettings) -> Option<String> {
     Some(text)
 }
 
-fn daemon(daemon: &SyncDaemon) -> String {
+fn daemon(daemon: &SyncDaemon) -> Option<String> {
+    // A name that a file would not be read with: one that begins a comment, say.
+    let is_word = daemon.interface.bytes().all(|byte| byte.is_ascii_graphic());
+    if !is_word || daemon.interface.is_empty() || daemon.interface.starts_with('#') {
+        return None;
+    }
     let role = match daemon.role {
         SyncRole::Master => "master",
         SyncRole::Backup => "backup",
@@ -125,5 +130,5 @@ fn daemon(daemon: &SyncDaemon) -> String {
     if let Some(group) = daemon.group {
         let _ = write!(text, " --mcast-group {group}");
     }
-    text
+    Some(text)
 }

@@ -114,3 +114,75 @@ fn what_was_read_as_something_else_is_told_with_its_place() {
         ["rules: line 1: the file is UTF-16, read as UTF-8"]
     );
 }
+
+#[test]
+fn each_trouble_of_encoding_is_read_as_meant_with_its_place_or_refused() {
+    let plain = Rules::read("rules", b"-A --tcp-service 10.0.0.1:80 -s rr\n");
+    for (trouble, text, place) in [
+        (
+            "byte order mark",
+            "\u{feff}-A --tcp-service 10.0.0.1:80 -s rr\n",
+            "line 1: U+FEFF in column 1 read as nothing",
+        ),
+        (
+            "CR LF",
+            "-A --tcp-service 10.0.0.1:80 -s rr\r\n",
+            "line 1: lines end with CR and LF, read as with LF",
+        ),
+        (
+            "blank that does not break",
+            "-A\u{a0}--tcp-service 10.0.0.1:80 -s rr\n",
+            "line 1: U+00A0 in column 3 read as ` '",
+        ),
+        (
+            "narrow blank that does not break",
+            "-A\u{202f}--tcp-service 10.0.0.1:80 -s rr\n",
+            "line 1: U+202F in column 3 read as ` '",
+        ),
+        (
+            "full-width blank",
+            "-A --tcp-service\u{3000}10.0.0.1:80 -s rr\n",
+            "line 1: U+3000 in column 17 read as ` '",
+        ),
+        (
+            "curly quotes",
+            "-A --tcp-service \u{201c}10.0.0.1:80\u{201d} -s \u{2018}rr\u{2019}\n",
+            "line 1: U+201C in column 18 read as nothing, U+201D in column 30 read as nothing, \
+             U+2018 in column 35 read as nothing, U+2019 in column 38 read as nothing",
+        ),
+        (
+            "en dash",
+            "\u{2013}A --tcp-service 10.0.0.1:80 -s rr\n",
+            "line 1: U+2013 in column 1 read as `-'",
+        ),
+        (
+            "em dash",
+            "-A \u{2014}tcp-service 10.0.0.1:80 -s rr\n",
+            "line 1: U+2014 in column 4 read as `--'",
+        ),
+        (
+            "minus",
+            "-A --tcp-service 10.0.0.1:80 \u{2212}s rr\n",
+            "line 1: U+2212 in column 30 read as `-'",
+        ),
+        (
+            "full-width digits",
+            "-A --tcp-service 10.0.0.\u{ff11}:\u{ff18}\u{ff10} -s rr\n",
+            "line 1: U+FF11 in column 25 read as `1', U+FF18 in column 27 read as `8', \
+             U+FF10 in column 28 read as `0'",
+        ),
+    ] {
+        let rules = Rules::read("rules", text.as_bytes());
+        assert_eq!(rules.requests(), plain.requests(), "{trouble}");
+        assert_eq!(rules.complaints, [], "{trouble}");
+        assert_eq!(rules.notes, [format!("rules: {place}")], "{trouble}");
+        let strict = Wish {
+            is_strict: true,
+            ..Wish::default()
+        };
+        assert!(
+            rules.is_wrong(strict) && !plain.is_wrong(strict),
+            "{trouble}"
+        );
+    }
+}

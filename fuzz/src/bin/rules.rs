@@ -1,0 +1,12 @@
+//! Files for `lvsx apply` and `ipvsadm-restore` of any kind.
+#![no_main]
+
+#[allow(dead_code, reason = "another target's is among them")]
+#[path = "../checks/mod.rs"]
+mod checks;
+#[path = "../names.rs"]
+mod names;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| checks::rules::check(bytes));
