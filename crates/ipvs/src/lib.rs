@@ -34,6 +34,6 @@ pub use namespace::{check_dir, cookie, namespace_dir, pins_dir, register_dir, ru
 pub use reply::Reply;
 pub use request::Request;
 pub use rights::Rights;
-pub use serve::{answer, answer_as, answer_port};
+pub use serve::{answer, answer_as, answer_port, changes};
 pub use stage::Stage;
 pub use transport::{Choice, ConnectError, Transport};

@@ -214,34 +214,40 @@ fn ask(request: &Request, director: &mut impl Director) -> Result<Vec<Reply>, Fa
 
 /// Applies the requests in these messages in one step; what is wrong with them, in their order.
 fn apply(bytes: &[u8], is_trial: bool, director: &mut impl Director) -> Vec<Fault> {
-    let (mut changes, mut places, mut faults) = (Vec::new(), Vec::new(), Vec::new());
-    let mut messages = Messages(bytes);
-    for (place, message) in messages.by_ref().enumerate() {
-        match change(&message) {
-            Ok(change) => {
-                changes.push(change);
-                places.push(place);
+    let (mut requests, mut places, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+    let read = changes(bytes);
+    let end = read.len();
+    for (change, read) in read.into_iter().enumerate() {
+        match read {
+            Ok(request) => {
+                requests.push(request);
+                places.push(change);
             }
             Err(errno) => faults.push(Fault {
-                change: place,
+                change,
                 refused: errno.into(),
             }),
         }
     }
-    let end = changes.len() + faults.len();
-    if !messages.0.is_empty() {
-        faults.push(Fault {
-            change: end,
-            refused: Errno::EINVAL.into(),
-        });
-    }
-    let found = director.apply(&changes, is_trial || !faults.is_empty());
+    let found = director.apply(&requests, is_trial || !faults.is_empty());
     faults.extend(found.into_iter().map(|fault| Fault {
         change: places.get(fault.change).copied().unwrap_or(end),
         ..fault
     }));
     faults.sort_by_key(|fault| fault.change);
     faults
+}
+
+/// The changes that these messages ask for, one after another. `EINVAL`, or what else a director would answer, in place of a
+/// message that asks for none, and at the end for bytes that are no message.
+#[must_use]
+pub fn changes(bytes: &[u8]) -> Vec<Result<Request, Errno>> {
+    let mut messages = Messages(bytes);
+    let mut changes: Vec<_> = messages.by_ref().map(|message| change(&message)).collect();
+    if !messages.0.is_empty() {
+        changes.push(Err(Errno::EINVAL));
+    }
+    changes
 }
 
 fn change(message: &Message<'_>) -> Result<Request, Errno> {

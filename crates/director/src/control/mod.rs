@@ -17,7 +17,7 @@ mod refusal;
 mod service;
 mod settings;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod whole;
 
 use crate::addresses::LocalTable;

@@ -9,10 +9,11 @@ use crate::control::Control;
 use anyhow::{Context, Result};
 use lvsx_ipvs::consts::FAMILY_ID;
 use lvsx_ipvs::{
-    Destination, Director, FlagChange, MarkEdit, Request, Service, ServiceSettings, answer,
+    Destination, Director, FlagChange, MarkEdit, Request, Service, ServiceSettings, changes,
 };
 use std::fs;
 use std::io;
+use std::slice;
 
 /// The file, in the namespace's folder.
 const NAME: &str = "kept";
@@ -33,15 +34,16 @@ impl Kept {
         if self.generation == generation {
             return;
         }
-        let requests = requests(control).into_iter();
-        let bytes: Vec<u8> = requests
-            .flat_map(|request| request.encode(FAMILY_ID, 0))
-            .collect();
-        match folder.write(NAME, &bytes) {
+        match folder.write(NAME, &encoded(&requests(control))) {
             Ok(()) => self.generation = generation,
             Err(error) => tracing::warn!("{}: {error}", folder.file(NAME).display()),
         }
     }
+}
+
+fn encoded(requests: &[Request]) -> Vec<u8> {
+    let encoded = requests.iter().map(|it| it.encode(FAMILY_ID, 0));
+    encoded.collect::<Vec<_>>().concat()
 }
 
 /// The file that a director before left, if it left one.
@@ -57,14 +59,27 @@ pub(super) fn read(folder: &Folder) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Has a new director do what the file says. How many requests it refused, which an older one had granted.
-#[must_use]
-pub(super) fn replay(kept: &[u8], control: &mut Control) -> usize {
-    /// Where an answer has its error, if it is one of an error's type and length.
-    const ERROR: std::ops::Range<usize> = 16..20;
-    let answers = answer(kept, control);
-    let refused = |answer: &&Vec<u8>| answer.get(ERROR).is_some_and(|error| error != [0; 4]);
-    answers.iter().filter(refused).count()
+/// Has a new director begin with what the file says, in one step.
+///
+/// # Errors
+/// Nothing of it is in force: the file is broken, or this director refuses what the one before had granted. Each of that, as
+/// a line of its own.
+pub(super) fn begin_with(kept: &[u8], control: &mut Control) -> Result<(), String> {
+    let mut requests = Vec::new();
+    for (number, change) in (1..).zip(changes(kept)) {
+        let broken = |errno| format!("  request {number} of the file is broken: {errno}\n");
+        requests.push(change.map_err(broken)?);
+    }
+    let faults = control.apply(&requests, false);
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let named = faults.iter().map(|fault| {
+        let request = requests.get(fault.change).map(slice::from_ref);
+        let line = lvsx_ipvsadm::lines(request.unwrap_or_default());
+        format!("  {}: {}\n", line.trim_end(), fault.refused.why)
+    });
+    Err(named.collect())
 }
 
 /// What makes the configuration, in an order in which it can be done.
@@ -105,4 +120,75 @@ fn new_service(service: &Service) -> Request {
 
 fn new_destination(service: &Service, destination: &Destination) -> Request {
     Request::NewDestination(service.key, destination.key, destination.settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::tests::director;
+    use lvsx_ipvsadm::Rules;
+
+    const CONFIGURED: &str = "\
+--set 901 121 301
+-A -t 192.0.2.1:80 -s wrr -M 255.255.255.0
+-a -t 192.0.2.1:80 -r 10.0.0.2:80 -m -w 3 -x 1000 -y 900
+-a -t 192.0.2.1:80 -r 10.0.0.1:80 -m -w 0
+-A -u 192.0.2.1:53 -s sh -b sh-port -o
+-a -u 192.0.2.1:53 -r 10.0.0.1:53 -i --tun-type gue --tun-port 6080 --tun-csum
+-A -f 7 -6 -s mh -p 300 -M 64
+#lvsx mark add mark 7 family ipv6 protocol tcp ports 80
+#lvsx sysctl nat_icmp_send = 1
+";
+
+    fn configured(lines: &str) -> Control {
+        let mut control = director();
+        let faults = control.apply(&Rules::read("lines", lines.as_bytes()).requests(), false);
+        assert_eq!(faults, []);
+        control
+    }
+
+    #[test]
+    fn what_is_kept_is_begun_with_in_one_step() {
+        let before = configured(CONFIGURED);
+        let mut control = director();
+        let generation = control.generation();
+        begin_with(&encoded(&requests(&before)), &mut control).expect("granted before");
+        assert_eq!(control.table(), before.table());
+        assert_eq!(control.generation(), generation + 1);
+    }
+
+    #[test]
+    fn with_anything_refused_nothing_is_begun_with_and_all_of_it_is_named() {
+        let mut control = director();
+        let empty = control.table();
+        let mut kept = requests(&configured(CONFIGURED));
+        for line in [
+            "-a -t 192.0.2.1:80 -r 224.0.0.1:80 -m -w 1",
+            "-A -t 192.0.2.1:443 -s wllc",
+        ] {
+            kept.extend(Rules::read("wrong", line.as_bytes()).requests().pop());
+        }
+        let refused = begin_with(&encoded(&kept), &mut control).expect_err("two lines are wrong");
+        let named: Vec<_> = refused.lines().collect();
+        assert_eq!(named.len(), 2, "{refused}");
+        for (line, begin) in named.iter().zip([
+            "  -a -t 192.0.2.1:80 -r 224.0.0.1:80 -m -w 1: ",
+            "  -A -t 192.0.2.1:443 -s wllc: ",
+        ]) {
+            assert!(
+                line.len() > begin.len() && line.starts_with(begin),
+                "{line}"
+            );
+        }
+        assert_eq!(control.table(), empty);
+
+        let cut = encoded(&kept[..3]);
+        let broken =
+            begin_with(&cut[..cut.len() - 1], &mut control).expect_err("a byte is missing");
+        assert!(
+            broken.contains("request 3 of the file is broken"),
+            "{broken}"
+        );
+        assert_eq!(control.table(), empty);
+    }
 }

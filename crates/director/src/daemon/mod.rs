@@ -191,11 +191,15 @@ fn of_another_layout(pins: &Pins, folder: &Folder) -> Result<Option<Vec<u8>>> {
 }
 
 /// Puts the configuration of the director before in force, and ends what its tables forward.
+///
+/// # Errors
+/// Not all of it can be: then nothing is, and the tables before forward on.
 fn take_over(kept: &[u8], control: &mut Control, plane: &mut Plane) -> Result<()> {
-    let refused = kept::replay(kept, control);
-    if refused > 0 {
-        tracing::warn!(
-            "{refused} lines of the configuration were refused: compare `ipvsadm -Sn`, `lvsx sysctl -a`, `lvsx mark`"
+    if let Err(refused) = kept::begin_with(kept, control) {
+        bail!(
+            "this lvsd refuses what the one before it kept, so the tables before forward on, and nothing is changed:\n{refused}\
+             Start the lvsd before, take these lines back there and upgrade again; or end forwarding by \
+             `lvsd --stop-forwarding` and begin anew"
         );
     }
     plane.end_others()?;

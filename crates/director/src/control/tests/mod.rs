@@ -42,7 +42,7 @@ fn capacity() -> Capacity {
     }
 }
 
-fn director() -> Control {
+pub(crate) fn director() -> Control {
     let tables = Arc::new(Tables::plain(capacity()));
     let generations = Generations::none(&tables, Readers::Nobody);
     let ledger = Ledger::plain(&tables.capacity);
