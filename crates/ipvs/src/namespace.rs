@@ -1,7 +1,7 @@
 //! Where the director of a network namespace keeps its sockets and files.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 
 /// Environment variable that replaces [`RUN_DIR`] for all programs.
@@ -33,6 +33,14 @@ pub fn cookie() -> io::Result<u64> {
     }
     // SAFETY: the descriptor is open and nobody else's.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    cookie_of(socket.as_fd())
+}
+
+/// The cookie of a socket's network namespace.
+///
+/// # Errors
+/// Those of `getsockopt`; `ENOPROTOOPT` from a kernel older than 5.14.
+pub fn cookie_of(socket: BorrowedFd<'_>) -> io::Result<u64> {
     let mut cookie = 0u64;
     let mut length = size_of::<u64>() as libc::socklen_t;
     // SAFETY: pointer and length describe `cookie`, which outlives the call.

@@ -27,7 +27,7 @@ mod c;
 mod files;
 mod hooks;
 mod lvsd;
-mod message;
+pub mod message;
 mod proc;
 mod socket;
 

@@ -84,7 +84,7 @@ fn attribute(message: &[u8], kind: u16) -> Option<&[u8]> {
 }
 
 /// Whether a datagram is for the family `IPVS`: the question for its id, or a request with lvsd's.
-pub(crate) fn is_for_ipvs(datagram: &[u8]) -> bool {
+pub fn is_for_ipvs(datagram: &[u8]) -> bool {
     match half(datagram, 4) {
         Some(FAMILY_ID) => datagram.len() >= HEADER + GENERIC,
         Some(NLCTRL) => messages(datagram).next().is_some_and(|message| {
@@ -96,12 +96,12 @@ pub(crate) fn is_for_ipvs(datagram: &[u8]) -> bool {
 }
 
 /// Whether an error, an acknowledgement or a dump's end will come last in the answer to a datagram.
-pub(crate) fn has_an_end(datagram: &[u8]) -> bool {
+pub fn has_an_end(datagram: &[u8]) -> bool {
     half(datagram, 6).is_some_and(|flags| flags & ACK != 0 || flags & DUMP == DUMP)
 }
 
 /// Whether a datagram of an answer has its end.
-pub(crate) fn is_the_end(datagram: &[u8]) -> bool {
+pub fn is_the_end(datagram: &[u8]) -> bool {
     messages(datagram).any(|message| matches!(half(message, 4), Some(ERROR | DONE)))
 }
 

@@ -2,26 +2,35 @@
 
 mod library;
 mod program;
+mod supervisor;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode};
+
+use program::Way;
 
 const USAGE: &str = "\
 lvsx run: has lvsd serve a program that knows only the kernel's IPVS
 
-  lvsx run [--] CMD [ARGUMENT]...
+  lvsx run [OPTION] [--] CMD [ARGUMENT]...
+  --library     carries CMD by a library that is loaded into it (LD_PRELOAD): for programs linked dynamically with glibc
+  --supervise   carries CMD by a supervisor that the kernel asks about its sockets (seccomp): for all others (static
+                programs, those of Go), and scripts that start such
 
-CMD, and what it starts, is run with a library (LD_PRELOAD) that carries its netlink requests for IPVS, and its reading of
-/proc/net/ip_vs*, to the lvsd of its network namespace; without one there, to the kernel as ever. All else of it (routes,
-addresses, other netlink families) is left alone. Known to work: ipvsadm, keepalived, pyroute2. CMD must be linked
-dynamically with glibc: programs in Go, and static ones, cannot be carried. In a unit of systemd:
+Carried to the lvsd of the program's network namespace are netlink requests for IPVS, CMD's and those of what it starts;
+without an lvsd there they go to the kernel as ever. All else of CMD (routes, addresses, other netlink families) is left
+alone. Without an option it is seen from CMD, or the interpreter of a script, which way is needed. By the library,
+/proc/net/ip_vs* are lvsd's too. Known to work: ipvsadm, keepalived, pyroute2; programs of Go that use vishvananda/netlink
+(moby/ipvs) or mdlayher/netlink (cloudflare/ipvs). In a unit of systemd:
 
   ExecStart=/usr/sbin/lvsx run -- /usr/sbin/keepalived --dont-fork
 
-Exit status: CMD's; 126 it cannot be run this way, 127 it is not there.
+CMD takes this process's place: signals, and its exit status, are its own; 126 it cannot be run this way, 127 it is not
+there.
 ";
 
 /// The variable by which the loader of programs is told of libraries.
@@ -32,7 +41,12 @@ const NOT_FOUND: u8 = 127;
 
 /// Exit codes: that of the program, 2 bad usage, 126 it cannot be run this way, 127 it is not there.
 pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
-    let command = match arguments {
+    let (way, command) = match arguments {
+        [first, rest @ ..] if first == "--library" => (Some(Way::Library), rest),
+        [first, rest @ ..] if first == "--supervise" => (Some(Way::Supervisor), rest),
+        all => (None, all),
+    };
+    let command = match command {
         [first, rest @ ..] if first == "--" => rest,
         [first, ..] if first == "-h" || first == "--help" => {
             // A reader that went away is no failure.
@@ -41,7 +55,7 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
         }
         [first, ..] if first.as_encoded_bytes().starts_with(b"-") => {
             complain(&format!(
-                "{} is unknown\n\n{USAGE}",
+                "{} is unknown here\n\n{USAGE}",
                 first.to_string_lossy()
             ));
             return ExitCode::from(2);
@@ -52,11 +66,11 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
         complain(&format!("which program?\n\n{USAGE}"));
         return ExitCode::from(2);
     };
-    ExitCode::from(run(name, rest))
+    ExitCode::from(run(way, name, rest))
 }
 
 /// Replaces this process by the program; the exit code where that fails.
-fn run(name: &OsStr, arguments: &[OsString]) -> u8 {
+fn run(chosen: Option<Way>, name: &OsStr, arguments: &[OsString]) -> u8 {
     let Some(program) = program::find(name) else {
         complain(&format!(
             "{}: there is no such program",
@@ -64,28 +78,42 @@ fn run(name: &OsStr, arguments: &[OsString]) -> u8 {
         ));
         return NOT_FOUND;
     };
-    let failed = |why: String| {
-        complain(&why);
-        CANNOT_RUN
+    let why = match carried(chosen, &program) {
+        Ok(mut command) => command.arg0(name).args(arguments).exec().to_string(),
+        Err(why) => why,
     };
-    if let Err(why) = program::check(&program) {
-        return failed(format!("{}: {why}", program.display()));
-    }
-    let library = match library::place() {
-        Ok(library) => library,
-        Err(error) => return failed(format!("the library cannot be put anywhere: {error}")),
+    complain(&format!("{}: {why}", program.display()));
+    CANNOT_RUN
+}
+
+/// The program, ready to be carried by the way that was chosen or else suits it.
+///
+/// # Errors
+/// Why it cannot be carried.
+fn carried(chosen: Option<Way>, program: &Path) -> Result<Command, String> {
+    let mut command = Command::new(program);
+    let way = match (chosen, program::way(program)?) {
+        (Some(Way::Library), Way::Supervisor) => {
+            return Err(
+                "it loads no libraries (it is linked statically, of Go, or set-user-id): leave --library out".to_owned(),
+            );
+        }
+        (chosen, suited) => chosen.unwrap_or(suited),
     };
-    let mut libraries = library.into_os_string();
-    if let Some(others) = env::var_os(PRELOAD).filter(|others| !others.is_empty()) {
-        libraries.push(":");
-        libraries.push(others);
+    match way {
+        Way::Supervisor => supervisor::start()?,
+        Way::Library => {
+            let library = library::place()
+                .map_err(|error| format!("the library cannot be put anywhere: {error}"))?;
+            let mut libraries = library.into_os_string();
+            if let Some(others) = env::var_os(PRELOAD).filter(|others| !others.is_empty()) {
+                libraries.push(":");
+                libraries.push(others);
+            }
+            command.env(PRELOAD, libraries);
+        }
     }
-    let error = Command::new(&program)
-        .arg0(name)
-        .args(arguments)
-        .env(PRELOAD, libraries)
-        .exec();
-    failed(format!("{}: {error}", program.display()))
+    Ok(command)
 }
 
 fn complain(text: &str) {
