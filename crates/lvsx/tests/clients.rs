@@ -122,6 +122,7 @@ fn every_change_is_made(lab: &Lab) -> Result<()> {
         "-A -t 192.0.2.1:80 -s wrr -p 360 -M 255.255.255.0",
         "-A -f 7 -s sh -b sh-port",
         "-A -t [2001:db8::1]:80 -s lc",
+        "-A -u 192.0.2.1:53 -s rr -M 255.255.0.0 -o",
         "-a -t 192.0.2.1:80 -r 192.168.1.46:8080 -m -w 3 -x 9 -y 4",
         "-a -t 192.0.2.1:80 -r 192.168.1.47 -i --tun-type gue --tun-port 6080",
         // An IPv4 server of an IPv6 service: what stands behind its address is left over from the service's.
@@ -186,6 +187,22 @@ fn every_change_is_made(lab: &Lab) -> Result<()> {
         .success()?;
     let kept = lab.director()?.run("cat saved")?.success()?;
     assert_eq!(carried(lab, "/usr/sbin/ipvsadm-save -n")?.success()?, kept);
+    // What these lines lose (thresholds, timeouts, a mask without persistence), those of `lvsx save` give it to keep.
+    debian(lab, "-E -u 192.0.2.1:53 -s rr -M 255.255.0.0 -o")?;
+    debian(
+        lab,
+        "-e -t 192.0.2.1:80 -r 192.168.1.46:8080 -m -w 0 -x 9 -y 4",
+    )?;
+    lab.director()?
+        .run(
+            "set -e
+            lvsx save > all
+            grep -q -- '-x 9 -y 4' all
+            ipvsadm --set 1 1 1
+            lvsx run -- /usr/sbin/ipvsadm-restore < all
+            lvsx save | cmp - all",
+        )?
+        .success()?;
     Ok(())
 }
 
