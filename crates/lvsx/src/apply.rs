@@ -111,7 +111,7 @@ fn run(word: &str, order: &Order) -> Result<String, Box<dyn std::error::Error>> 
         });
     }
     let mut client = Client::connect(order.choice)?;
-    if client.is_kernel() && !order.wish.is_trial {
+    if client.is_kernel() && !order.wish.is_trial && !rules.is_wrong(order.wish) {
         let _ = writeln!(
             io::stderr(),
             "lvsx {word}: not atomic here: IPVS of the kernel takes line by line"

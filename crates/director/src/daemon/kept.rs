@@ -34,7 +34,7 @@ impl Kept {
         if self.generation == generation {
             return;
         }
-        match folder.write(NAME, &encoded(&requests(control))) {
+        match folder.write(NAME, encoded(&requests(control))) {
             Ok(()) => self.generation = generation,
             Err(error) => tracing::warn!("{}: {error}", folder.file(NAME).display()),
         }

@@ -9,9 +9,9 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use lvsx_ipvs::{Choice, Client, Request, Timeouts};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -28,6 +28,8 @@ pub enum Side {
     Kernel,
     /// Ours on lvsd.
     Lvsd,
+    /// Debian's on lvsd, by `lvsx run`.
+    Carried,
 }
 
 impl fmt::Display for Side {
@@ -36,6 +38,7 @@ impl fmt::Display for Side {
             Self::Debian => "debian",
             Self::Kernel => "kernel",
             Self::Lvsd => "lvsd",
+            Self::Carried => "carried",
         })
     }
 }
@@ -97,12 +100,12 @@ impl Director {
     /// # Errors
     /// The caller is not root, or there is no director.
     pub fn open(side: Side, programs: &Path) -> Result<Self> {
-        if side != Side::Lvsd {
+        if matches!(side, Side::Debian | Side::Kernel) {
             unshare(CloneFlags::CLONE_NEWNET).context("a network namespace")?;
             furnish()?;
         }
         let choice = match side {
-            Side::Lvsd => Choice::Auto,
+            Side::Lvsd | Side::Carried => Choice::Auto,
             Side::Debian | Side::Kernel => Choice::Kernel,
         };
         Ok(Self {
@@ -136,18 +139,35 @@ impl Director {
     /// It cannot be started, or the director does not say what it holds.
     pub fn run(&mut self, line: &Line, itself: bool) -> Result<Answer> {
         let is_ours_on_kernel = self.side == Side::Kernel && line.program == Program::Ipvsadm;
+        let begun = Instant::now();
         let mut answer = if line.program == Program::Datagram {
             send(line)?
+        } else if self.side == Side::Debian && line.program == Program::Lvsx {
+            self.instead_of_ours(line)?
         } else if is_ours_on_kernel && !itself && !line.by_nobody {
             self.in_this_process(line)
         } else {
             self.start(line)?
         };
+        answer.took = begun.elapsed();
         answer.state = self.state()?;
         if line.words.iter().any(|word| word.contains("start-daemon")) {
             thread::sleep(DAEMON);
         }
         Ok(answer)
+    }
+
+    /// What `lvsx apply` makes of a table, Debian's makes with `ipvsadm-restore`; for other words of `lvsx` it has nothing.
+    fn instead_of_ours(&self, line: &Line) -> Result<Answer> {
+        if line.whole().is_some() {
+            let restored = self.start(&Line {
+                program: Program::Restore,
+                words: Vec::new(),
+                ..line.clone()
+            })?;
+            ensure!(restored == Answer::default(), "{line}: {restored:?}");
+        }
+        Ok(Answer::default())
     }
 
     fn in_this_process(&mut self, line: &Line) -> Answer {
@@ -158,7 +178,7 @@ impl Director {
             code: code.into(),
             out: escaped(&out),
             err: escaped(&err),
-            state: String::new(),
+            ..Answer::default()
         }
     }
 
@@ -167,10 +187,17 @@ impl Director {
         let mut command = match self.side {
             Side::Debian => Command::new(name),
             Side::Kernel | Side::Lvsd => Command::new(self.programs.join(name)),
+            Side::Carried => {
+                let mut command = Command::new(self.programs.join("lvsx"));
+                command.args(["run", "--", &format!("/usr/sbin/{name}")]);
+                command
+            }
         };
-        command
+        if self.side != Side::Carried {
             // What hints at the help say.
-            .arg0(name)
+            command.arg0(name);
+        }
+        command
             .args(&line.words)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -195,7 +222,7 @@ impl Director {
                 .unwrap_or(-1),
             out: escaped(&ended.stdout),
             err: escaped(&ended.stderr),
-            state: String::new(),
+            ..Answer::default()
         })
     }
 

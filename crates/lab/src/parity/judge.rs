@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use anyhow::{Context, Result};
 
 use super::director::Side;
-use super::line::{Answer, Group, Line};
+use super::line::{Answer, Group, Line, Program};
 
 /// A side's answers to all groups.
 pub(super) type Answers = Vec<Vec<Answer>>;
@@ -85,13 +85,20 @@ pub(super) struct Count {
     pub(super) different: usize,
 }
 
-/// What lvsd is measured by: Debian's answers, and where Debian's program has no such option ours on the kernel.
+/// What lvsd is measured by: Debian's answers, and where Debian's has no such option or program what ours prints on the kernel.
 pub(super) fn measure(groups: &[Group], debian: &Answers, kernel: &Answers) -> Answers {
     let mut measure = debian.clone();
     for (group, (wanted, found)) in groups.iter().zip(measure.iter_mut().zip(kernel)) {
         for (line, (wanted, found)) in group.lines.iter().zip(wanted.iter_mut().zip(found)) {
             if line.words.iter().any(|word| word == "--json") {
                 wanted.clone_from(found);
+            }
+            if line.program == Program::Lvsx && line.whole().is_none() {
+                let state = std::mem::take(&mut wanted.state);
+                *wanted = Answer {
+                    state,
+                    ..found.clone()
+                };
             }
         }
     }
@@ -115,7 +122,8 @@ pub(super) fn compare(
         for (line, (wanted, found)) in group.lines.iter().zip(wanted.iter().zip(found)) {
             let is_state_same = wanted.state == found.state;
             let is_state_counted = was_same || group.is_each_alone;
-            let (wanted, found) = (&in_order(line, wanted), &in_order(line, found));
+            let wanted = &with_own_words(side, line, in_order(line, wanted));
+            let found = &in_order(line, found);
             let what = difference(wanted, found, is_state_counted);
             was_same = is_state_same;
             if what.is_empty() {
@@ -139,14 +147,28 @@ fn category(name: &str) -> &str {
     name.split(' ').next().unwrap_or(name)
 }
 
+/// Debian's answer as ours is to be: on the kernel's IPVS it says that a table does not change in one step.
+fn with_own_words(side: Side, line: &Line, mut wanted: Answer) -> Answer {
+    if let (Side::Kernel, Some(name)) = (side, line.whole()) {
+        let said = format!("{name}: not atomic here: IPVS of the kernel takes line by line\n");
+        wanted.err.insert_str(0, &said);
+    }
+    wanted
+}
+
 /// An answer with the services of an unsorted listing and with connections in an order, since the kernel's is another one
-/// each boot; and with the times that connections have left as they began.
+/// each boot; with the times that connections have left as they began; and without the settings that are saved, since those of
+/// lvsd are others.
 fn in_order(line: &Line, answer: &Answer) -> Answer {
     let mut answer = answer.clone();
     if answer.out.starts_with("IPVS connection entries\n") {
         let mut lines: Vec<String> = answer.out.split_inclusive('\n').map(begun).collect();
         lines[1..].sort();
         answer.out = lines.concat();
+    }
+    if line.program == Program::Lvsx && line.words == ["save"] {
+        let lines = answer.out.split_inclusive('\n');
+        answer.out = lines.filter(|line| !line.starts_with("#lvsx ")).collect();
     }
     if line.words.iter().any(|word| word == "--nosort") {
         let mut services: Vec<String> = Vec::new();
@@ -234,6 +256,7 @@ mod tests {
             out: out.to_owned(),
             err: String::new(),
             state: state.to_owned(),
+            ..Answer::default()
         }
     }
 

@@ -1,6 +1,7 @@
 //! A command line, groups of them, and what came of each.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,12 +14,20 @@ pub enum Program {
     Save,
     /// `ipvsadm-restore`.
     Restore,
+    /// `lvsx`, which Debian has nothing like.
+    Lvsx,
     /// No program: a datagram that the director's host sends.
     Datagram,
 }
 
 impl Program {
-    const ALL: [Self; 4] = [Self::Ipvsadm, Self::Save, Self::Restore, Self::Datagram];
+    const ALL: [Self; 5] = [
+        Self::Ipvsadm,
+        Self::Save,
+        Self::Restore,
+        Self::Lvsx,
+        Self::Datagram,
+    ];
 
     /// Its name.
     #[must_use]
@@ -27,6 +36,7 @@ impl Program {
             Self::Ipvsadm => "ipvsadm",
             Self::Save => "ipvsadm-save",
             Self::Restore => "ipvsadm-restore",
+            Self::Lvsx => "lvsx",
             Self::Datagram => "datagram",
         }
     }
@@ -34,6 +44,9 @@ impl Program {
 
 /// How a line begins that a user without rights runs.
 const NOBODY: &str = "nobody";
+
+/// The longest input that is shown.
+const INPUT: usize = 4096;
 
 /// A command line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +96,18 @@ impl Line {
             by_nobody,
         }
     }
+
+    /// What ours calls itself where it changes a whole table: in one step, or on the kernel's IPVS not.
+    #[must_use]
+    pub fn whole(&self) -> Option<&'static str> {
+        let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
+        match (self.program, &words[..]) {
+            (Program::Restore, ["--as-ipvsadm", ..]) => None,
+            (Program::Restore, _) => Some("ipvsadm-restore"),
+            (Program::Lvsx, ["apply", "-"]) => Some("lvsx apply"),
+            _ => None,
+        }
+    }
 }
 
 /// As a shell would read it.
@@ -100,7 +125,9 @@ impl fmt::Display for Line {
                 write!(f, " '{}'", word.escape_debug())?;
             }
         }
-        if !self.input.is_empty() {
+        if self.input.len() > INPUT {
+            write!(f, " <<< {} bytes", self.input.len())?;
+        } else if !self.input.is_empty() {
             write!(f, " <<< '{}'", self.input.escape_debug())?;
         }
         Ok(())
@@ -169,6 +196,8 @@ pub struct Answer {
     pub err: String,
     /// What the director then holds.
     pub state: String,
+    /// How long it took, which is not compared.
+    pub took: Duration,
 }
 
 /// Bytes as a text from which they can be told.

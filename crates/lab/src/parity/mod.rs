@@ -13,5 +13,6 @@ mod judge;
 pub mod line;
 pub mod play;
 pub mod run;
+mod scale;
 
 pub use run::main;

@@ -15,6 +15,7 @@ use super::generate;
 use super::judge::{self, Answers, Known};
 use super::line::Group;
 use super::play::{self, GROUPS};
+use super::scale;
 use crate::conform::{each, verdict};
 use crate::host::{until, wait};
 use crate::machine::Job;
@@ -30,6 +31,7 @@ to ours on lvsd, and compares output, errors, exit codes and what the director t
   --seed S         which ones (1)
   --group NAME     only groups whose names begin so
   --print          print the lines and do nothing else
+  --scale          a large table instead: seconds to restore, list and save it, by Debian's on lvsd too
   --lvsx FILE, --known FILE, --out DIR
                    the binary, the list of known differences, where differences are written
 ";
@@ -41,6 +43,8 @@ const MACHINES: usize = 2;
 /// How long lines may take, beyond what `LINE` allows for each.
 const LIMIT: Duration = Duration::from_secs(120);
 const LINE: Duration = Duration::from_millis(500);
+/// How long all lines with a large table may take.
+const SCALE: Duration = Duration::from_secs(900);
 /// How long lvsd may take until it serves.
 const READY: Duration = Duration::from_secs(120);
 /// How many lines of differences are shown.
@@ -59,6 +63,7 @@ struct Options {
     seed: u64,
     group: Option<String>,
     is_printing: bool,
+    is_scale: bool,
     lvsx: PathBuf,
     known: PathBuf,
     out: PathBuf,
@@ -72,6 +77,7 @@ fn options(arguments: Vec<OsString>) -> Result<Option<Options>> {
         seed: 1,
         group: None,
         is_printing: false,
+        is_scale: false,
         lvsx: "target/release/lvsx".into(),
         known: "KNOWN_DIFFERENCES.md".into(),
         out: "target/parity".into(),
@@ -85,11 +91,13 @@ fn options(arguments: Vec<OsString>) -> Result<Option<Options>> {
             Long("seed") => options.seed = parser.value()?.parse()?,
             Long("group") => options.group = Some(parser.value()?.string()?),
             Long("print") => options.is_printing = true,
+            Long("scale") => options.is_scale = true,
             Long("lvsx") => options.lvsx = parser.value()?.into(),
             Long("known") => options.known = parser.value()?.into(),
             Long("out") => options.out = parser.value()?.into(),
             Long("inside") => inside = Some(parser.value()?.into()),
-            Long("lvsd") => sides = vec![Side::Lvsd],
+            Long("on-lvsd") => sides = vec![Side::Lvsd],
+            Long("carried") => sides.push(Side::Carried),
             Long("help") | Short('h') => {
                 print!("{USAGE}");
                 return Ok(None);
@@ -107,7 +115,10 @@ fn options(arguments: Vec<OsString>) -> Result<Option<Options>> {
 impl Options {
     /// Whether everything was equal but for what is listed.
     fn run(&self) -> Result<bool> {
-        let mut groups = generate::groups(self.count, self.seed);
+        let mut groups = match self.is_scale {
+            true => scale::groups(),
+            false => generate::groups(self.count, self.seed),
+        };
         if let Some(name) = &self.group {
             groups.retain(|group| group.name.starts_with(name));
         }
@@ -131,24 +142,30 @@ impl Options {
             .with_context(|| format!("cannot make {}", self.out.display()))?;
 
         let started = Instant::now();
-        let limit = LIMIT + LINE * lines as u32;
+        let limit = match self.is_scale {
+            true => SCALE,
+            false => LIMIT + LINE * lines as u32,
+        };
         let (kernel, lvsd) = thread::scope(|scope| {
             let kernel = scope.spawn(|| on_kernel(&groups, &lvsx, limit));
-            let lvsd = on_lvsd(&groups, &lvsx, limit);
+            let lvsd = on_lvsd(&groups, &lvsx, limit, self.is_scale);
             let kernel = kernel.join();
             (
                 kernel.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
                 lvsd,
             )
         });
-        let ((debian, kernel), lvsd) = (kernel?, lvsd?);
+        let ((debian, kernel), (lvsd, carried)) = (kernel?, lvsd?);
         let beside_kernel = judge::measure(&groups, &debian, &kernel);
 
         let mut is_equal = true;
-        let sides = [
+        let mut sides = vec![
             (Side::Kernel, &debian, &kernel),
             (Side::Lvsd, &beside_kernel, &lvsd),
         ];
+        if let Some(carried) = &carried {
+            sides.push((Side::Carried, &debian, carried));
+        }
         for (side, wanted, found) in sides {
             let (counts, text) = judge::compare(side, &groups, wanted, found, &mut known);
             println!("ours on {side} beside Debian's on the kernel");
@@ -168,6 +185,18 @@ impl Options {
             if text.lines().count() > SHOWN {
                 println!("... all of it: {}", file.display());
             }
+        }
+        if let Some(carried) = &carried {
+            print!(
+                "{}",
+                scale::told(&[
+                    (Side::Debian, &debian),
+                    (Side::Kernel, &kernel),
+                    (Side::Carried, carried),
+                    (Side::Lvsd, &lvsd),
+                ])
+            );
+            return Ok(is_equal);
         }
         if self.count == COUNT && self.seed == 1 && self.group.is_none() {
             for pattern in known.unmet() {
@@ -220,8 +249,13 @@ fn on_kernel(groups: &[Group], lvsx: &Path, limit: Duration) -> Result<(Answers,
     Ok(all.into_iter().unzip())
 }
 
-/// Answers of ours on an lvsd, in a network namespace.
-fn on_lvsd(groups: &[Group], lvsx: &Path, limit: Duration) -> Result<Answers> {
+/// Answers of ours on an lvsd, in a network namespace, and if wanted of Debian's there.
+fn on_lvsd(
+    groups: &[Group],
+    lvsx: &Path,
+    limit: Duration,
+    with_carried: bool,
+) -> Result<(Answers, Option<Answers>)> {
     let job = job(groups, lvsx)?;
     let stage = Stage::set(&job)?;
     let program = std::env::current_exe().context("the path of this program")?;
@@ -229,7 +263,10 @@ fn on_lvsd(groups: &[Group], lvsx: &Path, limit: Duration) -> Result<Answers> {
     command
         .arg(crate::machine::INSIDE)
         .arg(job.folder())
-        .arg("--lvsd");
+        .arg("--on-lvsd");
+    if with_carried {
+        command.arg("--carried");
+    }
     let mut child = stage.namespace.run(|| command.spawn())??;
     let ended = wait(&mut child, limit);
     if ended.is_err() {
@@ -237,7 +274,9 @@ fn on_lvsd(groups: &[Group], lvsx: &Path, limit: Duration) -> Result<Answers> {
         let _ = child.wait();
     }
     ensure!(ended?.success(), "{}", stage.last_words());
-    play::answers(job.folder(), Side::Lvsd)
+    let of = |side| play::answers(job.folder(), side);
+    let carried = with_carried.then(|| of(Side::Carried)).transpose()?;
+    Ok((of(Side::Lvsd)?, carried))
 }
 
 /// An lvsd in a network namespace; both go when this is dropped.

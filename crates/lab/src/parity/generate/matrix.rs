@@ -1,11 +1,11 @@
-//! Every command with every option, and commands with some.
+//! Every command with options of all kinds, one at a time and some at once.
 
 use super::super::line::{Group, Line};
 use super::grammar::{COMMANDS, OPTIONS};
 use super::on_the_table;
 use crate::conform::generate::dice::Dice;
 
-/// Every command with every option behind it, of those commands that take few options half of them by chance; and each
+/// Every command with options behind it, by chance half of all, of those commands that take few options a quarter; and each
 /// option where the command should stand.
 pub(super) fn groups(dice: &mut Dice) -> Vec<Group> {
     let mut groups = Vec::new();
@@ -13,11 +13,7 @@ pub(super) fn groups(dice: &mut Dice) -> Vec<Group> {
         let takes_many = ["-A", "-E", "-a", "-e", "-L"]
             .iter()
             .any(|word| command.starts_with(word));
-        let count = if takes_many {
-            OPTIONS.len()
-        } else {
-            OPTIONS.len() / 2
-        };
+        let count = OPTIONS.len() / if takes_many { 2 } else { 4 };
         let mut lines = vec![Line::read(command)];
         let options = dice.some(&OPTIONS, count);
         lines.extend(

@@ -16,7 +16,7 @@ use crate::conform::generate::dice::Dice;
 /// Lines of a group where each line begins anew.
 const TOGETHER: usize = 25;
 
-/// At least `count` lines: those that are kept and commands with each option, and of the others in equal parts as many
+/// At least `count` lines: those that are kept and commands with an option, and of the others in equal parts as many
 /// as that leaves.
 #[must_use]
 pub fn groups(count: usize, seed: u64) -> Vec<Group> {
