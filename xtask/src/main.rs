@@ -27,9 +27,9 @@ use crate::{package::Profile, repository::Repository, setup::Part, test::Stage};
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  setup [test|ebpf|vm|conform|package]...
+  setup [test|ebpf|vm|conform|package|go]...
                               install what is missing: for the tests, for the BPF build, for the old kernel, for the
-                              kernel's IPVS beside the director, for packages (default: all)
+                              kernel's IPVS beside the director, for packages (default: these), for clients in Go
   ebpf [--check]              rebuild crates/ebpf/lvsx.bpf.o; --check: say whether the committed one is up to date
   test [STAGE]...             run all tests, or some of: setup fmt clippy doc ebpf test
                               interleavings figures labs package vm conform parity
@@ -39,6 +39,7 @@ usage: cargo xtask COMMAND
   conform [--category C]... [--plane P]... [--seeds N] [--help] [FILE]...
                               play scenarios on lvsd and on the kernel's own IPVS, and compare
   fuzz [TARGET] [--seconds N] random input, guided by coverage, to what reads input of others: netlink, rules, argv (default: each, 60 s)
+  go                          install Go, and have lvsd serve programs that use its netlink libraries
   parity [--count N] [--seed S] [--scale] [--help]
                               put command lines to Debian's ipvsadm on the kernel's IPVS, to ours there and on lvsd
   vm VERSION [--seconds N] [-- COMMAND...]
@@ -104,6 +105,10 @@ fn command() -> anyhow::Result<ExitCode> {
         }
         "fuzz" => fuzz_command(&repository, &mut args)?,
         "package" => package_command(&repository, &mut args)?,
+        "go" => {
+            setup::install(&[Part::Test, Part::Go])?;
+            test::of_go(&repository)?;
+        }
         "vm" => return vm_command(&repository, &mut args),
         "figures" => return figures_command(&repository, &mut args),
         other => bail!("no command '{other}'\n{USAGE}"),

@@ -31,10 +31,12 @@ pub(crate) enum Part {
     Conform,
     /// Packing, and trying what was packed.
     Package,
+    /// Clients in Go, which CI does without: half a gigabyte, and longer to install than to try.
+    Go,
 }
 
 impl Part {
-    /// All parts.
+    /// All parts that `cargo xtask test` uses.
     pub(crate) const ALL: [Self; 5] = [
         Self::Test,
         Self::Ebpf,
@@ -51,6 +53,7 @@ impl Part {
             "vm" => Some(Self::Vm),
             "conform" => Some(Self::Conform),
             "package" => Some(Self::Package),
+            "go" => Some(Self::Go),
             _ => None,
         }
     }
@@ -65,6 +68,14 @@ impl Part {
                 Need {
                     package: "ethtool",
                     sign: Sign::Program("ethtool"),
+                },
+                Need {
+                    package: "gcc",
+                    sign: Sign::Program("cc"),
+                },
+                Need {
+                    package: "libc6-dev",
+                    sign: Sign::File("/usr/include/stdio.h"),
                 },
                 Need {
                     package: "bpftool",
@@ -201,6 +212,20 @@ impl Part {
                 Need {
                     package: "fish",
                     sign: Sign::Program("fish"),
+                },
+            ],
+            Self::Go => &[
+                Need {
+                    package: "golang-go",
+                    sign: Sign::Program("go"),
+                },
+                Need {
+                    package: "golang-github-vishvananda-netlink-dev",
+                    sign: Sign::File("/usr/share/gocode/src/github.com/vishvananda/netlink"),
+                },
+                Need {
+                    package: "golang-github-mdlayher-genetlink-dev",
+                    sign: Sign::File("/usr/share/gocode/src/github.com/mdlayher/genetlink"),
                 },
             ],
         }

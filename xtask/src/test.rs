@@ -278,6 +278,19 @@ fn tests(repository: &Repository) -> anyhow::Result<()> {
     }
 }
 
+/// What needs Go, which no stage installs.
+///
+/// # Errors
+/// A test failed.
+pub(crate) fn of_go(repository: &Repository) -> anyhow::Result<()> {
+    let test = ["test", "--package", "lvsx", "--test", "clients", "--"];
+    run_command(
+        repository
+            .cargo(test)
+            .args(["--ignored", "programs_of_go_are_served"]),
+    )
+}
+
 /// The same tables with the words of a checker that schedules the threads itself, in a folder of their own since every
 /// crate is compiled anew; optimised, which repays the compilation many times.
 fn interleavings(repository: &Repository) -> anyhow::Result<()> {

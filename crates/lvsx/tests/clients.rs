@@ -1,7 +1,8 @@
-//! Programs that know only the kernel's IPVS, unmodified, on lvsd: Debian's ipvsadm and pyroute2; and what becomes of them
-//! where lvsd is not there, or they have not the right. Needs root.
+//! Programs that know only the kernel's IPVS, unmodified, on lvsd: Debian's ipvsadm and pyroute2, static ones and those of Go;
+//! and what becomes of them where lvsd is not there, or they have not the right. Needs root.
 
 mod common;
+mod supervised;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -54,8 +55,16 @@ fn clients_of_the_kernel_are_served() -> Result<()> {
     pyroute2_is_served(&lab)?;
     rights_are_those_of_the_kernel(&lab)?;
     made_up_answers_are_dropped(&lab)?;
-    a_restart_is_waited_for(&mut lab)?;
+    let client = supervised::Client::compile()?;
+    supervised::a_static_program_is_served(&lab, &client)?;
+    a_restart_is_waited_for(&mut lab, &client)?;
     without_lvsd_it_ends(&mut lab)
+}
+
+#[test]
+#[ignore = "Go takes long to install: `cargo xtask go` does that, and runs this"]
+fn programs_of_go_are_served() -> Result<()> {
+    supervised::a_program_of_go_is_served(&tutorial(Masquerade, Mode::Tc)?)
 }
 
 /// Both programs on the same table, with connections in it.
@@ -302,20 +311,23 @@ fn made_up_answers_are_dropped(lab: &Lab) -> Result<()> {
 }
 
 /// A request in the time between two lvsd is answered by the second.
-fn a_restart_is_waited_for(lab: &mut Lab) -> Result<()> {
+fn a_restart_is_waited_for(lab: &mut Lab, client: &supervised::Client) -> Result<()> {
     let before = debian(lab, "-Sn")?;
     lab.kill_director()?;
-    let director = lab.director()?;
     // Longer than a busy machine takes to start lvsd; each try waits for some seconds.
-    let asking = std::thread::spawn(move || {
-        director.run(&format!(
-            "for i in 1 2 3 4 5; do lvsx run -- {IPVSADM} -Sn 2>/dev/null && exit; done; exit 1"
-        ))
-    });
+    let ask = |line: String| -> Result<_> {
+        let director = lab.director()?;
+        let tries = format!("for i in 1 2 3 4 5; do {line} && exit; done 2>/dev/null; exit 1");
+        Ok(std::thread::spawn(move || director.run(&tries)))
+    };
+    let asking = ask(format!("lvsx run -- {IPVSADM} -Sn"))?;
+    let supervised = ask(format!("lvsx run -- {client} family"))?;
     std::thread::sleep(Duration::from_millis(200));
     lab.start_director(&Narrator::silent())?;
     let told = asking.join().expect("no panic")?;
     assert_eq!(told.success()?, before);
+    let told = supervised.join().expect("no panic")?;
+    assert!(told.success()?.ends_with("family 4950\n"));
     Ok(())
 }
 

@@ -97,6 +97,32 @@ rules() { # FILE COMMAND...: the service loads, saves and clears the tutorial's 
     "$@" start
 }
 
+unit() { # FILE KEY: runs what systemd runs by this line of a unit
+    command=$(sed -n "s/^$2=//p" "$1")
+    [ -n "$command" ] || fail "$1 has no $2"
+    $command || fail "$2 of $1"
+}
+
+# The tutorial's rules by the unit, which has no save of its own.
+unit_rules() { # UNIT FILE
+    printf '%s\n' "$tutorial" >"$2"
+    unit "$1" ExecStart
+    expect "$(ipvsadm -L -n)" '172.16.4.188:80'
+    printf '%s\n' "$tutorial" | grep -v 172.16.4.188 >"$2"
+    unit "$1" ExecReload
+    ! ipvsadm -L -n | grep -q 172.16.4.188 || fail "a reload kept what the file has no more"
+    ipvsadm -E -t 172.16.4.200:80 -s wlc
+    unit "$1" ExecStop
+    [ "$(ipvsadm -S -n)" = "" ] || fail "rules are in force after $1 was stopped: $(ipvsadm -S -n)"
+}
+
+left() { # PATTERN: no file is left, or another than before, but those of the system's own and this
+    found=$(cd changes && find . -type f | while read -r file; do
+        cmp -s "$file" "/tmp/before/$file" || echo "${file#.}"
+    done | grep -v -e '^/var/lib/dpkg/' -e '^/var/log/' -e '^/var/cache/' -e "$1" || true)
+    [ -z "$found" ] || fail "left: $found"
+}
+
 gone() { # what is left of it in the network and in /run
     [ -z "$(tc filter show dev client ingress)" ] || fail "a filter is left on an interface"
     [ -z "$(find /run/lvsx -type f 2>/dev/null)" ] || fail "left in /run/lvsx: $(find /run/lvsx)"
@@ -133,26 +159,30 @@ for page in $(dpkg -L lvsx | grep '/man[58]/.*gz$'); do
     wrong=$(gzip -dc "$page" | mandoc -T lint -W warning 2>&1 | grep -v 'missing date' || true)
     [ -z "$wrong" ] || fail "$page: $wrong"
 done
-for shell in bash zsh fish; do
-    for file in $(dpkg -L lvsx | grep -e "/$shell.*completions"); do
-        [ -d "$file" ] || $shell -n "$file" || fail "$file is no $shell"
+completions=/usr/share/bash-completion/completions
+for program in $(ls $completions | grep -e lvs -e ipvsadm); do
+    bash -c ". $completions/$program && complete -p $program" >/dev/null || fail "bash does not complete $program"
+    zsh -fc "autoload -U compinit && compinit -u -d /tmp/zcompdump && [[ \$_comps[$program] == _$program ]] && autoload +X _$program" ||
+        fail "zsh does not complete $program"
+done
+expect "$(fish -c 'complete -C "lvsx realser"')" '^realserver'
+expect "$(fish -c 'complete -C "lvsx run --super"')" '^--supervise'
+for text in README.md README.zh-CN.md; do
+    for link in $(grep -o ']([A-Za-z][^):]*)' /usr/share/doc/lvsx/$text | sed 's/](\(.*\))/\1/'); do
+        [ -e "/usr/share/doc/lvsx/$link" ] || fail "$text leads to $link, which is not installed"
     done
 done
 
 step "the service ipvsadm of Debian"
 sed -i 's/AUTO="false"/AUTO="true"/' /etc/default/ipvsadm
 rules /etc/ipvsadm.rules service ipvsadm
-step "the service ipvsadm of Red Hat"
-mkdir -p /etc/sysconfig
-rules /etc/sysconfig/ipvsadm /usr/lib/lvsx/ipvsadm-service redhat
-# It saves at a stop.
-ipvsadm -d -t 172.16.4.200:80 -r 172.16.4.188:80
-/usr/lib/lvsx/ipvsadm-service redhat stop
-! grep -q 172.16.4.188 /etc/sysconfig/ipvsadm || fail "a stop did not save"
-rm -r /etc/sysconfig
+service ipvsadm stop
+unit_rules /lib/systemd/system/ipvsadm.service /etc/ipvsadm.rules
+! grep -q wlc /etc/ipvsadm.rules || fail "a stop wrote to the file of Debian"
 
 step "upgrade while a client fetches"
-service ipvsadm stop
+# Programs that `lvsx run` carries need a file of their own.
+lvsx run -- true
 serve
 upgrade dpkg --install packages/lvsx.deb
 ipvsadm -C
@@ -164,26 +194,35 @@ gone
 dpkg --purge lvsx >dpkg.log 2>&1 || fail "$(cat dpkg.log)"
 gone
 rm /usr/sbin/runlevel
-left=$(cd changes && find . -type f ! -path './var/lib/dpkg/*' ! -path './var/log/*' ! -path './var/cache/*' | while read -r file; do
-    cmp -s "$file" "/proc/1/root/$file" || echo "$file"
-done)
 # The backups of the lists of users are the system's own.
-left=$(printf '%s\n' "$left" | grep -v -e '^$' -e '/etc/ipvsadm.rules$' -e '/etc/\(passwd\|group\|shadow\|gshadow\|subuid\|subgid\)-$' -e '/\.pwd\.lock$' || true)
-[ -z "$left" ] || fail "left: $left"
+left '^/etc/\(ipvsadm.rules\|\(passwd\|group\|shadow\|gshadow\|subuid\|subgid\)-\|.pwd.lock\)$'
 ! getent passwd lvsx-check lvsx-script || fail "users are left"
 expect "$(cat /etc/ipvsadm.rules)" '-A -t 10.0.1.40:80'
 
-step "install, upgrade and remove the .rpm"
+step "install and upgrade the .rpm"
 rpm_in() { rpm --dbpath /tmp/rpm --force-debian --nodeps "$@" packages/lvsx.rpm; }
 expect "$(rpm --dbpath /tmp/rpm -qp --provides packages/lvsx.rpm)" '^ipvsadm = 1.31'
 expect "$(rpm --dbpath /tmp/rpm -qp --conflicts packages/lvsx.rpm)" '^ipvsadm'
 rpm_in --install
 /etc/init.d/lvsd start
 serve
-ipvsadm-save -n >/etc/sysconfig/ipvsadm
 upgrade rpm_in --upgrade --replacepkgs
+step "the service ipvsadm of Red Hat"
+ipvsadm -C
+rules /etc/sysconfig/ipvsadm /etc/init.d/ipvsadm
+# It saves at a stop, also by the unit.
+ipvsadm -d -t 172.16.4.200:80 -r 172.16.4.188:80
+/etc/init.d/ipvsadm stop
+! grep -q 172.16.4.188 /etc/sysconfig/ipvsadm || fail "a stop did not save"
+unit_rules /usr/lib/systemd/system/ipvsadm.service /etc/sysconfig/ipvsadm
+grep -q wlc /etc/sysconfig/ipvsadm || fail "a stop by the unit did not save"
+step "remove the .rpm"
+lvsx run -- true
+serve
+ipvsadm-save -n >/etc/sysconfig/ipvsadm
 rpm --dbpath /tmp/rpm --nodeps --erase lvsx
 gone
 [ -s /etc/sysconfig/ipvsadm ] || fail "the rules are gone"
-[ ! -e /usr/sbin/lvsx ] && [ ! -e /usr/lib/lvsx/ipvsadm-service ] || fail "programs are left"
+# Users of packages of this kind stay.
+left '^/etc/\(sysconfig/ipvsadm\|ipvsadm.rules\|\(passwd\|group\|shadow\|gshadow\|subuid\|subgid\)-\?\|.pwd.lock\)$'
 step "done"

@@ -17,12 +17,12 @@ for place in proc:proc sys:sysfs run:tmpfs tmp:tmpfs; do
     mount -t "${place#*:}" lvsx-trial "$machine/tree/${place%:*}"
 done
 mount --rbind /dev $machine/tree/dev
-mkdir $machine/tree/tmp/packages $machine/tree/tmp/changes
+mkdir $machine/tree/tmp/packages $machine/tree/tmp/changes $machine/tree/tmp/before
 mount --bind $machine/changes $machine/tree/tmp/changes
+mount --bind / $machine/tree/tmp/before
 cp "$1" $machine/tree/tmp/packages/lvsx.deb
 cp "$2" $machine/tree/tmp/packages/lvsx.rpm
 cp "$(dirname "$0")/on-the-machine.sh" $machine/tree/tmp/
 # An image of a container may forbid services, and man pages.
 rm -f $machine/tree/usr/sbin/policy-rc.d
-find $machine/changes -type c >$machine/tree/tmp/before
 exec chroot $machine/tree /bin/sh /tmp/on-the-machine.sh

@@ -8,7 +8,7 @@ use super::caller::Caller;
 /// Length of a netlink address (`struct sockaddr_nl`): family and padding, port, groups.
 pub(super) const ADDRESS: usize = 12;
 /// Longest datagram that is read or written here; netlink has none so long.
-const DATAGRAM_MAX: u64 = 1 << 20;
+const DATAGRAM_MAX: usize = 1 << 20;
 /// Most pieces of a message (`UIO_MAXIOV`).
 const PIECES_MAX: u64 = 1024;
 
@@ -47,30 +47,26 @@ pub(super) struct Header {
 
 impl Header {
     /// Of `write`, `read`, `sendto`: everything is in the arguments.
-    ///
-    /// # Errors
-    /// `EMSGSIZE`: it is too long.
-    pub(super) fn plain(at: u64, length: u64, name: u64, name_length: u64) -> Result<Self, Errno> {
+    pub(super) fn plain(at: u64, length: u64, name: u64, name_length: u64) -> Self {
         Self {
             pieces: vec![(at, length)],
             name,
             name_length: name_length as u32,
             told: Told::No,
         }
-        .checked()
     }
 
     /// Of `recvfrom`: the length of the address is in memory.
     ///
     /// # Errors
-    /// `EFAULT`, `EMSGSIZE`.
+    /// `EFAULT`.
     pub(super) fn receiving(
         caller: &Caller,
         (at, length): (u64, u64),
         (name, name_length): (u64, u64),
     ) -> Result<Self, Errno> {
         let mut room = [0; 4];
-        let mut header = Self::plain(at, length, name, 0)?;
+        let mut header = Self::plain(at, length, name, 0);
         if name != 0 {
             caller.read(name_length, &mut room)?;
             header.name_length = u32::from_ne_bytes(room);
@@ -82,7 +78,7 @@ impl Header {
     /// Of `sendmsg` and `recvmsg`: it stands in memory, its pieces too.
     ///
     /// # Errors
-    /// `EFAULT`, `EMSGSIZE`.
+    /// `EFAULT`; `EMSGSIZE`: it has too many pieces.
     pub(super) fn message(caller: &Caller, at: u64) -> Result<Self, Errno> {
         let mut header = [0; HEADER];
         caller.read(at, &mut header)?;
@@ -93,7 +89,7 @@ impl Header {
         let mut pieces = vec![0; count as usize * PIECE];
         caller.read(long(&header, PIECES), &mut pieces)?;
         let pieces = pieces.chunks_exact(PIECE);
-        Self {
+        Ok(Self {
             pieces: pieces
                 .map(|piece| (long(piece, 0), long(piece, 8)))
                 .collect(),
@@ -101,29 +97,28 @@ impl Header {
             // Its other half is padding.
             name_length: word(&header, NAME_LENGTH),
             told: Told::Header(at),
-        }
-        .checked()
+        })
     }
 
-    fn checked(self) -> Result<Self, Errno> {
-        let lengths = self.pieces.iter().map(|(_, length)| *length);
-        match lengths.fold(0, u64::saturating_add) {
-            0..=DATAGRAM_MAX => Ok(self),
-            _ => Err(Errno::EMSGSIZE),
-        }
+    fn length(&self) -> usize {
+        let lengths = self.pieces.iter().map(|(_, length)| *length as usize);
+        lengths.fold(0, usize::saturating_add)
     }
 
-    /// How many bytes there are.
+    /// How many bytes of a datagram there is room for, as far as one can be long.
     pub(super) fn room(&self) -> usize {
-        self.pieces.iter().map(|(_, length)| *length as usize).sum()
+        self.length().min(DATAGRAM_MAX)
     }
 
     /// The bytes that are to be sent.
     ///
     /// # Errors
-    /// `EFAULT`.
+    /// `EFAULT`; `EMSGSIZE`: they are too many.
     pub(super) fn bytes(&self, caller: &Caller) -> Result<Vec<u8>, Errno> {
-        let mut bytes = vec![0; self.room()];
+        if self.length() > DATAGRAM_MAX {
+            return Err(Errno::EMSGSIZE);
+        }
+        let mut bytes = vec![0; self.length()];
         let mut rest = bytes.as_mut_slice();
         for (at, length) in &self.pieces {
             let (piece, behind) = rest.split_at_mut(*length as usize);
@@ -241,7 +236,7 @@ mod tests {
     #[test]
     fn a_datagram_in_pieces_is_read_and_written_where_it_lies() {
         let (mut first, mut second) = (*b"abc", *b"defg");
-        let mut name = libc_name(0);
+        let mut name = name_of(0);
         let mut pieces = [
             (first.as_mut_ptr() as u64, 3u64),
             (second.as_mut_ptr() as u64, 4u64),
@@ -255,17 +250,17 @@ mod tests {
         let read = Header::message(&caller, header.as_ptr() as u64).expect("it is there");
         assert_eq!(read.bytes(&caller).expect("there"), b"abcdefg");
         assert_eq!(read.is_for_the_kernel(&caller), Ok(true));
-        name = libc_name(7);
+        name = name_of(7);
         assert_eq!(read.is_for_the_kernel(&caller), Ok(false));
         header[5] = 99;
         read.deliver(&caller, b"ABCDE", 0x20).expect("there");
         assert_eq!((&first, &second), (b"ABC", b"DEfg"));
-        assert_eq!(name, libc_name(0));
+        assert_eq!(name, name_of(0));
         assert_eq!((header[1], header[5], header[6]), (ADDRESS as u64, 0, 0x20));
     }
 
     /// A netlink address as words: the family, the port, the groups.
-    fn libc_name(port: u32) -> [u32; 3] {
+    fn name_of(port: u32) -> [u32; 3] {
         [libc::AF_NETLINK as u32, port, 0]
     }
 
@@ -273,9 +268,11 @@ mod tests {
     fn what_is_not_there_is_a_fault() {
         let caller = own();
         assert_eq!(Header::message(&caller, 16), Err(Errno::EFAULT));
-        let nowhere = Header::plain(16, 4, 0, 0).expect("short");
+        let nowhere = Header::plain(16, 4, 0, 0);
         assert_eq!(nowhere.bytes(&caller), Err(Errno::EFAULT));
         assert_eq!(nowhere.deliver(&caller, b"abcd", 0), Err(Errno::EFAULT));
-        assert_eq!(Header::plain(16, u64::MAX, 0, 0), Err(Errno::EMSGSIZE));
+        let endless = Header::plain(16, u64::MAX, 0, 0);
+        assert_eq!(endless.bytes(&caller), Err(Errno::EMSGSIZE));
+        assert_eq!(endless.room(), DATAGRAM_MAX);
     }
 }

@@ -42,13 +42,11 @@ use sockets::Sockets;
 const DESCRIPTORS: u64 = 1024;
 
 /// What ends processes of a terminal, of a group or of a service. The supervisor ends with the last of its program's.
-const SIGNALS: [Signal; 6] = [
+const SIGNALS: [Signal; 4] = [
     Signal::SIGHUP,
     Signal::SIGINT,
     Signal::SIGQUIT,
     Signal::SIGTERM,
-    Signal::SIGPIPE,
-    Signal::SIGUSR1,
 ];
 
 /// Puts this process, which must have one thread, and all that it starts under a supervisor's care.

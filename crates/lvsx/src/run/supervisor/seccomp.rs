@@ -17,6 +17,8 @@ use nix::errno::Errno;
 const ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const ARCHITECTURE: u32 = 0xc000_00b7;
+#[cfg(target_arch = "riscv64")]
+const ARCHITECTURE: u32 = 0xc000_00f3;
 
 /// Calls whose first argument is a socket, and which are asked about where that is a supervised one.
 const ON_SOCKETS: [c_long; 7] = [

@@ -116,16 +116,16 @@ impl Work<'_> {
                 let closes = second as i32 == libc::F_DUPFD_CLOEXEC;
                 self.give(&socket, third as u32, closes)
             }
-            libc::SYS_write => self.send(&socket, &Header::plain(second, third, 0, 0)?, 0),
+            libc::SYS_write => self.send(&socket, &Header::plain(second, third, 0, 0), 0),
             libc::SYS_sendto => {
-                let header = Header::plain(second, third, fifth, sixth)?;
+                let header = Header::plain(second, third, fifth, sixth);
                 self.send(&socket, &header, fourth as i32)
             }
             libc::SYS_sendmsg => {
                 let header = Header::message(&self.caller, second)?;
                 self.send(&socket, &header, third as i32)
             }
-            libc::SYS_read => self.receive(&socket, &Header::plain(second, third, 0, 0)?, 0),
+            libc::SYS_read => self.receive(&socket, &Header::plain(second, third, 0, 0), 0),
             libc::SYS_recvfrom => {
                 let header = Header::receiving(&self.caller, (second, third), (fifth, sixth))?;
                 self.receive(&socket, &header, fourth as i32)
