@@ -208,6 +208,9 @@ impl<Input: BufRead, Out: Write, Err: Write> Run<'_, Input, Out, Err> {
                     return Err(self.report(Failure::Tool(format!("cannot read: {error}"))));
                 }
             }
+            if is_lost(&bytes) {
+                break;
+            }
             let mut line = restore::split(&String::from_utf8_lossy(&bytes), number);
             // A zero byte ends a word of C.
             for word in &mut line.words {
@@ -231,6 +234,12 @@ impl<Input: BufRead, Out: Write, Err: Write> Run<'_, Input, Out, Err> {
         }
         result
     }
+}
+
+/// Whether ipvsadm forgets this line, which it does with a last one that two blanks end and nothing else.
+fn is_lost(line: &[u8]) -> bool {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r');
+    matches!(line, [.., one, other] if is_blank(one) && is_blank(other))
 }
 
 #[cfg(test)]

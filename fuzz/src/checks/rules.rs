@@ -88,7 +88,8 @@ fn as_the_original(bytes: &[u8]) {
     }
     let (mut one_by_one, mut whole) = (director(), director());
     for line in lines.iter().filter(|line| !line.is_empty()) {
-        let (code, _) = run(&["-R".to_owned()], &mut one_by_one, line);
+        let line = [line, b"\n".as_slice()].concat();
+        let (code, _) = run(&["-R".to_owned()], &mut one_by_one, &line);
         if code != 0 {
             return;
         }

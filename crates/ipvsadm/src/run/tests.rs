@@ -507,3 +507,19 @@ fn help_in_a_file_is_the_last_that_is_done() {
     assert_eq!(lab.fed("-R", file), lab.run("-v"));
     assert_eq!(lab.run("-Sn"), "-A -t 1.1.1.1:80 -s wlc\n");
 }
+
+#[test]
+fn of_a_last_line_without_an_end_two_blanks_take_all() {
+    let lab = Lab::new();
+    for (input, saved) in [
+        ("-A -f 7", "-A -f 7 -s wlc\n"),
+        ("-A -f 7 ", "-A -f 7 -s wlc\n"),
+        ("-A -f 7  \n", "-A -f 7 -s wlc\n"),
+        ("-A -f 7\n-A -f 8 \t", "-A -f 7 -s wlc\n"),
+        ("-A -f 7\r\r", ""),
+    ] {
+        assert_eq!(lab.fed("-R", input), "", "{input:?}");
+        assert_eq!(lab.run("-Sn"), saved, "{input:?}");
+        lab.set(&["-C"]);
+    }
+}

@@ -21,6 +21,10 @@ pub(super) fn groups() -> Vec<Group> {
         if let Some(line) = text.strip_prefix("+ ") {
             group.is_each_alone = true;
             group.setup.push(Line::read(line));
+        } else if let Some(input) = text.strip_prefix("<<") {
+            if let Some(line) = group.lines.last_mut() {
+                line.input.push_str(input);
+            }
         } else if let Some(input) = text.strip_prefix('<') {
             if let Some(line) = group.lines.last_mut() {
                 line.input
