@@ -191,7 +191,8 @@ impl fmt::Display for Step {
                 let ip = ip_of(*destination);
                 write!(
                     f,
-                    "{ip} route change $({ip} route show default | head -n 1) advmss $(($(cat /sys/class/net/{iface}/mtu) - {headers}))"
+                    "{ip} route change $({ip} route show default | head -n 1) \
+                     advmss $(($(ip -o link show {iface} | sed 's/.* mtu \\([0-9]*\\) .*/\\1/') - {headers}))"
                 )
             }
             Self::CreateVeth { name, peer } => {

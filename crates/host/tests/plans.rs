@@ -77,7 +77,7 @@ fn a_real_server_by_tunnel() {
             "ip route replace 192.168.1.40/32 dev tunl0",
             "sysctl -w net.ipv4.conf.tunl0.rp_filter=0",
             "sysctl -w net.ipv4.conf.all.rp_filter=0",
-            "ip route change $(ip route show default | head -n 1) advmss $(($(cat /sys/class/net/eth0/mtu) - 60))",
+            "ip route change $(ip route show default | head -n 1) advmss $(($(ip -o link show eth0 | sed 's/.* mtu \\([0-9]*\\) .*/\\1/') - 60))",
         ]
     );
 }
@@ -93,7 +93,7 @@ fn a_real_server_by_tunnel_where_the_kernel_has_no_ipip() {
             "tc filter add dev eth0 ingress prio 4 handle 4 bpf direct-action object lvsx.bpf.o program decap_tc",
             "sysctl -w net.ipv4.conf.eth0.rp_filter=0",
             "sysctl -w net.ipv4.conf.all.rp_filter=0",
-            "ip route change $(ip route show default | head -n 1) advmss $(($(cat /sys/class/net/eth0/mtu) - 100))",
+            "ip route change $(ip route show default | head -n 1) advmss $(($(ip -o link show eth0 | sed 's/.* mtu \\([0-9]*\\) .*/\\1/') - 100))",
         ]
     );
     assert!(

@@ -194,7 +194,12 @@ fn down_restores_after_up_was_killed_at_any_point() {
             // The register is copied whenever a step is done: what a process killed then leaves. One killed
             // between noting a change and making it leaves the file of the next step, and the machine of this one.
             for killed_after in 0..setup.plan().steps.len() {
+                // By tunnelling one of the two at each step: loading the program takes its time.
+                let both = setup != tun("192.168.1.40");
                 for noted in [false, true] {
+                    if !both && noted == (killed_after % 2 == 0) {
+                        continue;
+                    }
                     kill_after(killed_after, noted, &setup, network, folder);
                     let mut register = Register::open(folder).unwrap();
                     register.down(None, network, |_| ()).unwrap();

@@ -238,7 +238,7 @@ fn run(lab: &Lab, slow: Duration, after: Duration, narrator: &Narrator) -> Resul
                 ADDRESSES[0]
             ));
         }
-        let weights = weights(lab, PORT)?;
+        let weights = weights(&rules(lab)?, PORT)?;
         let share = first_of(weights);
         if shares
             .last()
@@ -298,13 +298,17 @@ fn first_of(weights: [u32; 3]) -> f64 {
     f64::from(weights[0]) / f64::from(weights.iter().sum::<u32>().max(1))
 }
 
-/// The servers' weights in the service of this port.
-fn weights(lab: &Lab, port: u16) -> Result<[u32; 3]> {
-    let listing = lab.director()?.run("ipvsadm -Sn")?.success()?;
+/// The tables as `ipvsadm` lines.
+fn rules(lab: &Lab) -> Result<String> {
+    lab.director()?.run("ipvsadm -Sn")?.success()
+}
+
+/// The servers' weights in the service of this port, by the tables.
+fn weights(rules: &str, port: u16) -> Result<[u32; 3]> {
     let service = format!(" 8.8.8.8:{port} ");
     let weight = |address: &str| -> Result<u32> {
         let end = format!("-r {address}:80 ");
-        let line = listing
+        let line = rules
             .lines()
             .find(|line| line.contains(&service) && line.contains(&end))
             .context(end)?;

@@ -8,7 +8,9 @@ realserver() { on_server LVSX realserver "$@"; }
 state() {
     on_server sh -c "ip -4 addr; ip -4 route show table all; sysctl -a --pattern 'net.ipv4.conf'; ip -br link"
 }
-wrapped() { on_client ping -q -c 1 -W 2 -I 10.0.0.1 192.168.1.40; }
+wrapped() {
+    on_client timeout 2 bash -c 'exec 3<>/dev/tcp/192.168.1.40/80; printf "GET / HTTP/1.0\r\n\r\n" >&3; grep -q "^serverA" <&3'
+}
 # Up, down, as lines of a shell, killed.
 play() {
     state > before
@@ -54,11 +56,14 @@ for without in 0 1; do
         ip -n $side link set eth0 up
     done
     on_server ip route add default via 192.168.1.49
+    on_server LVSX lab web 80 serverA &
+    web=$!
     on_server sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.all.arp_ignore=0
     on_client ip link add to46 type ipip local 192.168.1.49 remote 192.168.1.46
     on_client ip link set to46 up
     on_client ip route add 192.168.1.40/32 dev to46 src 10.0.0.1
     play $without
+    kill $web
     ip netns del server
     ip netns del client
 done

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::{
-    ADDRESSES, LOWERED, QUICK, RESTORED, SLOW, SMALLER, build, come, first_of, start_checks,
+    ADDRESSES, LOWERED, QUICK, RESTORED, SLOW, SMALLER, build, come, first_of, rules, start_checks,
     weights, worker,
 };
 use crate::topology::CLIENT;
@@ -22,9 +22,9 @@ use crate::{Lab, Narrator};
 /// The ports of the two services.
 const PORTS: [u16; 2] = [80, 81];
 /// Between two looks at the weights.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(250);
 /// How long a share that fell, or came back, is watched.
-const WATCHED: Duration = Duration::from_secs(4);
+const WATCHED: Duration = Duration::from_secs(3);
 
 /// Slows one of three servers, which serve a service by each of these schedulers, and lets it recover.
 ///
@@ -107,6 +107,7 @@ fn stays(lab: &Lab, is_so: impl Fn(f64) -> bool, narrator: &Narrator) -> Result<
 
 /// The slow server's share of the weights in both services.
 fn shares(lab: &Lab) -> Result<[f64; PORTS.len()]> {
-    let [first, second] = PORTS.map(|port| weights(lab, port).map(first_of));
+    let rules = rules(lab)?;
+    let [first, second] = PORTS.map(|port| weights(&rules, port).map(first_of));
     Ok([first?, second?])
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 /// Said one after the other, what was said before still in force: each with the weight that HAProxy 2.6 then gives a server of 100.
-pub const LINES: [(&[u8], u32); 20] = [
+pub(crate) const LINES: [(&[u8], u32); 20] = [
     (b"up 75%\n", 75),
     (b"300%\n", 256),
     (b"50%", 256),
@@ -31,16 +31,16 @@ pub const LINES: [(&[u8], u32); 20] = [
 
 /// What an agent says, and how often it has.
 #[derive(Clone, Default)]
-pub struct Line(Arc<Mutex<(Vec<u8>, u32)>>);
+pub(crate) struct Line(Arc<Mutex<(Vec<u8>, u32)>>);
 
 impl Line {
     /// Says this from now on.
-    pub fn say(&self, text: &[u8]) {
+    pub(crate) fn say(&self, text: &[u8]) {
         *self.locked() = (text.to_vec(), 0);
     }
 
     /// How often it was said since.
-    pub fn times_said(&self) -> u32 {
+    pub(crate) fn times_said(&self) -> u32 {
         self.locked().1
     }
 
@@ -50,7 +50,7 @@ impl Line {
 }
 
 /// An agent that says what it is told to, to who asks there.
-pub fn said_by(listener: TcpListener) -> Line {
+pub(crate) fn said_by(listener: TcpListener) -> Line {
     let line = Line::default();
     let said = line.clone();
     thread::spawn(move || {
