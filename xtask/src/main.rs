@@ -27,9 +27,10 @@ use crate::{package::Profile, repository::Repository, setup::Part, test::Stage};
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  setup [test|ebpf|vm|conform|package|go]...
+  setup [test|ebpf|vm|conform|package|go|bench]...
                               install what is missing: for the tests, for the BPF build, for the old kernel, for the
-                              kernel's IPVS beside the director, for packages (default: these), for clients in Go
+                              kernel's IPVS beside the director, for packages (default: these), for clients in Go,
+                              for what stands beside the director in benchmarks
   ebpf [--check]              rebuild crates/ebpf/lvsx.bpf.o; --check: say whether the committed one is up to date
   test [STAGE]...             run all tests, or some of: setup fmt clippy doc ebpf test
                               interleavings figures labs package vm conform parity
@@ -47,7 +48,8 @@ usage: cargo xtask COMMAND
   figures [--vm VERSION] [OBJECT]
                               load each BPF program, here or under kernel VERSION, and print what the verifier and
                               the JIT made of it
-  bench [OPTION]...           what a packet costs in the programs, beside the least that it could cost (--help)
+  bench [OPTION]...           what a packet costs in the programs, beside the least that it could cost; end to end, beside routing,
+                              netfilter, proxies and the kernel's IPVS; control; scale (--help)
 ";
 
 fn main() -> ExitCode {

@@ -33,6 +33,8 @@ pub(crate) enum Part {
     Package,
     /// Clients in Go, which CI does without: half a gigabyte, and longer to install than to try.
     Go,
+    /// What stands beside the director in benchmarks.
+    Bench,
 }
 
 impl Part {
@@ -54,6 +56,7 @@ impl Part {
             "conform" => Some(Self::Conform),
             "package" => Some(Self::Package),
             "go" => Some(Self::Go),
+            "bench" => Some(Self::Bench),
             _ => None,
         }
     }
@@ -178,6 +181,24 @@ impl Part {
                 Need {
                     package: "kmod",
                     sign: Sign::Program("modprobe"),
+                },
+            ],
+            Self::Bench => &[
+                Need {
+                    package: "haproxy",
+                    sign: Sign::Program("haproxy"),
+                },
+                Need {
+                    package: "nftables",
+                    sign: Sign::Program("nft"),
+                },
+                Need {
+                    package: "iproute2",
+                    sign: Sign::Program("ss"),
+                },
+                Need {
+                    package: "ethtool",
+                    sign: Sign::Program("ethtool"),
                 },
             ],
             Self::Package => &[

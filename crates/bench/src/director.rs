@@ -7,17 +7,20 @@ use lvsx_core::conn::Hop;
 use lvsx_core::env::state;
 use lvsx_core::event::Event;
 use lvsx_core::generation::live::port;
+use lvsx_core::state::State;
 use lvsx_director::addresses::LocalTable;
 use lvsx_director::connections;
 use lvsx_director::control::Control;
 use lvsx_director::generation::{Generations, Readers};
 use lvsx_director::loader::{Apart, Hooks, Plane, Time};
 use lvsx_director::stats::Ledger;
+use lvsx_director::tables::Tables;
 use lvsx_ipvs::{Client, Transport, answer};
 use std::cell::RefCell;
 use std::io::Cursor;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// The interface that test runs come in by.
 const LOOPBACK: u32 = 1;
@@ -48,8 +51,16 @@ impl Director {
     /// # Errors
     /// The caller is not root, or the kernel refuses them.
     pub(crate) fn load(connections: u32, out: u32) -> Result<Self> {
+        Self::load_in(connections, out, Time::Real)
+    }
+
+    /// The same, in a time that [`Self::jump`] may move.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub(crate) fn load_in(connections: u32, out: u32, time: Time) -> Result<Self> {
         let (pins, apart) = Apart::make()?;
-        let plane = Plane::load_in(pins, connections, true, Time::Real, Hooks::Both)?;
+        let plane = Plane::load_in(pins, connections, true, time, Hooks::Both)?;
         Ok(Self {
             plane,
             control: None,
@@ -93,13 +104,11 @@ impl Director {
         let mut client = Client::new(Transport::local(move |datagram| {
             answer(datagram, &mut *answering.borrow_mut())
         }));
-        for line in lines {
-            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-            let mut error = Vec::new();
-            let none = Cursor::new("");
-            if lvsx_ipvsadm::run(&words, &mut client, none, std::io::sink(), &mut error) != 0 {
-                bail!("ipvsadm {line}: {}", String::from_utf8_lossy(&error).trim());
-            }
+        let (words, rules) = (["-R".to_owned()], lines.join("\n"));
+        let mut error = Vec::new();
+        let input = Cursor::new(rules);
+        if lvsx_ipvsadm::run(&words, &mut client, input, std::io::sink(), &mut error) != 0 {
+            bail!("ipvsadm -R: {}", String::from_utf8_lossy(&error).trim());
         }
         let held = control.borrow();
         held.set_hops(|_| Some(Hop::new(raw(SERVER), LOOPBACK)));
@@ -131,6 +140,29 @@ impl Director {
     pub(crate) fn live(&self) -> Result<usize> {
         let now = self.plane.read_clock()?.now();
         Ok(connections::count(&self.plane.tables, now))
+    }
+
+    /// Connections that live in this state.
+    ///
+    /// # Errors
+    /// The clock cannot be read.
+    pub(crate) fn live_in(&self, state: State) -> Result<usize> {
+        let clock = self.plane.read_clock()?;
+        let all = connections::live(&self.plane.tables, clock.now(), 0);
+        Ok(all.filter(|connection| connection.state == state).count())
+    }
+
+    /// Moves the director's time on.
+    pub(crate) fn jump(&self, span: Duration) {
+        let rate = self.plane.clock.rate;
+        let ticks = (span.as_secs() * u64::from(rate.hz)) >> rate.shift;
+        let line = &self.plane.tables.state[state::READ as usize];
+        line[state::CLOCK_OFFSET].store(line[state::CLOCK_OFFSET].load() + ticks);
+    }
+
+    /// The tables, for who watches them.
+    pub(crate) fn tables(&self) -> &Tables {
+        &self.plane.tables
     }
 
     /// Bytes of the connection tables of one family for a connection that they are rated for.

@@ -1,11 +1,11 @@
 //! The BPF side, loaded: packets for a program under test, and the time that they take.
 
-use crate::order::WORDS;
+use crate::order::{INTERFACE, WORDS};
 use crate::traffic::{Flows, Traffic};
 use anyhow::{Context, Result, anyhow};
-use aya::Ebpf;
 use aya::maps::{Array, MapData, ProgramArray};
-use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
+use aya::programs::{Program, ProgramFd, TestRun, TestRunAttrs, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
 use std::path::Path;
 
 /// The answer of a program that sends the frame back.
@@ -14,6 +14,8 @@ pub(crate) const TX: u32 = 3;
 pub(crate) const REDIRECT: u32 = 4;
 /// That of one that leaves it to the host.
 pub(crate) const PASS: u32 = 2;
+/// Frames that leave at once, as a card's driver hands them over.
+const BATCH: u32 = 64;
 
 /// The generator and the baselines.
 pub(crate) struct Generator {
@@ -37,11 +39,31 @@ impl Generator {
     /// # Errors
     /// The file is not there, or the kernel refuses it.
     pub(crate) fn load(object: &Path) -> Result<Self> {
-        let mut ebpf =
-            Ebpf::load_file(object).with_context(|| format!("loading {}", object.display()))?;
+        Self::load_with(object, &mut EbpfLoader::new())
+    }
+
+    /// Loads the object with tables so small that its baselines serve nobody: for packets alone.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub(crate) fn load_small(object: &Path) -> Result<Self> {
+        let mut loader = EbpfLoader::new();
+        for table in ["FLOWS", "FLOWS6", "RECENT"] {
+            loader.map_max_entries(table, 64);
+        }
+        Self::load_with(object, &mut loader)
+    }
+
+    fn load_with(object: &Path, loader: &mut EbpfLoader<'_>) -> Result<Self> {
+        let mut ebpf = loader
+            .load_file(object)
+            .with_context(|| format!("loading {}", object.display()))?;
         for (name, program) in ebpf.programs_mut() {
-            let program: &mut Xdp = program.try_into()?;
-            program.load().with_context(|| name.to_owned())?;
+            match program {
+                Program::SchedClassifier(program) => program.load(),
+                program => TryInto::<&mut Xdp>::try_into(program)?.load(),
+            }
+            .with_context(|| name.to_owned())?;
         }
         let mut map = |name: &str| {
             ebpf.take_map(name)
@@ -53,6 +75,16 @@ impl Generator {
             order: order.try_into()?,
             under_test: under_test.try_into()?,
         })
+    }
+
+    /// A program of the object, of either kind.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub(crate) fn program(&mut self, name: &str) -> Result<&mut Program> {
+        self.ebpf
+            .program_mut(name)
+            .ok_or_else(|| anyhow!("no program {name}"))
     }
 
     /// Puts a program of the object under test.
@@ -75,26 +107,72 @@ impl Generator {
         Ok(self.under_test.set(0, program, 0)?)
     }
 
-    /// Sends `packets` of these flows.
+    /// Has the program under test see `packets` of these flows.
     ///
     /// # Errors
     /// The kernel refuses the run.
     pub(crate) fn run(&mut self, traffic: &Traffic, flows: Flows, packets: u32) -> Result<Timed> {
         self.order.set(0, traffic.order(flows), 0)?;
-        let name = traffic.program();
-        let program: &Xdp = self
-            .ebpf
-            .program(name)
-            .ok_or_else(|| anyhow!("no program {name}"))?
-            .try_into()?;
-        let result = program.test_run(TestRunOptions {
+        self.go_on(traffic, packets)
+    }
+
+    /// As many more packets of the flows that the last run had, from where it ended.
+    ///
+    /// # Errors
+    /// The kernel refuses the run.
+    pub(crate) fn go_on(&mut self, traffic: &Traffic, packets: u32) -> Result<Timed> {
+        let options = TestRunOptions {
             data_in: Some(&[0; 128]),
             repeat: packets,
             ..Default::default()
-        })?;
+        };
+        let result = self.generating(traffic)?.test_run(options)?;
         Ok(Timed {
             nanoseconds: result.duration.as_nanos() as f64,
             answer: result.return_value,
         })
+    }
+
+    /// Sends packets of these flows by an interface of the calling thread's network namespace; more of them follow with
+    /// [`Self::send_on`].
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(crate) fn send(
+        &mut self,
+        traffic: &Traffic,
+        flows: Flows,
+        interface: u32,
+        packets: u32,
+    ) -> Result<()> {
+        self.aim_at_baseline("send")?;
+        let mut order = traffic.order(flows);
+        order[INTERFACE] = interface;
+        self.order.set(0, order, 0)?;
+        self.send_on(traffic, packets)
+    }
+
+    /// Sends as many more.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(crate) fn send_on(&mut self, traffic: &Traffic, packets: u32) -> Result<()> {
+        let options = TestRunOptions {
+            data_in: Some(&[0; 60]),
+            repeat: packets,
+            attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+            ..Default::default()
+        };
+        self.generating(traffic)?.test_run(options)?;
+        Ok(())
+    }
+
+    fn generating(&self, traffic: &Traffic) -> Result<&Xdp> {
+        let name = traffic.program();
+        let program = self
+            .ebpf
+            .program(name)
+            .ok_or_else(|| anyhow!("no program {name}"))?;
+        Ok(program.try_into()?)
     }
 }

@@ -1,63 +1,51 @@
-//! `cargo xtask bench`: what a packet costs in the director's programs, beside the least that it could cost.
+//! `cargo xtask bench`: what the director costs, beside what it could cost at least and beside what others do.
 //!
-//! The programs run in the kernel by `BPF_PROG_TEST_RUN`, behind a [`generator`] that makes each packet. Reading order:
-//! [`case`](mod@case) (what is measured), [`traffic`] and [`generator`] (the packets), [`director`], [`measure`] (the rounds),
-//! [`report`], [`plot`].
+//! Reading order: [`options`], [`guard`] (nothing stays behind), [`traffic`] and [`generator`] (the packets, made by BPF
+//! programs), [`director`] (the one that is measured without interfaces), then the parts: [`programs`] (a), [`ends`] (b), [`kernel`]
+//! (c), [`control`] (d), [`scale`]. [`figure`] is how what they give is kept and printed.
 
-mod case;
+mod control;
 mod director;
+mod ends;
+mod figure;
 mod generator;
-mod ground;
+mod guard;
+mod kernel;
 mod machine;
-mod measure;
+mod options;
 #[path = "../ebpf/src/order.rs"]
 #[expect(dead_code, reason = "part of it concerns the programs alone")]
 mod order;
-mod plot;
-mod report;
+mod programs;
+mod scale;
 mod traffic;
 
-use anyhow::{Context, Result, bail};
-use director::Director;
-use generator::Generator;
-use lexopt::ValueExt as _;
-use measure::Effort;
+use anyhow::{Context, Result};
+use figure::Section;
+use machine::Machine;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
-use report::Report;
+use options::{Options, Part, USAGE};
+use programs::report::Report;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
 
-const USAGE: &str = "\
-usage: cargo xtask bench [OPTION]...
-
-  --only WORD       the cases whose names begin with WORD, and what they stand beside; may be repeated
-  --flows LIST      numbers of flows, powers of two (1,1k,64k,1M)
-  --rounds N        rounds (7)
-  --packets N       packets of a case in a round (200000)
-  --connections N   what the table is rated for (2000000)
-  --cpu N           the CPU to run on (the last)
-  --json FILE       write the figures there too
-  --compare FILE    put these figures beside those of such a file
-  --plot FILE       write a plot of ns against flows (SVG)
-";
-
-struct Options {
-    object: PathBuf,
-    only: Vec<String>,
-    flows: Vec<u32>,
-    effort: Effort,
-    connections: u32,
-    cpu: Option<usize>,
-    json: Option<PathBuf>,
-    compare: Option<PathBuf>,
-    plot: Option<PathBuf>,
+/// A run, as it is written to a file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Run {
+    machine: Machine,
+    programs: Option<Report>,
+    /// The other parts, by their names on the command line.
+    parts: BTreeMap<String, Section>,
 }
 
 fn main() -> ExitCode {
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("bench: {error:#}");
             ExitCode::FAILURE
@@ -65,121 +53,100 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<()> {
-    let Some(options) = options()? else {
+fn run() -> Result<ExitCode> {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if let [word, folder] = &arguments[..]
+        && *word == *lvsx_lab::machine::INSIDE
+    {
+        kernel::inside(Path::new(folder))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(options) = Options::read(&mut lexopt::Parser::from_args(arguments))? else {
         print!("{USAGE}");
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     };
+    if !guard::is_worker() {
+        return guard::watch();
+    }
     let before = options.compare.as_deref().map(|path| {
         let text = fs::read(path).with_context(|| path.display().to_string())?;
-        serde_json::from_slice::<Report>(&text).with_context(|| path.display().to_string())
+        serde_json::from_slice::<Run>(&text).with_context(|| path.display().to_string())
     });
-    let before = before.transpose()?;
-    let out = ground::lay()?;
-    let mut generator = Generator::load(&options.object)?;
-    let mut director = Director::load(options.connections, out)?;
-    stay_on(options.cpu)?;
-    let cases = chosen(case::all(&options.flows), &options.only);
-    if cases.is_empty() {
-        bail!("no case begins with {}", options.only.join(" or "));
+    measure(&options, before.transpose()?.as_ref())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Measures the parts one after another, and prints each when it is done.
+fn measure(options: &Options, before: Option<&Run>) -> Result<()> {
+    let mut run = Run {
+        machine: Machine::this(),
+        programs: None,
+        parts: BTreeMap::new(),
+    };
+    println!("{}", run.machine);
+    for part in &options.parts {
+        let word = part.word();
+        let section = match part {
+            Part::Programs => {
+                let report = alone(Some(options.cpu()), || programs::measure(options))?;
+                report.print(before.and_then(|run| run.programs.as_ref()));
+                if let Some(path) = &options.plot {
+                    fs::write(path, programs::plot::svg(&report))
+                        .with_context(|| path.display().to_string())?;
+                }
+                run.programs = Some(report);
+                continue;
+            }
+            Part::Ends => alone(None, || ends::measure(options)),
+            Part::Kernel => alone(None, || kernel::measure(options)),
+            Part::Control => alone(None, || control::measure(options)),
+            Part::Scale => alone(Some(options.cpu()), || scale::measure(options)),
+        };
+        let section = section.with_context(|| format!("part {word}"))?;
+        section.print(before.and_then(|run| run.parts.get(word)));
+        run.parts.insert(word.to_owned(), section);
     }
-    let measured = measure::all(&cases, options.effort, &mut generator, &mut director)?;
-    let bytes = director.bytes_a_connection();
-    let report = Report::of(&cases, &measured, options.effort, bytes);
-    report.print(before.as_ref());
     if let Some(path) = &options.json {
-        let text = serde_json::to_vec_pretty(&report)?;
+        let text = serde_json::to_vec_pretty(&run)?;
         fs::write(path, text).with_context(|| path.display().to_string())?;
-    }
-    if let Some(path) = &options.plot {
-        fs::write(path, plot::svg(&report)).with_context(|| path.display().to_string())?;
     }
     Ok(())
 }
 
-/// The cases of these beginnings, all if there is none, and the baselines that they stand beside.
-fn chosen(cases: Vec<case::Case>, only: &[String]) -> Vec<case::Case> {
-    let is_chosen = |case: &case::Case| {
-        only.is_empty() || only.iter().any(|word| case.name.starts_with(word.as_str()))
+/// Does something on a thread of its own, whose network namespace and CPU are nobody else's.
+fn alone<T: Send>(cpu: Option<usize>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let work = || {
+        cpu.map_or(Ok(()), stay_on)?;
+        work()
     };
-    let beside: Vec<&str> = cases
-        .iter()
-        .filter(|case| is_chosen(case))
-        .filter_map(|case| case.beside)
-        .collect();
-    let is_beside: Vec<bool> = cases
-        .iter()
-        .map(|case| is_chosen(case) || beside.contains(&case.name.as_str()))
-        .collect();
-    cases
-        .into_iter()
-        .zip(is_beside)
-        .filter_map(|(case, is)| is.then_some(case))
-        .collect()
+    thread::scope(|scope| scope.spawn(work).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn stay_on(cpu: Option<usize>) -> Result<()> {
-    let last = std::thread::available_parallelism().map_or(1, usize::from) - 1;
+/// Keeps the calling thread on a CPU.
+fn stay_on(cpu: usize) -> Result<()> {
     let mut set = CpuSet::new();
-    set.set(cpu.unwrap_or(last)).context("--cpu")?;
+    set.set(cpu).context("--cpu")?;
     sched_setaffinity(Pid::from_raw(0), &set).context("--cpu")
 }
 
-fn options() -> Result<Option<Options>> {
-    use lexopt::Arg::{Long, Short};
-    let mut options = Options {
-        object: PathBuf::new(),
-        only: Vec::new(),
-        flows: vec![1, 1 << 10, 1 << 16, 1 << 20],
-        effort: Effort {
-            rounds: 7,
-            packets: 200_000,
-        },
-        connections: 2_000_000,
-        cpu: None,
-        json: None,
-        compare: None,
-        plot: None,
-    };
-    let mut args = lexopt::Parser::from_env();
-    while let Some(arg) = args.next()? {
-        match arg {
-            Long("help") | Short('h') => return Ok(None),
-            Long("object") => options.object = args.value()?.into(),
-            Long("only") => options.only.push(args.value()?.string()?),
-            Long("flows") => {
-                let list = args.value()?.string()?;
-                options.flows = list
-                    .split(',')
-                    .map(number_of_flows)
-                    .collect::<Result<_>>()?;
-            }
-            Long("rounds") => options.effort.rounds = args.value()?.parse()?,
-            Long("packets") => options.effort.packets = args.value()?.parse()?,
-            Long("connections") => options.connections = args.value()?.parse()?,
-            Long("cpu") => options.cpu = Some(args.value()?.parse()?),
-            Long("json") => options.json = Some(args.value()?.into()),
-            Long("compare") => options.compare = Some(args.value()?.into()),
-            Long("plot") => options.plot = Some(args.value()?.into()),
-            other => return Err(other.unexpected().into()),
-        }
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        length if length % 2 == 1 => values[length / 2],
+        length => f64::midpoint(values[length / 2 - 1], values[length / 2]),
     }
-    if options.effort.rounds == 0 || options.effort.packets == 0 {
-        bail!("--rounds and --packets are at least 1");
-    }
-    Ok(Some(options))
 }
 
-/// A power of two: `1`, `1k`, `64k`, `1M`.
-fn number_of_flows(text: &str) -> Result<u32> {
-    let (digits, shift) = match text.strip_suffix(['k', 'M']) {
-        Some(digits) => (digits, if text.ends_with('k') { 10 } else { 20 }),
-        None => (text, 0),
-    };
-    digits
-        .parse::<u32>()
-        .ok()
-        .and_then(|number| number.checked_mul(1 << shift))
-        .filter(|number| number.is_power_of_two())
-        .with_context(|| format!("--flows: `{text}' is no power of two, such as 1, 64k or 1M"))
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(Vec::new()).is_nan());
+    }
 }

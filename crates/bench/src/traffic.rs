@@ -1,7 +1,7 @@
 //! The packets of a case, as the generator is told them.
 
 use crate::order::{
-    FLOW, FRAME, IS_FRESH, LENGTH, MASK, NETWORK_SUM, PROTOCOL, TRANSPORT_SUM, WORDS,
+    FIRST, FLOW, FRAME, IS_FRESH, LENGTH, MASK, NETWORK_SUM, PROTOCOL, TRANSPORT_SUM, WORDS,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -34,6 +34,8 @@ pub(crate) struct Traffic {
 pub(crate) enum Flows {
     /// So many, a power of two, at random.
     Random(u32),
+    /// The same, from this one on.
+    RandomFrom(u32, u32),
     /// Each new, from this one on.
     Fresh(u32),
 }
@@ -42,7 +44,7 @@ pub(crate) enum Flows {
 const SHORTEST: usize = 60;
 /// The director's link-layer address, and that of whoever sends to it.
 pub(crate) const DIRECTOR: [u8; 6] = [2, 0, 0, 0, 0, 2];
-const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub(crate) const CLIENT: [u8; 6] = [2, 0, 0, 0, 0, 1];
 /// The clients' network of IPv6; the generator fills in the last 32 bits.
 const CLIENTS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 0);
 
@@ -64,6 +66,10 @@ impl Traffic {
         let mut order = [0; WORDS];
         match flows {
             Flows::Random(number) => order[MASK] = number - 1,
+            Flows::RandomFrom(first, number) => {
+                order[FIRST] = first;
+                order[MASK] = number - 1;
+            }
             Flows::Fresh(first) => {
                 order[IS_FRESH] = 1;
                 order[FLOW] = first.wrapping_sub(1);
@@ -119,7 +125,7 @@ impl Traffic {
                 segment.resize(length, 0);
             }
         }
-        let mut frame = [DIRECTOR, SENDER].concat();
+        let mut frame = [DIRECTOR, CLIENT].concat();
         match self.other.ip() {
             IpAddr::V4(other) => {
                 let length = (20 + segment.len()) as u16;

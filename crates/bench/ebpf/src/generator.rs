@@ -5,12 +5,12 @@
 
 use crate::frame::Frame;
 use crate::order::{
-    ADDRESSES, CLIENTS, FIRST_PORT, FLOW, FRAME, IS_FRESH, LENGTH, MASK, NETWORK_SUM, PROTOCOL,
-    TRANSPORT_SUM, WORDS,
+    ADDRESSES, CLIENTS, FIRST, FIRST_PORT, FLOW, FRAME, INTERFACE, IS_FRESH, LENGTH, MASK,
+    NETWORK_SUM, PROTOCOL, TRANSPORT_SUM, WORDS,
 };
 use aya_ebpf::bindings::xdp_action::XDP_ABORTED;
 use aya_ebpf::btf_maps::{Array, ProgramArray};
-use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
+use aya_ebpf::helpers::generated::{bpf_redirect, bpf_xdp_adjust_head};
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::XdpContext;
 
@@ -69,6 +69,7 @@ pub(crate) fn generate(context: &XdpContext, shape: &Shape) -> u32 {
             & order[MASK]
     };
     order[FLOW] = flow;
+    let flow = flow.wrapping_add(order[FIRST]);
     let address = (CLIENTS | flow & (ADDRESSES - 1)).to_be();
     let port = ((FIRST_PORT + flow / ADDRESSES) as u16).to_be();
     let client = (address & 0xffff) + (address >> 16);
@@ -104,6 +105,16 @@ pub(crate) fn generate(context: &XdpContext, shape: &Shape) -> u32 {
     // SAFETY: nothing here is to be dropped.
     unsafe { UNDER_TEST.tail_call(context, 0) };
     XDP_ABORTED
+}
+
+/// Sends the frame by the interface that was ordered.
+#[inline(always)]
+pub(crate) fn send() -> u32 {
+    match ORDER.get(0) {
+        // SAFETY: a helper that takes numbers.
+        Some(order) => unsafe { bpf_redirect(order[INTERFACE], 0) as u32 },
+        None => XDP_ABORTED,
+    }
 }
 
 /// The checksum of a sum of 16-bit words.

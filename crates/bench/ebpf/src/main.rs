@@ -1,4 +1,4 @@
-//! The BPF side of the benchmarks: a generator of packets, and what is measured beside the director.
+//! The BPF side of the benchmarks: a generator of packets, what is measured beside the director, and where packets end.
 //!
 //! Built when benchmarks are (`cargo xtask bench`); nothing that users run needs it.
 #![no_std]
@@ -9,9 +9,10 @@ mod frame;
 mod generator;
 mod order;
 
-use aya_ebpf::bindings::xdp_action::{XDP_PASS, XDP_TX};
-use aya_ebpf::macros::xdp;
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::bindings::TC_ACT_SHOT;
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
 use generator::{Shape, generate};
 
 /// Packets of clients and of servers, of either family.
@@ -58,6 +59,24 @@ fn null(_context: XdpContext) -> u32 {
 #[xdp]
 fn pass(_context: XdpContext) -> u32 {
     XDP_PASS
+}
+
+/// Frames leave by an interface, in test runs with live frames.
+#[xdp]
+fn send(_context: XdpContext) -> u32 {
+    generator::send()
+}
+
+/// Where frames end that came as XDP has them.
+#[xdp]
+fn sink(_context: XdpContext) -> u32 {
+    XDP_DROP
+}
+
+/// Where packets end that came as the stack has them.
+#[classifier]
+fn sink_tc(_context: TcContext) -> i32 {
+    TC_ACT_SHOT
 }
 
 #[panic_handler]

@@ -14,8 +14,12 @@ pub(crate) const PROTOCOL: usize = 4;
 pub(crate) const NETWORK_SUM: usize = 5;
 /// Sum of the transport header, its pseudo header and payload with neither checksum nor client.
 pub(crate) const TRANSPORT_SUM: usize = 6;
+/// Added to the flow: the first of those at random.
+pub(crate) const FIRST: usize = 7;
+/// The interface that `send` sends by.
+pub(crate) const INTERFACE: usize = 8;
 /// The frame: Ethernet as words of 4, 2, 4, 2, 2 bytes, the rest of 4; with neither checksums nor client.
-pub(crate) const FRAME: usize = 8;
+pub(crate) const FRAME: usize = 9;
 /// Words of the rest, for IPv6 and TCP; IPv4 needs 10.
 pub(crate) const MOST_WORDS: usize = 15;
 /// Words in all.

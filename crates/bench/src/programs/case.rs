@@ -48,7 +48,7 @@ impl Packets {
     }
 }
 
-const VIP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 80);
+pub(crate) const VIP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 80);
 const FOREIGN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 77)), 80);
 const VIP6: SocketAddr = SocketAddr::new(
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xd, 0, 0, 0, 0, 1)),
@@ -194,7 +194,7 @@ fn established_by(opening: Traffic, timed: Traffic, flows: u32) -> Packets {
     }
 }
 
-fn from_clients(to: SocketAddr, segment: Segment) -> Traffic {
+pub(crate) fn from_clients(to: SocketAddr, segment: Segment) -> Traffic {
     Traffic {
         sender: Sender::Clients,
         other: to,
@@ -203,7 +203,7 @@ fn from_clients(to: SocketAddr, segment: Segment) -> Traffic {
 }
 
 /// The lines that configure a service of so many servers; they listen on the service's port where the method keeps it.
-fn service(to: SocketAddr, scheduler: &str, method: &str, servers: u16) -> Vec<String> {
+pub(crate) fn service(to: SocketAddr, scheduler: &str, method: &str, servers: u16) -> Vec<String> {
     // `ovf` takes no more connections than weights allow.
     let weight = if scheduler == "ovf" { i32::MAX } else { 1 };
     let mut lines = vec![format!("-A -t {to} -s {scheduler}")];

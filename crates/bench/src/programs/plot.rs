@@ -1,6 +1,6 @@
 //! Nanoseconds a packet against flows, as a picture: the director's ways and what they stand beside.
 
-use crate::report::{Line, Report, short};
+use super::report::{Line, Report, short};
 use std::collections::BTreeMap;
 
 const WIDTH: f64 = 760.0;

@@ -1,6 +1,6 @@
 //! The rounds: each case once in each, so that what disturbs the machine disturbs them alike.
 
-use crate::case::{Case, Packets, Subject};
+use super::case::{Case, Packets, Subject};
 use crate::director::Director;
 use crate::generator::{Generator, PASS, REDIRECT, TX};
 use crate::traffic::{Flows, Traffic};
