@@ -238,12 +238,13 @@ fn fast_stage<F: Family, P: Packet, E: Env>(
         }
         flow => flow?,
     };
+    let rest = if F::IS_WIDE { Rest::Apart } else { Rest::Here };
     let next = match conn::find_in_sets(env, &flow.want) {
-        Some(hit) if F::IS_WIDE || root.settings.drop_entry != 0 => {
+        Some(hit) if root.settings.drop_entry != 0 => {
             keep_set(env, hit.index);
             F::FOUND
         }
-        Some(hit) => match established(packet, env, &root, &flow, hit, Rest::Here) {
+        Some(hit) => match established(packet, env, &root, &flow, hit, rest) {
             Err(verdict) if verdict.action() == Action::Next => verdict.stage(),
             way => return way,
         },

@@ -184,35 +184,50 @@ fn related_request<F: Family, E: Env>(env: &E) -> Result<Request, Verdict> {
 pub(super) fn bind_stage<F: Family, P: Packet, E: Env>(
     packet: &mut P,
     env: &E,
-    _family: F,
+    family: F,
 ) -> Result<Verdict, Verdict> {
+    if F::IS_WIDE {
+        return Err(bind_way::<F, P, E>(packet, env));
+    }
+    let way = bind_apart::<F, P, E>(packet, env);
+    if way == Verdict::next(F::SEND) {
+        return Err(send_apart(packet, env, family));
+    }
+    Err(way)
+}
+
+/// [`bind_way`] in a function of its own, whose stack is free again when the packet is sent.
+#[inline(never)]
+fn bind_apart<F: Family, P: Packet, E: Env>(packet: &P, env: &E) -> Verdict {
+    bind_way::<F, P, E>(packet, env)
+}
+
+/// Opens the connection; what is to be done with its packet then.
+#[inline(always)]
+fn bind_way<F: Family, P: Packet, E: Env>(packet: &P, env: &E) -> Verdict {
     let mut opening = Opening::<F>::none();
     if F::IS_WIDE {
         prepare_apart(packet, env, &mut opening);
     } else {
         prepare(packet, env, &mut opening);
     }
-    opening.new.timeout = first_count(env) as u32;
     let Opening { want, new } = &opening;
     if want.is_none() {
-        return Err(Verdict::drop(Event::DropInconsistent));
+        return Verdict::drop(Event::DropInconsistent);
     }
     let opened = conn::open(env, want, new, env.now());
-    Err(after_opening::<F, E>(env, opened))
+    after_opening::<F, E>(env, opened)
 }
 
 /// The client's packets that a new connection begins with, for `drop_entry`: the one that opens it, none if that is an ICMP
-/// error. In a function of its own for BPF's stack.
-#[inline(never)]
-pub(super) fn first_count<E: Env>(env: &E) -> u64 {
-    let mut count = conn::UNCOUNTED;
-    if let Ok(crossing) = Crossing::of(env)
-        && let Ok(root) = crossing.root(env)
-        && root.settings.drop_entry != 0
-    {
-        count = u32::from(crossing.origin != Origin::Related);
+/// error.
+#[inline(always)]
+fn first_count(root: &RootLine, origin: Origin) -> u32 {
+    if root.settings.drop_entry == 0 {
+        conn::UNCOUNTED
+    } else {
+        u32::from(origin != Origin::Related)
     }
-    forget(env, count.into())
 }
 
 /// What becomes of a first packet whose connection was to be opened.
@@ -287,7 +302,12 @@ impl<F: Family> Opening<F> {
         } else {
             (state, deadline)
         };
-        let known = forget(env, u64::from(state.0) | u64::from(input_only) << 8);
+        let known = forget(
+            env,
+            u64::from(state.0)
+                | u64::from(input_only) << 8
+                | u64::from(first_count(root, origin)) << 16,
+        );
         let (state, input_only) = (State(known as u8), known >> 8 & 1 != 0);
         Self {
             want: flow.want,
@@ -301,7 +321,7 @@ impl<F: Family> Opening<F> {
                 state,
                 deadline,
                 controller: Controller::NONE,
-                timeout: 0,
+                timeout: (known >> 16) as u32,
             },
         }
     }
@@ -324,6 +344,13 @@ fn prepare<F: Family, P: Packet, E: Env>(packet: &P, env: &E, opening: &mut Open
     };
     let bound = Bound::picked(&flow, line);
     *opening = Opening::connection(env, &root, &flow, &bound, crossing.origin);
+}
+
+/// [`send_stage`] in a function of its own, for the stage that opens: its stack is free again by then.
+#[inline(never)]
+fn send_apart<F: Family, P: Packet, E: Env>(packet: &mut P, env: &E, family: F) -> Verdict {
+    let (Ok(verdict) | Err(verdict)) = send_stage(packet, env, family);
+    verdict
 }
 
 /// Counts the connection that was opened and sends its first packet on. An ICMP error is counted by who carries it.

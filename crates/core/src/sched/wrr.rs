@@ -112,7 +112,10 @@ impl Walk {
         } else {
             bound
         };
-        tables.scan(bound, |_| walk.advance(tables, service));
+        // As a rule the first one takes it; then no loop is set up.
+        if walk.advance(tables, service) {
+            tables.scan(bound, |_| walk.advance(tables, service));
+        }
         Some(walk)
     }
 
