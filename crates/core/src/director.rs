@@ -10,10 +10,10 @@
 //! - [`fast`], which every packet meets: connections in their two sets. An established packet looks up no service.
 //!   IPv6 packets go on in [`fast6`].
 //! - [`overflow`]: looks for connections in the overflow area, if there are any of the flow's home; [`found`] goes on with
-//!   one, and [`on`] sends it. IPv6 goes this way always: its addresses fill the stack.
+//!   one, and [`on`] sends it. IPv6 is always sent there: its addresses fill the stack.
 //! - [`open`]: first packets. Finds the service and picks a destination.
 //! - [`template`]: the client's template, for services that are persistent; [`keep`] opens one, [`join`] the connection.
-//! - [`bind`]: opens the connection to that destination.
+//! - [`bind`]: opens the connection to that destination; of IPv4 it sends the packet on, too.
 //! - [`send`]: sends a connection's first packet on.
 //! - [`encapsulate`]: wraps packets into tunnels but plain IPv4 in IPv4, which the others wrap themselves.
 //! - [`refuse`]: answers a packet with an ICMP error.
@@ -96,7 +96,7 @@ stages! {
     fast, fast6: fast_stage;
     /// Connections in the overflow area.
     overflow, overflow6: overflow_stage;
-    /// Packets of connections in the overflow area, and all of IPv6.
+    /// Packets of connections in the overflow area.
     found, found6: found_stage;
     /// These packets on their way.
     on, on6: out::on_stage;

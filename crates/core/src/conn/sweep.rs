@@ -45,6 +45,7 @@ pub(super) fn bind<T: Tables>(tables: &T, id: u32, control: Control) {
     if let Some(line) = tables.destination(id) {
         count(line, control, 1);
         live::settle_overload(line, true);
+        live::moved(tables, line);
     }
 }
 
@@ -55,6 +56,7 @@ pub(super) fn unbind<E: Entry, T: Tables>(tables: &T, id: u32, control: Control,
     if let Some(line) = tables.destination(id) {
         count(line, control, 1u64.wrapping_neg());
         live::settle_overload(line, false);
+        live::moved(tables, line);
     }
     release::<E, T>(tables, Controller(controller));
 }
@@ -82,6 +84,7 @@ pub fn pass_by<T: Tables>(tables: &T, id: u32) {
         live::settle_overload(line, true);
         line[live::destination::COUNTS].add(weight.wrapping_neg());
         live::settle_overload(line, false);
+        live::moved(tables, line);
     }
 }
 

@@ -65,6 +65,7 @@ pub(super) fn advance<F: Family, E: Env>(
                     let change =
                         live::weight_of(active).wrapping_sub(live::weight_of(control.is_active()));
                     line[live::destination::COUNTS].add(change);
+                    live::moved(env, line);
                 }
                 let is_answered = if F::protocol(&flow.header) == TCP {
                     state == State::ESTABLISHED && control.state() != State::ESTABLISHED

@@ -2,7 +2,7 @@
 //!
 //! | line | words |
 //! |---|---|
-//! | destination | 0 active << 32 + inactive; 1 persistence templates; 2 upper threshold + lower << 32; 3 flags (bit 0 overloaded); 4 place in its service's list; 5 weight; 6 the next hop to it, as the director knows it |
+//! | destination | 0 active << 32 + inactive; 1 persistence templates; 2 upper threshold + lower << 32; 3 flags (bit 0 overloaded); 4 place in its service's list, the first of its group + 1 << 32; 5 weight; 6 the next hop to it, as the director knows it; 7 of a group's first destination, the least of the group |
 //! | tunnel of a destination | 0 shape: type, flags << 8, raw port << 16, family outside << 32; 1, 2 server; 3, 4 the director's own address |
 //! | service | 0 scheduler's cursor; 1 age of its locality cache |
 //! | tally (a CPU and a destination) | 0 connections, 1 packets in, 2 bytes in, 3 packets out, 4 bytes out |
@@ -24,13 +24,16 @@ pub mod destination {
     pub const THRESHOLDS: usize = 2;
     /// Flags.
     pub const FLAGS: usize = 3;
-    /// Place in its service's list; a hint, checked by the reader.
+    /// Place in its service's list; a hint, checked by the reader. Above it which destination is the first of its group, see
+    /// [`super::place_word`].
     pub const PLACE: usize = 4;
     /// Its weight, for whoever knows its id alone; low 32 bits.
     pub const WEIGHT: usize = 5;
     /// The next hop to it as the director knows it (`conn::Hop`), 0 while unknown: for first packets, and for hosts that do
     /// not forward, where programs get no answer about routes. Written before the route epoch moves.
     pub const HOP: usize = 6;
+    /// Of the first destination of a group: which of the group is the least, see [`crate::sched::groups`].
+    pub const LEAST: usize = 7;
 }
 
 /// Words of a destination's tunnel.
@@ -93,6 +96,39 @@ pub mod tally {
 pub fn weight_of(active: bool) -> u64 {
     if active { 1 << 32 } else { 1 }
 }
+
+/// The word of a destination's place in the list, and of the id of its group's first destination where its scheduler keeps
+/// groups ([`crate::sched::groups`]).
+#[must_use]
+pub fn place_word(place: u32, first: Option<u32>) -> u64 {
+    u64::from(place) | u64::from(first.map_or(0, |id| id.wrapping_add(1))) << 32
+}
+
+/// Id + 1 of the first destination of a destination's group; 0 if its group is not kept.
+#[inline(always)]
+pub(crate) fn first_of(line: &Line) -> u32 {
+    (line[destination::PLACE].peek() >> 32) as u32
+}
+
+/// Says that the destination of this live line counts otherwise than before, to whoever searches its group.
+#[inline(always)]
+pub fn moved<T: Tables>(tables: &T, line: &Line) {
+    let first = first_of(line);
+    if first != 0
+        && let Some(line) = tables.destination(first.wrapping_sub(1))
+    {
+        forget_least(line);
+    }
+}
+
+/// Forgets what the first destination of a group keeps.
+#[inline(always)]
+pub fn forget_least(line: &Line) {
+    line[destination::LEAST].add(ONE_MOVE);
+}
+
+/// One move in the word of a group's first destination.
+const ONE_MOVE: u64 = 1 << 44;
 
 /// Whether destination `id` is quiesced: its weight is 0. `false` if there is none.
 #[inline(always)]

@@ -3,6 +3,7 @@
 use super::filter6::fold;
 use super::{RootLine, spread};
 use crate::env::Tables;
+use crate::sched::groups::GROUP;
 use lvsx_platform::{Line, hide};
 
 /// Slots in a bucket of the service table: a key word and a block word each.
@@ -166,6 +167,12 @@ impl SchedulerKind {
     #[must_use]
     pub fn has_cache(self) -> bool {
         matches!(self, Self::Locality | Self::LocalityReplication)
+    }
+
+    /// Whether it keeps the least of each group of so many destinations ([`crate::sched::groups`]).
+    #[must_use]
+    pub fn keeps_groups(self, destinations: usize) -> bool {
+        self == Self::WeightedLeastConnection && destinations > GROUP as usize
     }
 
     #[inline(always)]

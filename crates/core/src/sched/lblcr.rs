@@ -34,7 +34,7 @@ pub fn pick<E: Env>(env: &E, service: &Service, request: &Request) -> Option<u32
             return Some(seen.least());
         }
     }
-    let place = wlc::pick(env, service);
+    let place = wlc::pick_of_all(env, service);
     if place == NO_PLACE {
         return None;
     }

@@ -13,6 +13,7 @@
 pub mod cache;
 pub mod dh;
 pub mod fo;
+pub mod groups;
 pub mod lblc;
 pub mod lblcr;
 pub mod lc;

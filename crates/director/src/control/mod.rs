@@ -36,6 +36,7 @@ use lvsx_core::generation::live::destination::{
 };
 use lvsx_core::generation::live::tunnel;
 use lvsx_core::generation::{SchedulerKind, TIMEOUT_SCALE, TIMEOUT_UDP, live};
+use lvsx_core::sched::groups::GROUP;
 use lvsx_core::sched::wrr;
 use lvsx_core::state::tcp;
 use lvsx_ipvs::{Errno, Prefix, ServiceKey, Stage};
@@ -418,10 +419,18 @@ impl Control {
         self.live(id)[COUNTS].load() == 0 && self.live(id)[TEMPLATES].load() == 0
     }
 
-    /// Tells each destination's live line its place in the list.
+    /// Tells each destination's live line its place in the list and the first of its group, and forgets what groups were found
+    /// to be before.
     fn write_places(&self, service: &ServiceConfig) {
-        for (place, destination) in service.destinations.iter().enumerate() {
-            self.live(destination.id)[PLACE].poke(place as u64);
+        let keeps_groups = service.scheduler.keeps_groups(service.destinations.len());
+        for (number, group) in service.destinations.chunks(GROUP as usize).enumerate() {
+            let first = group.first().filter(|_| keeps_groups).map(|first| first.id);
+            for (place, destination) in (number as u32 * GROUP..).zip(group) {
+                self.live(destination.id)[PLACE].store(live::place_word(place, first));
+            }
+        }
+        for destination in &service.destinations {
+            live::forget_least(self.live(destination.id));
         }
     }
 
@@ -441,6 +450,7 @@ impl Control {
         } else {
             live::settle_overload(line, false);
         }
+        live::moved(&*self.tables, line);
     }
 
     /// After the list or a weight of a service changed: wrr begins a new search at a level that fits.
