@@ -211,6 +211,7 @@ fn bind_way<F: Family, P: Packet, E: Env>(packet: &P, env: &E) -> Verdict {
     } else {
         prepare(packet, env, &mut opening);
     }
+    opening.new.timeout = first_count(env) as u32;
     let Opening { want, new } = &opening;
     if want.is_none() {
         return Verdict::drop(Event::DropInconsistent);
@@ -220,14 +221,17 @@ fn bind_way<F: Family, P: Packet, E: Env>(packet: &P, env: &E) -> Verdict {
 }
 
 /// The client's packets that a new connection begins with, for `drop_entry`: the one that opens it, none if that is an ICMP
-/// error.
-#[inline(always)]
-fn first_count(root: &RootLine, origin: Origin) -> u32 {
-    if root.settings.drop_entry == 0 {
-        conn::UNCOUNTED
-    } else {
-        u32::from(origin != Origin::Related)
+/// error. In a function of its own for BPF's stack.
+#[inline(never)]
+pub(super) fn first_count<E: Env>(env: &E) -> u64 {
+    let mut count = conn::UNCOUNTED;
+    if let Ok(crossing) = Crossing::of(env)
+        && let Ok(root) = crossing.root(env)
+        && root.settings.drop_entry != 0
+    {
+        count = u32::from(crossing.origin != Origin::Related);
     }
+    forget(env, count.into())
 }
 
 /// What becomes of a first packet whose connection was to be opened.
@@ -302,12 +306,7 @@ impl<F: Family> Opening<F> {
         } else {
             (state, deadline)
         };
-        let known = forget(
-            env,
-            u64::from(state.0)
-                | u64::from(input_only) << 8
-                | u64::from(first_count(root, origin)) << 16,
-        );
+        let known = forget(env, u64::from(state.0) | u64::from(input_only) << 8);
         let (state, input_only) = (State(known as u8), known >> 8 & 1 != 0);
         Self {
             want: flow.want,
@@ -321,7 +320,7 @@ impl<F: Family> Opening<F> {
                 state,
                 deadline,
                 controller: Controller::NONE,
-                timeout: (known >> 16) as u32,
+                timeout: 0,
             },
         }
     }

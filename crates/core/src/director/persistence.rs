@@ -8,7 +8,7 @@ use super::crossing::{
     BY_TEMPLATE, Crossing, WITHOUT_TEMPLATE, controller, keep_controller, keep_picked, service,
 };
 use super::family::Family;
-use super::first::{FTP, Opening, after_opening};
+use super::first::{FTP, Opening, after_opening, first_count};
 use super::out::{Bound, bound as kept, keep_destination};
 use super::verdict::Verdict;
 use super::{Flow, clients_again};
@@ -276,6 +276,7 @@ pub(super) fn join_stage<F: Family, P: Packet, E: Env>(
     let mut opening = Opening::<F>::none();
     follow_up(packet, env, &mut opening);
     opening.new.controller = controller(env)?;
+    opening.new.timeout = first_count(env) as u32;
     let Opening { want, new } = &opening;
     if want.is_none() {
         return Err(Verdict::drop(Event::DropInconsistent));

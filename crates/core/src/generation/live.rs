@@ -110,8 +110,9 @@ pub(crate) fn first_of(line: &Line) -> u32 {
     (line[destination::PLACE].peek() >> 32) as u32
 }
 
-/// Says that the destination of this live line counts otherwise than before, to whoever searches its group.
-#[inline(always)]
+/// Says that the destination of this live line counts otherwise than before, to whoever searches its group. In a function of
+/// its own, for the stack of those that open connections.
+#[inline(never)]
 pub fn moved<T: Tables>(tables: &T, line: &Line) {
     let first = first_of(line);
     if first != 0

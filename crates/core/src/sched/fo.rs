@@ -8,7 +8,7 @@ use crate::env::Tables;
 /// Place of the heaviest destination. `None`: none takes new connections.
 #[inline(always)]
 pub fn pick<T: Tables>(tables: &T, service: &Service) -> Option<u32> {
-    heaviest(tables, service, |candidate| candidate.takes_new)
+    heaviest(tables, service, |candidate| candidate.takes_new())
 }
 
 /// Place of the heaviest destination of those that `suits` lets pass, the first in list order on a tie.

@@ -13,7 +13,7 @@ use super::Service;
 use super::least::Best;
 use crate::env::Tables;
 use crate::generation::live;
-use lvsx_platform::Word;
+use lvsx_platform::{Word, bits, hide};
 
 /// Destinations in a group.
 pub const GROUP: u32 = 32;
@@ -25,14 +25,14 @@ pub(super) fn least<T: Tables>(tables: &T, service: &Service) -> Option<u32> {
     let mut best = Best::none(service.count);
     tables.scan(service.count.div_ceil(GROUP), |group| {
         let start = group.wrapping_mul(GROUP);
-        let place = match kept(tables, service, start) {
-            UNKNOWN => least_of(tables, service, start),
-            NOBODY => service.count,
-            nth => start.wrapping_add(nth).wrapping_sub(1),
-        };
-        if place < service.count
+        let mut nth = kept(tables, service, start);
+        if nth == UNKNOWN {
+            nth = least_of(tables, service, start);
+        }
+        let place = start.wrapping_add(nth).wrapping_sub(1);
+        if nth != NOBODY
             && let Some(candidate) = service.candidate(tables, place)
-            && candidate.takes_new
+            && candidate.takes_new()
         {
             best.consider(place, candidate.overhead(), candidate.weight);
         }
@@ -50,35 +50,36 @@ fn kept<T: Tables>(tables: &T, service: &Service, start: u32) -> u32 {
     }
 }
 
-/// Place of the least of the group that begins at `start`, the count of destinations if none takes new connections; looks at
-/// each, and keeps what it finds unless something moved meanwhile.
-#[inline(never)]
+/// Number of the least of the group that begins at `start`, [`NOBODY`] if none takes new connections; looks at each, and keeps what it finds unless something moved meanwhile.
+#[inline(always)]
 fn least_of<T: Tables>(tables: &T, service: &Service, start: u32) -> u32 {
-    let word = word(tables, service, start);
-    let before = Kept(word.map_or(0, Word::load));
-    let mut best = Best::none(service.count);
-    tables.scan(GROUP, |nth| {
-        let place = start.wrapping_add(nth);
+    let before = Kept(word(tables, service, start).map_or(0, Word::load));
+    // Nobody yet: heavier than anybody.
+    let (mut least, mut load, mut weight) = (u64::from(NOBODY), 1, 0);
+    let mut nth = 0;
+    while hide(nth) < u64::from(GROUP) {
+        let place = start.wrapping_add(nth as u32);
         if place >= service.count {
-            return false;
+            break;
         }
         let Some(candidate) = service.candidate(tables, place) else {
-            return false;
+            break;
         };
-        if candidate.takes_new {
-            best.consider(place, candidate.overhead(), candidate.weight);
-        }
-        true
-    });
-    let nth = match best.place() {
-        Some(place) => place.wrapping_sub(start).wrapping_add(1),
-        None => NOBODY,
-    };
-    if let Some(word) = word {
-        // Losing the race leaves it to the next search.
-        let _ = word.compare_exchange(before.0, before.with(nth, service.first).0);
+        nth += 1;
+        // Free of branches: the verifier would walk every combination of them.
+        let (its_load, its_weight) = (candidate.overhead().into(), candidate.weight.into());
+        let is_lighter = bits::less(its_load * weight, load * its_weight);
+        let takes = candidate.takes_new_bit() & is_lighter;
+        least = bits::pick(takes, nth, least);
+        load = bits::pick(takes, its_load, load);
+        weight = bits::pick(takes, its_weight, weight);
     }
-    best.place().unwrap_or(service.count)
+    let least = least as u32;
+    if let Some(word) = word(tables, service, start) {
+        // Losing the race leaves it to the next search.
+        let _ = word.compare_exchange(before.0, before.with(least, service.first).0);
+    }
+    least
 }
 
 /// The word in which the group that begins at `start` is kept, if it is.

@@ -130,7 +130,7 @@ impl Set {
         };
         let (load, weight) = (server.overhead(), server.weight);
         // From the oldest on, while the kernel goes from the newest on: the later of equals counts.
-        if server.takes_new {
+        if server.takes_new() {
             self.least.consider_later(at, load, weight);
         }
         let ours = u64::from(load) * u64::from(self.most.weight);

@@ -14,7 +14,7 @@ pub fn pick<T: Tables>(tables: &T, service: &Service) -> Option<u32> {
         let Some(candidate) = service.candidate(tables, place) else {
             return false;
         };
-        if candidate.takes_new {
+        if candidate.takes_new() {
             best.consider(place, candidate.overhead(), 1);
         }
         true

@@ -18,7 +18,7 @@ pub(super) fn least<T: Tables>(
         let Some(candidate) = service.candidate(tables, place) else {
             return false;
         };
-        if candidate.takes_new {
+        if candidate.takes_new() {
             best.consider(place, load(&candidate), candidate.weight);
         }
         true

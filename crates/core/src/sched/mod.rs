@@ -35,6 +35,7 @@ use crate::env::{Env, Tables};
 use crate::generation::{
     DestinationLine, RootLine, SchedulerKind, ServiceLine, live, slot, timeout,
 };
+use lvsx_platform::bits;
 
 /// Flag of sh and mh: another slot is tried when the one hashed to is of no use (`sh-fallback`, `mh-fallback`).
 pub const FALLBACK: u32 = 0x08;
@@ -101,14 +102,14 @@ impl Service {
             id,
             weight,
             counts: line[live::destination::COUNTS].peek(),
-            takes_new: weight != 0 && line[live::destination::FLAGS].peek() & live::OVERLOADED == 0,
+            flags: line[live::destination::FLAGS].peek(),
         })
     }
 
     /// `place` if the destination there takes new connections.
     #[inline(always)]
     fn usable<T: Tables>(&self, tables: &T, place: u32) -> Option<u32> {
-        if place < self.count && self.candidate(tables, place)?.takes_new {
+        if place < self.count && self.candidate(tables, place)?.takes_new() {
             Some(place)
         } else {
             None
@@ -186,10 +187,22 @@ pub(crate) struct Candidate {
     pub(crate) id: u32,
     pub(crate) weight: u32,
     counts: u64,
-    pub(crate) takes_new: bool,
+    flags: u64,
 }
 
 impl Candidate {
+    /// Whether it takes new connections.
+    #[inline(always)]
+    pub(crate) fn takes_new(&self) -> bool {
+        self.weight != 0 && self.flags & live::OVERLOADED == 0
+    }
+
+    /// 1 if it does, without branches.
+    #[inline(always)]
+    fn takes_new_bit(&self) -> u64 {
+        (1 ^ bits::is_zero(self.weight.into())) & (1 ^ self.flags & live::OVERLOADED)
+    }
+
     /// 256 active connections weigh as one: 256 x active + inactive, modulo 2^32 as the kernel's int.
     #[inline(always)]
     pub(crate) fn overhead(&self) -> u32 {

@@ -16,7 +16,7 @@ pub fn pick<T: Tables>(tables: &T, service: &Service) -> Option<u32> {
         let Some(candidate) = service.candidate(tables, place) else {
             return false;
         };
-        if !candidate.takes_new {
+        if !candidate.takes_new() {
             return true;
         }
         if candidate.active() == 0 {

@@ -12,6 +12,6 @@ use crate::env::Tables;
 #[inline(always)]
 pub fn pick<T: Tables>(tables: &T, service: &Service) -> Option<u32> {
     heaviest(tables, service, |candidate| {
-        candidate.takes_new && candidate.active() <= candidate.weight
+        candidate.takes_new() && candidate.active() <= candidate.weight
     })
 }

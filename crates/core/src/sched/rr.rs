@@ -67,7 +67,7 @@ impl Turn {
         let Some(candidate) = service.candidate(tables, self.place) else {
             return false;
         };
-        if candidate.takes_new {
+        if candidate.takes_new() {
             self.id = candidate.id;
             return false;
         }

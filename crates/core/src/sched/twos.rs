@@ -20,7 +20,7 @@ pub fn pick<E: Env>(env: &E, service: &Service) -> Option<u32> {
         let Some(candidate) = service.candidate(env, place) else {
             return false;
         };
-        if candidate.takes_new {
+        if candidate.takes_new() {
             total = total.wrapping_add(u64::from(candidate.weight)) & MOST;
         }
         true
@@ -34,7 +34,7 @@ pub fn pick<E: Env>(env: &E, service: &Service) -> Option<u32> {
         let Some(candidate) = service.candidate(env, place) else {
             return false;
         };
-        if candidate.takes_new {
+        if candidate.takes_new() {
             first.pass(place, candidate.weight);
             second.pass(place, candidate.weight);
         }

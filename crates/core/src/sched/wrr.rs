@@ -131,7 +131,7 @@ impl Walk {
             return false;
         };
         self.id = candidate.id.wrapping_add(1);
-        if candidate.takes_new && candidate.weight >= self.level {
+        if candidate.takes_new() && candidate.weight >= self.level {
             self.found = true;
             return false;
         }

@@ -128,7 +128,7 @@ impl Scene {
             let candidate = service.candidate(&self.world, place).expect("it is there");
             let (load, weight) = (candidate.overhead().into(), candidate.weight.into());
             let is_lighter = best.is_none_or(|(_, least, of)| least * weight > load * of);
-            if candidate.takes_new && is_lighter {
+            if candidate.takes_new() && is_lighter {
                 best = Some((place, load, weight));
             }
         }
