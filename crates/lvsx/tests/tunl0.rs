@@ -14,8 +14,9 @@ const SCRIPT: &str = include_str!("tunl0.sh");
 fn the_kernels_tunl0_is_set_up_and_taken_back() -> Result<()> {
     let job = Job::create()?;
     let script = job.folder().join("script");
-    fs::write(&script, SCRIPT.replace("LVSX", env!("CARGO_BIN_EXE_lvsx")))?;
+    fs::write(&script, SCRIPT)?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    fs::copy(env!("CARGO_BIN_EXE_lvsx"), job.folder().join("lvsx"))?;
     let said = |name: &str| fs::read_to_string(job.folder().join(name)).unwrap_or_default();
     // The script's last words are wanted where it ended early.
     job.boot_for(&script, Duration::from_secs(120), || {

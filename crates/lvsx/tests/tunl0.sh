@@ -4,12 +4,12 @@ exec > /run/job/log 2>&1
 set -ex
 on_server() { ip netns exec server "$@"; }
 on_client() { ip netns exec client "$@"; }
-realserver() { on_server LVSX realserver "$@"; }
+realserver() { on_server /run/job/lvsx realserver "$@"; }
 state() {
     on_server sh -c "ip -4 addr; ip -4 route show table all; sysctl -a --pattern 'net.ipv4.conf'; ip -br link"
 }
 wrapped() {
-    on_client timeout 2 bash -c 'exec 3<>/dev/tcp/192.168.1.40/80; printf "GET / HTTP/1.0\r\n\r\n" >&3; grep -q "^serverA" <&3'
+    on_client timeout 20 bash -c 'exec 3<>/dev/tcp/192.168.1.40/80; printf "GET / HTTP/1.0\r\n\r\n" >&3; grep -q "^serverA" <&3'
 }
 # Up, down, as lines of a shell, killed.
 play() {
@@ -23,24 +23,23 @@ play() {
     if grep -v 'is so already' again; then exit 1; fi
     wrapped
     on_server ip route get 10.0.0.1 | grep 'advmss 1440'
-    on_server LVSX doctor
+    on_server /run/job/lvsx doctor
     state > by-us
     realserver down > down
     state | cmp before -
-    on_server sh -ex dry
+    grep -v 'is so already' dry > lines
+    on_server sh -ex lines
     state | cmp by-us -
     on_server sh -ex down
     state | cmp before -
-    for lines in 2 6; do
-        mkfifo lines
-        realserver up --mode tun --vip 192.168.1.40 > lines &
-        up=$!
-        (head -n $lines; kill -9 $up) < lines > /dev/null
-        wait $up || true
-        rm lines
-        realserver down
-        state | cmp before -
-    done
+    mkfifo shown
+    realserver up --mode tun --vip 192.168.1.40 > shown &
+    up=$!
+    (head -n 6; kill -9 $up) < shown > /dev/null
+    wait $up || true
+    rm shown
+    realserver down
+    state | cmp before -
 }
 # The namespace has a tunl0 from the start, and it has none.
 for without in 0 1; do
@@ -56,7 +55,7 @@ for without in 0 1; do
         ip -n $side link set eth0 up
     done
     on_server ip route add default via 192.168.1.49
-    on_server LVSX lab web 80 serverA &
+    on_server /run/job/lvsx lab web 80 serverA &
     web=$!
     on_server sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.all.arp_ignore=0
     on_client ip link add to46 type ipip local 192.168.1.49 remote 192.168.1.46
