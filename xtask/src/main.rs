@@ -41,7 +41,7 @@ usage: cargo xtask COMMAND
                               play scenarios on lvsd and on the kernel's own IPVS, and compare
   fuzz [TARGET] [--seconds N] random input, guided by coverage, to what reads input of others: netlink, rules, argv (default: each, 60 s)
   go                          install Go, and have lvsd serve programs that use its netlink libraries
-  parity [--count N] [--seed S] [--scale] [--help]
+  parity [--count N] [--seed S] [--scale N] [--help]
                               put command lines to Debian's ipvsadm on the kernel's IPVS, to ours there and on lvsd
   vm VERSION [--seconds N] [-- COMMAND...]
                               boot Debian's kernel VERSION (6.1) and run COMMAND there (default: labs, kill and restart)

@@ -31,7 +31,7 @@ to ours on lvsd, and compares output, errors, exit codes and what the director t
   --seed S         which ones (1)
   --group NAME     only groups whose names begin so
   --print          print the lines and do nothing else
-  --scale          a large table instead: seconds to restore, list and save it, by Debian's on lvsd too
+  --scale N        instead a table of N services of 50 servers: seconds to restore, list and save it, by Debian's on lvsd too
   --lvsx FILE, --known FILE, --out DIR
                    the binary, the list of known differences, where differences are written
 ";
@@ -43,8 +43,6 @@ const MACHINES: usize = 2;
 /// How long lines may take, beyond what `LINE` allows for each.
 const LIMIT: Duration = Duration::from_secs(120);
 const LINE: Duration = Duration::from_millis(500);
-/// How long all lines with a large table may take.
-const SCALE: Duration = Duration::from_secs(900);
 /// How long lvsd may take until it serves.
 const READY: Duration = Duration::from_secs(120);
 /// How many lines of differences are shown.
@@ -63,7 +61,7 @@ struct Options {
     seed: u64,
     group: Option<String>,
     is_printing: bool,
-    is_scale: bool,
+    scale: Option<u32>,
     lvsx: PathBuf,
     known: PathBuf,
     out: PathBuf,
@@ -77,7 +75,7 @@ fn options(arguments: Vec<OsString>) -> Result<Option<Options>> {
         seed: 1,
         group: None,
         is_printing: false,
-        is_scale: false,
+        scale: None,
         lvsx: "target/release/lvsx".into(),
         known: "KNOWN_DIFFERENCES.md".into(),
         out: "target/parity".into(),
@@ -91,7 +89,7 @@ fn options(arguments: Vec<OsString>) -> Result<Option<Options>> {
             Long("seed") => options.seed = parser.value()?.parse()?,
             Long("group") => options.group = Some(parser.value()?.string()?),
             Long("print") => options.is_printing = true,
-            Long("scale") => options.is_scale = true,
+            Long("scale") => options.scale = Some(parser.value()?.parse()?),
             Long("lvsx") => options.lvsx = parser.value()?.into(),
             Long("known") => options.known = parser.value()?.into(),
             Long("out") => options.out = parser.value()?.into(),
@@ -115,9 +113,9 @@ fn options(arguments: Vec<OsString>) -> Result<Option<Options>> {
 impl Options {
     /// Whether everything was equal but for what is listed.
     fn run(&self) -> Result<bool> {
-        let mut groups = match self.is_scale {
-            true => scale::groups(),
-            false => generate::groups(self.count, self.seed),
+        let mut groups = match self.scale {
+            Some(services) => scale::groups(services),
+            None => generate::groups(self.count, self.seed),
         };
         if let Some(name) = &self.group {
             groups.retain(|group| group.name.starts_with(name));
@@ -142,13 +140,10 @@ impl Options {
             .with_context(|| format!("cannot make {}", self.out.display()))?;
 
         let started = Instant::now();
-        let limit = match self.is_scale {
-            true => SCALE,
-            false => LIMIT + LINE * lines as u32,
-        };
+        let limit = LIMIT + LINE * self.scale.map_or(lines as u32, |services| 10 * services);
         let (kernel, lvsd) = thread::scope(|scope| {
             let kernel = scope.spawn(|| on_kernel(&groups, &lvsx, limit));
-            let lvsd = on_lvsd(&groups, &lvsx, limit, self.is_scale);
+            let lvsd = on_lvsd(&groups, &lvsx, limit, self.scale.is_some());
             let kernel = kernel.join();
             (
                 kernel.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),

@@ -4,7 +4,7 @@ use super::director::Side;
 use super::judge::Answers;
 use super::line::{Group, Line};
 
-const SERVICES: u32 = 1000;
+/// Servers of each service.
 const SERVERS: u32 = 50;
 
 /// What is timed, and what it is called.
@@ -15,13 +15,13 @@ const LINES: [(&str, &str); 4] = [
     ("replace", "ipvsadm-restore"),
 ];
 
-/// The lines.
-pub(super) fn groups() -> Vec<Group> {
+/// The lines, for a table of so many services.
+pub(super) fn groups(services: u32) -> Vec<Group> {
     let lines = LINES.map(|(name, text)| {
         let mut line = Line::read(text);
         match name {
-            "restore" => line.input = table(1),
-            "replace" => line.input = table(2),
+            "restore" => line.input = table(services, 1),
+            "replace" => line.input = table(services, 2),
             _ => {}
         }
         line
@@ -30,9 +30,9 @@ pub(super) fn groups() -> Vec<Group> {
 }
 
 /// Services with servers of this weight.
-fn table(weight: u32) -> String {
+fn table(services: u32, weight: u32) -> String {
     let mut text = String::new();
-    for service in 0..SERVICES {
+    for service in 0..services {
         let key = format!("10.0.{}.{}:80", service / 250, 1 + service % 250);
         text.push_str(&format!("-A -t {key} -s wlc\n"));
         for server in 0..SERVERS {
