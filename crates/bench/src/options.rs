@@ -22,8 +22,8 @@ of part a
   --plot FILE       write a plot of ns against flows (SVG)
 
 of parts b and c
-  --only WORD       the directors whose names begin with WORD, and what they stand beside; may be repeated
   --seconds S       how long each test takes (1)
+  --only WORD       of part b the directors whose names begin with WORD, and what they stand beside; may be repeated
 
 of part scale
   --most N          connections of the largest table (10000000)

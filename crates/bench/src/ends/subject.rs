@@ -274,7 +274,7 @@ impl Running {
     /// # Errors
     /// It does not answer.
     pub(crate) fn status(&self, at: &Namespace) -> Result<String> {
-        let output = self.ours(at, "lvsx").arg("status").output()?;
+        let output = self.ours(at, "lvsx").args(["status", "--json"]).output()?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 

@@ -91,10 +91,10 @@ pub(crate) fn measure(options: &Options) -> Result<Section> {
         ..Section::default()
     };
     {
-        let mut director = Director::load(CONNECTIONS, out)?;
+        let mut director = Director::load(CONNECTIONS.max(2 * PACKETS * rounds), out)?;
+        services(&mut director, &options.object, rounds, &mut samples)?;
         for round in 0..rounds {
-            eprint!("\rround {} of {rounds}", round + 1);
-            services(&mut director, &options.object, round, &mut samples)?;
+            eprint!("\rtwo CPUs, round {} of {rounds:<20}", round + 1);
             twice::measure(&mut director, &options.object, round, &mut samples)?;
         }
     }
@@ -138,7 +138,7 @@ pub(crate) fn measure(options: &Options) -> Result<Section> {
 fn services(
     director: &mut Director,
     object: &Path,
-    round: u32,
+    rounds: u32,
     samples: &mut Samples,
 ) -> Result<()> {
     let many: Vec<String> = (0..SERVICES)
@@ -155,22 +155,21 @@ fn services(
         (WIDE, service(VIP, "wlc", "-m", SERVERS)),
     ];
     let mut generator = Generator::load_small(object)?;
+    let syn = from_clients(VIP, Segment::Syn);
     for (name, lines) in rules {
         let begin = Instant::now();
         director.begin(&lines)?;
-        samples.put(SET_UP, name, round, milliseconds(begin));
-        let syn = from_clients(VIP, Segment::Syn);
-        generator.aim(director.entrance()?)?;
-        out(&mut generator, &syn, Flows::Fresh(0), PACKETS)?;
-        let net = net(
-            &mut generator,
-            director,
-            &syn,
-            Flows::Fresh(PACKETS),
-            PACKETS,
-        )?;
-        samples.put(OPEN, name, round, net);
-        whole(director, 2 * PACKETS)?;
+        samples.put(SET_UP, name, 0, milliseconds(begin));
+        for round in 0..rounds {
+            eprint!("\r{name}, round {} of {rounds:<20}", round + 1);
+            let first = 2 * PACKETS * round;
+            generator.aim(director.entrance()?)?;
+            out(&mut generator, &syn, Flows::Fresh(first), PACKETS)?;
+            let flows = Flows::Fresh(first + PACKETS);
+            let net = net(&mut generator, director, &syn, flows, PACKETS)?;
+            samples.put(OPEN, name, round, net);
+        }
+        whole(director, 2 * PACKETS * rounds)?;
     }
     Ok(())
 }
