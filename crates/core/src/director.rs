@@ -20,8 +20,7 @@
 //! - [`own`]: what sockets of this host send, where it leaves; [`answer`] finds the connection that a packet of theirs, or one
 //!   for them, is a reply of; [`local`] rewrites what goes to this host's own stack or comes from there.
 //! - [`relate`]: ICMP errors about packets of connections, which [`carry`] sends on; [`convert`]: those about packets of the
-//!   director's own tunnels.
-//!
+//!   director's own tunnels; [`elsewhere6`]: those about IPv6 connections in the overflow area.
 //! - [`tell`]: what comes from a masqueraded server's port and belongs to no connection, with `nat_icmp_send`.
 //! - [`raise`]: fragments, which the director's daemon puts together; [`cut`]: packets that it fragments.
 //!
@@ -33,6 +32,7 @@
 //! A step gives the next thing or the packet's end ([`Verdict`]); "not ours" is no error, and a full table never looks
 //! like a bad packet. Packets are counted before they are sent, as in the kernel.
 
+mod convert;
 mod crossing;
 mod family;
 mod first;
@@ -43,12 +43,13 @@ mod local;
 mod out;
 mod persistence;
 mod progress;
+mod quoting;
 mod related;
 mod stray;
 mod verdict;
 
 pub use crossing::{Begun, begun, gateway};
-pub use fragment::{Datagram, tell_late};
+pub use fragment::{Datagram, let_leave, tell_late};
 pub use hop::port_of;
 pub use verdict::{Action, MOST_STAGES, Stage, Verdict};
 
@@ -139,7 +140,13 @@ pub fn own<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
 /// ICMP errors about packets of the director's own tunnels over IPv4. IPVS knows none over IPv6.
 #[inline(always)]
 pub fn convert<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
-    conclude(env, related::convert_stage(packet, env))
+    conclude(env, convert::convert_stage(packet, env))
+}
+
+/// ICMP errors about IPv6 connections that may live in the overflow area: [`relate6`] has no room for that on BPF's stack.
+#[inline(always)]
+pub fn elsewhere6<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
+    conclude(env, related::elsewhere_stage(packet, env, V6))
 }
 
 /// Packets ready to leave that are longer than their way.
@@ -203,6 +210,7 @@ fn handle_from<P: Packet, E: Env>(first: Verdict, packet: &mut P, env: &E) -> Ve
             Stage::Local6 => local6(packet, env),
             Stage::Tell => tell(packet, env),
             Stage::Tell6 => tell6(packet, env),
+            Stage::Elsewhere6 => elsewhere6(packet, env),
         };
         if verdict.action() != Action::Next {
             return verdict;
@@ -230,7 +238,8 @@ fn fast_stage<F: Family, P: Packet, E: Env>(
                 root: line,
                 picked: 0,
                 hash: 0,
-                side: Peer::Virtual,
+                // How an ICMP error is looked at first.
+                side: Peer::Server,
                 origin: Origin::Outside,
             }
             .keep(env);

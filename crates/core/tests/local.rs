@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use lvsx_core::conn::{self, Entry4, Opened, Peer, Want};
-use lvsx_core::director::{Action, Verdict, handle_own};
+use lvsx_core::director::{Action, Verdict, handle, handle_own, let_leave};
 use lvsx_core::env::{Env, Tables};
 use lvsx_core::event::Event;
 use lvsx_core::generation::SchedulerKind::RoundRobin;
@@ -172,6 +172,123 @@ fn a_server_at_a_loopback_address_is_masqueraded_to_for_the_director_alone() {
     let mut frame = by_lo(&request);
     assert_eq!(handle_own(&mut frame, &world).event(), Event::PassLocal);
     assert_eq!(address(&frame.bytes, 16), [127, 0, 0, 1]);
+}
+
+/// What a server answers to a closed port: about `build` as it came to `server`.
+fn unreachable(server: ([u8; 4], u16), build: &Build) -> Frame {
+    let quoted = Build {
+        to: server,
+        protocol: 17,
+        ttl: 63,
+        ..*build
+    };
+    icmp_error(server.0, build.from.0, 3, 3, 0, &quoted.packet())
+}
+
+#[test]
+fn an_error_about_an_own_request_bears_the_virtual_address_and_goes_to_the_stack() {
+    for from in [VIP, OWN] {
+        let world = world(RoundRobin, &[server(46, 1)]);
+        world.memory.ports[1][0].store(1 | 65_536 << 32);
+        let request = Build {
+            from: (from, 40_000),
+            protocol: 17,
+            ..to_vip(40_000, 0)
+        };
+        let verdict = handle_own(&mut by_lo(&request), &world);
+        assert_eq!(verdict.action(), Action::Out, "{verdict:?}");
+        let mut error = unreachable(([192, 168, 1, 46], 80), &request);
+        let verdict = handle(&mut error, &world);
+        assert_eq!(verdict.action(), Action::Local, "{verdict:?}");
+        assert_eq!(address(&error.bytes, 12), VIP);
+        assert_eq!(address(&error.bytes, 42 + 2), VIP, "the quoted destination");
+        assert_eq!(world.memory.tallies[0][3].peek(), 1);
+
+        // What a virtual address sent to a client that is a server too is looked at from the client's side next.
+        let stranger = Build {
+            from: (VIP, 80),
+            ..request
+        };
+        let mut error = unreachable(([192, 168, 1, 46], 9), &stranger);
+        let verdict = handle(&mut error, &world);
+        assert_eq!(verdict.event(), Event::PassNoConnection);
+    }
+}
+
+#[test]
+fn an_error_about_a_request_to_a_local_server_bears_the_virtual_address() {
+    let world = world(RoundRobin, &own(0));
+    world.memory.ports[1][0].store(1 | 65_536 << 32);
+    let request = Build {
+        from: (VIP, 40_000),
+        protocol: 17,
+        ..to_vip(40_000, 0)
+    };
+    let verdict = handle_own(&mut by_lo(&request), &world);
+    assert_eq!(verdict.event(), Event::PassLocal);
+    let mut error = unreachable((OWN, 8080), &request);
+    error.bytes[..12].fill(0);
+    let verdict = handle_own(&mut error, &world);
+    assert_eq!(verdict.event(), Event::PassLocal);
+    assert_eq!(address(&error.bytes, 12), VIP);
+    assert_eq!(address(&error.bytes, 44), VIP, "the quoted destination");
+}
+
+#[test]
+fn an_error_about_the_tunnel_of_an_own_request_goes_to_the_stack() {
+    let servers = [Server {
+        method: 2,
+        ..server(46, 1)
+    }];
+    let world = world(RoundRobin, &servers);
+    world.memory.ports[1][0].store(1 | 65_536 << 32);
+    let request = Build {
+        from: (VIP, 40_000),
+        ..to_vip(40_000, SYN)
+    };
+    let mut sent = by_lo(&request);
+    assert_eq!(handle_own(&mut sent, &world).action(), Action::Out);
+    let mut error = icmp_error([192, 168, 1, 1], OWN, 3, 1, 0, &sent.bytes[14..]);
+    let verdict = handle(&mut error, &world);
+    assert_eq!(verdict.action(), Action::Local, "{verdict:?}");
+    assert_eq!(address(&error.bytes, 12), VIP);
+    assert_eq!(address(&error.bytes, 16), VIP);
+    assert_eq!(error.bytes[42..], sent.bytes[34..]);
+}
+
+#[test]
+fn fragments_that_sockets_send_go_to_lvsd_if_they_concern_the_director() {
+    let world = world(RoundRobin, &own(0));
+    let fragment = |build: &Build| {
+        let mut frame = build.frame();
+        frame.bytes[20] = 0x20;
+        frame
+    };
+    let is_raised = |frame: &Frame| {
+        let verdict = handle_own(&mut frame.clone(), &world);
+        if verdict.action() == Action::Raise {
+            assert!(verdict.is_own());
+            return Some(verdict.otherwise());
+        }
+        assert_eq!(verdict.event(), Event::PassNotOurs);
+        None
+    };
+    let answer = fragment(&reply((OWN, 8080), 40_000, ACK));
+    assert_eq!(is_raised(&answer), Some(Event::PassFragment));
+    let request = Build {
+        from: ([192, 168, 1, 1], 40_000),
+        ..to_vip(40_000, SYN)
+    };
+    let mut request = fragment(&request);
+    assert_eq!(is_raised(&request), None, "it is on its way to a server");
+    request.bytes[..12].fill(0);
+    assert_eq!(is_raised(&request), Some(Event::DropFragment));
+    let other = fragment(&reply(([192, 168, 1, 1], 80), 40_000, ACK));
+    assert_eq!(is_raised(&other), None);
+    // What lvsd sends itself leaves.
+    let_leave(&answer, &world);
+    let verdict = handle_own(&mut answer.clone(), &world);
+    assert_eq!(verdict.event(), Event::PassFragment);
 }
 
 /// Leads a connection from `client` to the first server of `world`, which has `method`.

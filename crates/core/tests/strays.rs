@@ -104,8 +104,29 @@ fn whatever_is_not_a_servers_end_goes_its_way() {
         Action::Out,
         "a server may be a client: {verdict:?}"
     );
-    let verdict = handle_own(&mut stray(ACK).frame(), &world);
-    assert_eq!(verdict.action(), Action::Pass);
+}
+
+#[test]
+fn a_socket_of_this_host_is_told_at_its_own_address() {
+    let servers = [Server {
+        address: OWN,
+        port: 8000,
+        ..server(49, 1)
+    }];
+    let world = world(SchedulerKind::RoundRobin, &servers);
+    list_servers(&world, 1, &servers);
+    set(&world, 1, |settings| settings.nat_icmp_send = true);
+    let sent = reply((OWN, 8000), 40_000, ACK);
+    let mut frame = sent.frame();
+    let verdict = handle_own(&mut frame, &world);
+    assert_eq!(verdict.action(), Action::Local, "{verdict:?}");
+    assert_eq!(address(&frame.bytes, 12), OWN);
+    assert_eq!(address(&frame.bytes, 16), OWN);
+    assert_eq!(frame.bytes[42..], sent.packet(), "not forwarded yet");
+    assert_eq!(world.memory.counted(Event::DropNoConnection), 1);
+    let other = reply((OWN, 8001), 40_000, ACK);
+    let verdict = handle_own(&mut other.frame(), &world);
+    assert_eq!(verdict.event(), Event::PassNotOurs);
 }
 
 #[test]

@@ -13,6 +13,7 @@
 //! | `relate_xdp`, `relate_tc` | tail call | ICMP errors about packets of connections |
 //! | `carry_xdp`, `carry_tc` | tail call | these errors, on their way |
 //! | `convert_xdp`, `convert_tc` | tail call | ICMP errors about packets of the director's tunnels |
+//! | `elsewhere6_xdp`, `elsewhere6_tc` | tail call | ICMP errors about IPv6 connections in the overflow area |
 //! | `fast6_xdp`, ... | tail call | the same stages for IPv6 |
 //! | `raise_xdp`, `raise_tc` | tail call | fragments, handed to the director |
 //! | `cut_xdp`, `cut_tc` | tail call | packets longer than their way, handed to the director |
@@ -104,6 +105,7 @@ stages! {
     local6: local6_xdp, local6_tc;
     tell: tell_xdp, tell_tc;
     tell6: tell6_xdp, tell6_tc;
+    elsewhere6: elsewhere6_xdp, elsewhere6_tc;
 }
 
 stages! {
@@ -207,6 +209,7 @@ fn tail_call(context: *mut c_void, programs: *mut c_void, stage: Stage) {
             Stage::Local6 => bpf_tail_call(context, programs, Stage::Local6 as u32),
             Stage::Tell => bpf_tail_call(context, programs, Stage::Tell as u32),
             Stage::Tell6 => bpf_tail_call(context, programs, Stage::Tell6 as u32),
+            Stage::Elsewhere6 => bpf_tail_call(context, programs, Stage::Elsewhere6 as u32),
         }
     };
 }

@@ -64,8 +64,9 @@ pub(crate) static UNRESOLVED: RingBuf<UnresolvedHop, 65536> = RingBuf::new();
 /// What stands before a packet handed to the director: what is to be done, the interface, the begun checksum.
 #[repr(C)]
 pub(crate) struct Taken {
-    /// 0: a fragment that came in by the interface. 1: a packet to be fragmented, which leaves by it.
-    pub(crate) is_long: u32,
+    /// 0: a fragment that came in by the interface. 1: a packet to be fragmented, which leaves by it. 2: a fragment that a socket
+    /// of this host sent, which leaves by it.
+    pub(crate) kind: u32,
     pub(crate) interface: u32,
     pub(crate) length: u32,
     /// Where what the begun checksum covers begins << 16, where it lies; 0: there is none.

@@ -21,7 +21,7 @@ const LONGEST: u32 = 60_000;
 pub(crate) fn hand_over(world: &World, verdict: Verdict, interface: u32, length: u32) -> bool {
     let taken = match verdict.action() {
         Action::Raise => maps::Taken {
-            is_long: 0,
+            kind: if verdict.is_own() { 2 } else { 0 },
             interface,
             length,
             begun: 0,
@@ -29,7 +29,7 @@ pub(crate) fn hand_over(world: &World, verdict: Verdict, interface: u32, length:
         Action::Cut => {
             let begun = begun(world);
             maps::Taken {
-                is_long: 1,
+                kind: 1,
                 interface: verdict.interface(),
                 length,
                 begun: begun.start << 16 | begun.place & 0xffff,
@@ -37,7 +37,7 @@ pub(crate) fn hand_over(world: &World, verdict: Verdict, interface: u32, length:
         }
         _ => return false,
     };
-    let (done, failed) = if taken.is_long == 0 {
+    let (done, failed) = if taken.kind != 1 {
         (Event::FragmentTaken, verdict.otherwise())
     } else {
         (Event::LongTaken, Event::DropUncut)

@@ -94,8 +94,15 @@ pub(crate) fn hand_over(buffer: &Buffer, world: &World, verdict: Verdict) -> i32
     if take::hand_over(world, verdict, buffer.interface, buffer.length) {
         return TC_ACT_UNSPEC;
     }
+    if verdict.is_own() {
+        // It ends here, and the stack sends the datagram's other fragments, which it would not after a drop.
+        return redirect(NOWHERE) as i32;
+    }
     carry_out(buffer, world, verdict)
 }
+
+/// The index of no interface.
+const NOWHERE: u32 = 0;
 
 /// Reads an address family (4 bytes), an interface that a packet came in by (4) and a raw address (16), and writes the way to
 /// that address in their place: its kind, the interface it leaves by, the next hop.

@@ -120,8 +120,8 @@ const CUT: usize = 18;
 /// Word of the scratch: where in that header its checksum lies, 0 if there is none.
 const CUT_CHECKSUM: usize = 19;
 
-/// Words of the scratch: the ends of the flow that an ICMP error is scheduled as: the client's address, the virtual one, and
-/// client's port, virtual port << 16, protocol << 32, whether the transport header was quoted whole << 40.
+/// Words of the scratch: the ends of the flow that an ICMP error is about: the client's address, the other one, and
+/// client's port, other port << 16, protocol << 32, whether the transport header was quoted whole << 40, the side << 41.
 const QUOTED: usize = 20;
 
 /// No destination.
@@ -262,7 +262,7 @@ pub(super) fn answerer<E: Env>(env: &E) -> Result<[u64; 2], Verdict> {
     Ok([line[ANSWERER].peek(), line[ANSWERER + 1].peek()])
 }
 
-/// The flow that an ICMP error is scheduled as.
+/// The flow of the packet that an ICMP error is about; what it is scheduled as.
 #[derive(Clone, Copy)]
 pub(super) struct Quoted<F: Family> {
     pub(super) client: (F::Address, u16),
@@ -270,6 +270,8 @@ pub(super) struct Quoted<F: Family> {
     pub(super) protocol: u8,
     /// Whether the transport header was quoted whole: schedulers by port see none otherwise.
     pub(super) is_whole: bool,
+    /// From which side the error is looked at.
+    pub(super) side: Peer,
 }
 
 impl<F: Family> Quoted<F> {
@@ -288,7 +290,8 @@ impl<F: Family> Quoted<F> {
             u64::from(self.client.1)
                 | u64::from(self.virt.1) << 16
                 | u64::from(self.protocol) << 32
-                | u64::from(self.is_whole) << 40,
+                | u64::from(self.is_whole) << 40
+                | u64::from(self.side == Peer::Server) << 41,
         );
     }
 
@@ -303,6 +306,11 @@ impl<F: Family> Quoted<F> {
             virt: (address(QUOTED + 2), (word >> 16) as u16),
             protocol: (word >> 32) as u8,
             is_whole: word >> 40 & 1 != 0,
+            side: if word >> 41 & 1 == 0 {
+                Peer::Virtual
+            } else {
+                Peer::Server
+            },
         })
     }
 

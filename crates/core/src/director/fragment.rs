@@ -13,9 +13,9 @@
 //!
 //! A packet that may be fragmented and is longer than its way is handed to lvsd when all else is done to it.
 
-use super::crossing::{Begun, Crossing, keep_begun, leaving};
+use super::crossing::{Begun, Crossing, Origin, keep_begun, leaving};
 use super::family::Family;
-use super::related::Quoting;
+use super::quoting::Quoting;
 use super::verdict::{Verdict, conclude};
 use super::{V4, V6, header};
 use crate::conn::mix;
@@ -86,13 +86,15 @@ pub(super) fn raise_stage<F: Fragmented, P: Packet, E: Env>(
     env: &E,
     _family: F,
 ) -> Result<Verdict, Verdict> {
-    let root = Crossing::of(env)?.root(env)?;
+    let crossing = Crossing::of(env)?;
+    let root = crossing.root(env)?;
     let header = header::<F, P>(packet)?;
     if F::datagram(&header, env.geometry().seed).passes(env) {
         return Err(Verdict::pass(Event::PassFragment));
     }
     let is_for_service = F::concern(&root, env, F::ends(&header).1).is_virtual;
-    Ok(Verdict::raise(!is_for_service))
+    let is_own = crossing.origin == Origin::Own;
+    Ok(Verdict::raise(!is_for_service, is_own))
 }
 
 /// Turns the first fragment of a datagram that was not complete in time into the error that its sender is told by, if it may be
@@ -133,6 +135,25 @@ fn late<F: Quoting, P: Packet, E: Env>(
     let interface = packet.interface();
     F::refuse(packet, &header, Refusal::ReassemblyTime, 0, from).ok_or(unanswered)?;
     Ok(Verdict::out(interface))
+}
+
+/// Lets the fragments of a datagram leave for half a second, if [`super::own`] would take them for those of a socket: `packet` is
+/// one of them, which lvsd sends.
+pub fn let_leave<P: Packet, E: Env>(packet: &P, env: &E) {
+    match packet.bytes::<2>(ETHERNET - 2).map(|kind| word16(kind, 0)) {
+        Some(IPV4) => leaves(packet, env, V4),
+        Some(IPV6) => leaves(packet, env, V6),
+        _ => {}
+    }
+}
+
+fn leaves<F: Fragmented, P: Packet, E: Env>(packet: &P, env: &E, _family: F) {
+    if let (Some(root), Ok(header)) = (RootLine::current(env), header::<F, P>(packet)) {
+        let from = F::concern(&root, env, F::ends(&header).0);
+        if from.is_virtual || from.is_server {
+            F::datagram(&header, env.geometry().seed).let_pass(env);
+        }
+    }
 }
 
 /// A packet that is ready to leave but for its length.

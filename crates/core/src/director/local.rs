@@ -10,8 +10,8 @@
 //!   check of that ([`super::Action::Local`]). A server that answers past the director sends its reply from the virtual address:
 //!   the stack refuses it as its own, as with IPVS, unless the request was led there ([`conn::lead`]).
 //!
-//! The time to live stays in each case, and no MTU is asked. Fragments that sockets send pass as they are: IPVS rewrites
-//! before the stack cuts. So do ICMP errors about own requests.
+//! The time to live stays in each case, and no MTU is asked. IPVS sees datagrams of sockets before the stack cuts them. Here
+//! they are met in fragments, which go to lvsd as others do ([`super::raise`]).
 
 use super::crossing::{Crossing, Origin, keep_set};
 use super::family::{Family, V4};
@@ -60,13 +60,18 @@ pub(super) fn answer_stage<F: Family, P: Packet, E: Env>(
     let head = F::head(packet).ok_or(Verdict::pass(Event::PassNotIp))?;
     let (source, destination) = F::addresses(&head);
     let is_own = crossing.origin == Origin::Own;
-    let from = F::concern(&root, env, source);
     if is_own && F::next(&head) == F::ICMP {
         return Err(Verdict::next(F::RELATE));
     }
-    if from.is_server || from.is_virtual {
+    let from = F::concern(&root, env, source);
+    let is_request =
+        is_own && F::link_destination(&head) == 0 && F::concern(&root, env, destination).is_virtual;
+    if from.is_server || from.is_virtual || is_request {
         let header = F::parse(&head, packet).ok_or(malformed(Peer::Server))?;
         let protocol = F::protocol(&header);
+        if is_own && F::is_fragment(&header) {
+            return Err(Verdict::next(F::RAISE));
+        }
         if (protocol == TCP || protocol == UDP) && !F::is_fragment(&header) {
             let (transport, payload) = (F::transport(&header), F::payload(&header));
             let ports =
@@ -96,17 +101,23 @@ pub(super) fn answer_stage<F: Family, P: Packet, E: Env>(
             }
         }
     }
-    Err(
-        if !is_own && from.is_server && root.settings.nat_icmp_send {
-            Verdict::next(F::TELL)
-        } else if !is_own {
-            Verdict::next(F::OPEN)
-        } else if F::concern(&root, env, destination).is_virtual {
-            Verdict::next(F::FAST)
-        } else {
-            Verdict::pass(Event::PassNotOurs)
-        },
-    )
+    Err(if from.is_server && root.settings.nat_icmp_send {
+        Verdict::next(F::TELL)
+    } else {
+        unanswered::<F>(is_own, is_request)
+    })
+}
+
+/// What becomes of a packet that is nobody's reply. `is_request`: this host sent it to a virtual address.
+#[inline(always)]
+pub(super) fn unanswered<F: Family>(is_own: bool, is_request: bool) -> Verdict {
+    if !is_own {
+        Verdict::next(F::OPEN)
+    } else if is_request {
+        Verdict::next(F::FAST)
+    } else {
+        Verdict::pass(Event::PassNotOurs)
+    }
 }
 
 /// Whether a packet may be a server's reply: any but a plain SYN.

@@ -1,14 +1,14 @@
 //! Sending a packet on: next hop, length, forwarding method, link-layer header.
 
 use super::crossing::{
-    BOUND, Crossing, NO_DESTINATION, answerer, keep_leaving, keep_refusal, keep_refused,
+    BOUND, Crossing, NO_DESTINATION, Origin, answerer, keep_leaving, keep_refusal, keep_refused,
     keep_transport, keep_tunnel, line, refusal, refused_of, tunnel,
 };
 use super::family::{Family, V4};
 use super::hop::{Way, find_hop, port_of};
 use super::local::is_by_lo;
 use super::progress::tally_of;
-use super::related::Quoting;
+use super::quoting::Quoting;
 use super::verdict::{Action, Stage, Verdict};
 use super::{Flow, again, header, ports};
 use crate::conn::{Hop, Peer};
@@ -380,11 +380,13 @@ pub(super) fn refuse_stage<F: Quoting, P: Packet, E: Env>(
     let head = F::head(packet).ok_or(unanswered)?;
     let header = F::parse(&head, packet).ok_or(unanswered)?;
     let interface = packet.interface();
-    let root = Crossing::of(env)?.root(env)?;
+    let crossing = Crossing::of(env)?;
+    let root = crossing.root(env)?;
     if !F::allows(env, &root, refusal, F::ends(&header).0) {
         return Err(Verdict::drop(Event::DropAnswerLimited));
     }
-    let is_own = is_by_lo::<F, P>(packet);
+    let is_by_lo = is_by_lo::<F, P>(packet);
+    let is_own = crossing.origin == Origin::Own;
     let source = if refusal == Refusal::NoConnection {
         F::address(answerer(env)?)
     } else {
@@ -398,9 +400,12 @@ pub(super) fn refuse_stage<F: Quoting, P: Packet, E: Env>(
     if id != NO_DESTINATION && root.is_available(env, id) {
         tally_of(env, id, Peer::Server, F::answer_length(F::total(&header)));
     }
-    if is_own {
-        // It came by `lo` and is on its way to the stack already.
+    if is_by_lo {
+        // It is on its way to the stack already.
         return Err(Verdict::pass(Event::PassLocal));
+    }
+    if is_own {
+        return Ok(Verdict::local());
     }
     Ok(Verdict::out(interface))
 }

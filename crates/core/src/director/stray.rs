@@ -4,12 +4,12 @@
 //! masqueraded destination) end here, and the server is told: port unreachable, from the address that the director sends to it
 //! from, or from the one they were for if that is the director's. Resets are not answered. The stack judges first: what it would
 //! not forward is left to it, and what is quoted bears the time to live after its forwarding (Linux 6.1 IPVS).
-//!
-//! Differs: what sockets of this host send passes, though IPVS tells these too.
+//! A socket of this host is told at once, from its own address or the one it sent to if that is this host's too.
 
 use super::crossing::{Crossing, Origin, keep_answerer, keep_refusal};
 use super::family::Family;
 use super::hop::port_of;
+use super::local::unanswered;
 use super::reread;
 use super::verdict::Verdict;
 use crate::conn::Peer;
@@ -31,7 +31,7 @@ pub(super) fn unclaimed<F: Family>(root: &RootLine, origin: Origin) -> Verdict {
     }
 }
 
-/// A packet of no connection, perhaps from a server's end; of one for a virtual address, which may open a connection.
+/// A packet of no connection, perhaps from a server's end; one for a virtual address may open a connection.
 #[inline(always)]
 pub(super) fn tell_stage<F: Family, P: Packet, E: Env>(
     packet: &mut P,
@@ -42,22 +42,26 @@ pub(super) fn tell_stage<F: Family, P: Packet, E: Env>(
     let root = crossing.root(env)?;
     let (header, ports) = reread::<F, P>(packet)?;
     let passed = Verdict::pass(Event::PassNoConnection);
-    let aside = if crossing.side == Peer::Server {
-        passed
+    let (source, destination) = F::ends(&header);
+    let is_own = crossing.origin == Origin::Own;
+    let to = F::concern(&root, env, destination);
+    let aside = if is_own || crossing.side == Peer::Virtual {
+        unanswered::<F>(is_own, to.is_virtual)
     } else {
-        Verdict::next(F::OPEN)
+        passed
     };
     let protocol = F::protocol(&header);
     if protocol == TCP && ports.flags.rst() {
         return Err(aside);
     }
-    let (source, destination) = F::ends(&header);
     let id = root
         .server(env, F::NUMBER, protocol, F::words(source), ports.source)
         .ok_or(aside)?;
-    let is_ours = crossing.side == Peer::Virtual || F::concern(&root, env, destination).is_local;
+    let is_ours = crossing.side == Peer::Virtual || to.is_local;
     let answerer = if is_ours {
         F::words(destination)
+    } else if is_own {
+        F::words(source)
     } else {
         let (Route::To { interface, .. } | Route::Unresolved { interface, .. }) =
             F::route(env, packet.interface(), destination)

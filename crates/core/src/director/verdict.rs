@@ -6,7 +6,7 @@ use crate::event::Event;
 /// What becomes of a packet: one word, because BPF keeps few things in registers and many of its steps may end a packet.
 ///
 /// ```text
-/// 63..32 interface it leaves by, or what a fragment is counted as that nobody takes | 23..16 stage that goes on with it | 15..8 event it was counted as | 7..0 action
+/// 63..32 interface it leaves by, or what a fragment is counted as that nobody takes and from bit 40 on whether it is this host's | 23..16 stage that goes on with it | 15..8 event it was counted as | 7..0 action
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Verdict(u64);
@@ -48,26 +48,35 @@ impl Verdict {
         Self(Action::OutUnresolved as u64 | (event as u64) << 8 | (interface as u64) << 32)
     }
 
-    /// The director puts its datagram together. Whether it goes on as it came where the director cannot.
+    /// The director puts its datagram together. Whether it goes on as it came where the director cannot, and whether a socket
+    /// of this host sent it.
     #[inline(always)]
-    pub(super) const fn raise(passes_else: bool) -> Self {
+    pub(super) const fn raise(passes_else: bool, is_own: bool) -> Self {
         let event = if passes_else {
             Event::PassFragment
         } else {
             Event::DropFragment
         };
-        Self(Action::Raise as u64 | (Event::Forwarded as u64) << 8 | (event as u64) << 32)
+        let otherwise = (event as u64) << 32 | (is_own as u64) << OWN;
+        Self(Action::Raise as u64 | (Event::Forwarded as u64) << 8 | otherwise)
     }
 
     /// Of [`Action::Raise`]: what it is counted as where the director cannot take it.
     #[inline(always)]
     #[must_use]
     pub const fn otherwise(self) -> Event {
-        if self.interface() == Event::PassFragment as u32 {
+        if self.interface() as u8 == Event::PassFragment as u8 {
             Event::PassFragment
         } else {
             Event::DropFragment
         }
+    }
+
+    /// Whether it is [`Action::Raise`] of what a socket of this host sent.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_own(self) -> bool {
+        self.0 as u8 == Action::Raise as u8 && self.0 >> OWN & 1 != 0
     }
 
     /// The director fragments it, and it leaves by interface number `interface`.
@@ -161,10 +170,14 @@ impl Verdict {
             36 => Stage::Local6,
             37 => Stage::Tell,
             38 => Stage::Tell6,
+            39 => Stage::Elsewhere6,
             _ => Stage::Fast,
         }
     }
 }
+
+/// Bit of a fragment's verdict: a socket of this host sent it.
+const OWN: u32 = 40;
 
 impl core::fmt::Debug for Verdict {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -285,6 +298,8 @@ pub enum Stage {
     Tell = 37,
     /// [`super::tell6`].
     Tell6 = 38,
+    /// [`super::elsewhere6`].
+    Elsewhere6 = 39,
 }
 
 /// Stages a packet may go through before it is given up: what the kernel allows (33 tail calls).

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// The stages with their programs of either hook.
-const STAGES: [(Stage, &str, &str); 38] = [
+const STAGES: [(Stage, &str, &str); 39] = [
     (Stage::Fast, "fast_tc", "fast_xdp"),
     (Stage::Open, "open_tc", "open_xdp"),
     (Stage::Overflow, "overflow_tc", "overflow_xdp"),
@@ -49,6 +49,7 @@ const STAGES: [(Stage, &str, &str); 38] = [
     (Stage::Local6, "local6_tc", "local6_xdp"),
     (Stage::Tell, "tell_tc", "tell_xdp"),
     (Stage::Tell6, "tell6_tc", "tell6_xdp"),
+    (Stage::Elsewhere6, "elsewhere6_tc", "elsewhere6_xdp"),
 ];
 
 /// Which front ends of the data plane are loaded. What was attached before stays until its attachment moves.
