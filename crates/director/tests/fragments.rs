@@ -7,7 +7,9 @@ use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
 use support::hosts::Host;
-use support::scene::{CLIENT, Ending, PORT, SERVER, VIP, configure, hosts, prepare_for_xdp};
+use support::scene::{
+    CLIENT, Ending, PORT, SERVER, VIP, configure, hosts, masquerade, prepare_for_xdp,
+};
 use support::{Space, in_namespace, ip};
 
 /// Longer than two frames.
@@ -16,6 +18,11 @@ const LONG: usize = 4000;
 const FULL: usize = 1472;
 /// A port of no service.
 const OTHER: u16 = 7777;
+/// The director, and the port of a server on it.
+const OWN: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 49);
+const LOCAL: u16 = 5454;
+/// A port that nobody listens at.
+const CLOSED: u16 = 5455;
 
 fn event(space: &Space, name: &str) -> u64 {
     let status = space.client().status().expect("the status");
@@ -34,34 +41,54 @@ fn socket(address: Ipv4Addr, port: u16) -> UdpSocket {
     socket
 }
 
-/// Sends back what comes to the server, until the end.
-fn echo(server: &Host, ending: &Ending) {
+/// Sends back what comes to a server's socket, until the end.
+fn echo(socket: UdpSocket, ending: &Ending) -> impl FnOnce() + Send + 'static {
     let is_over = ending.flag();
-    let socket = server.run(|| socket(SERVER, PORT));
     let patience = Some(Duration::from_millis(50));
     socket.set_read_timeout(patience).expect("a timeout");
-    server.begin(move || {
+    move || {
         let mut buffer = [0; 8192];
         while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
             if let Ok((length, from)) = socket.recv_from(&mut buffer) {
                 let _ = socket.send_to(&buffer[..length], from);
             }
         }
-    });
+    }
 }
 
 /// Whether a datagram of so many bytes comes back from the service as it was.
 fn comes_back(client: &Host, length: usize) -> bool {
-    client.run(move || {
-        let socket = socket(CLIENT, 0);
-        let sent = data(length);
-        let to = SocketAddrV4::new(VIP, PORT);
-        if socket.send_to(&sent, to).is_err() {
-            return false;
-        }
-        let mut buffer = [0; 8192];
-        matches!(socket.recv(&mut buffer), Ok(length) if buffer[..length] == sent)
-    })
+    client.run(move || is_answered(CLIENT, PORT, length).is_ok())
+}
+
+/// Asks a service of the virtual address, from this address of the calling thread's host.
+fn is_answered(from: Ipv4Addr, port: u16, length: usize) -> std::io::Result<()> {
+    let socket = socket(from, 0);
+    let sent = data(length);
+    socket.connect(SocketAddrV4::new(VIP, port))?;
+    socket.send(&sent)?;
+    let mut buffer = [0; 8192];
+    let length = socket.recv(&mut buffer)?;
+    assert_eq!(buffer[..length], sent);
+    Ok(())
+}
+
+/// The director's own sockets: its requests, which go out and come back in fragments, and a server on it.
+fn own_sockets_are_served(space: &Space, client: &Host, ending: &Ending) {
+    masquerade(&mut space.client(), LOCAL, OWN);
+    masquerade(&mut space.client(), CLOSED, SERVER);
+    let local = socket(OWN, LOCAL);
+    let server = std::thread::spawn(echo(local, ending));
+    // The first long one may be refused, which tells the socket the way's MTU. It sends fragments then.
+    let tries = |from, port| (0..3).map(move |_| is_answered(from, port, LONG));
+    for from in [VIP, OWN] {
+        assert!(tries(from, PORT).any(|answer| answer.is_ok()), "{from}");
+        assert!(tries(from, LOCAL).any(|answer| answer.is_ok()), "{from}");
+        let refused = is_answered(from, CLOSED, 1).expect_err("nobody listens");
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    }
+    client.run(|| is_answered(CLIENT, LOCAL, LONG).expect("the director's answer to a client"));
+    assert!(!server.is_finished());
 }
 
 /// Runs `test` with a director between a client and an echoing server; the server's link takes 1400 bytes.
@@ -87,7 +114,8 @@ fn goes_back_and_forth(mode: &str) {
         let lvsd = space.lvsd(&["--mode", mode, "--connections", "1000"]);
         configure(&mut space.client());
         let ending = Ending::new();
-        echo(server, &ending);
+        let theirs = server.run(|| socket(SERVER, PORT));
+        server.begin(echo(theirs, &ending));
         assert!(comes_back(client, 10), "a short one");
         assert!(comes_back(client, LONG));
         assert!(event(space, "reassembled") >= 2);
@@ -96,6 +124,7 @@ fn goes_back_and_forth(mode: &str) {
         // The next hops have to be found anew.
         ip("neigh flush all");
         assert!(comes_back(client, LONG), "after a flush");
+        own_sockets_are_served(space, client, &ending);
 
         lvsd.kill();
         assert!(!comes_back(client, LONG), "without lvsd");

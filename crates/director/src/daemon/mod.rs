@@ -450,6 +450,7 @@ impl Daemon {
                 Task::GiveBack(frame) => {
                     self.count_unsent(self.plane.give_back(frame.interface, &frame.bytes));
                 }
+                Task::Deliver(frame) => self.count_unsent(self.sender.deliver(&frame)),
                 Task::Resolve(hop) => self.topology.packet_asks(hop).await,
             }
         }

@@ -4,7 +4,8 @@
 //! shared with the programs; [`mod@cut`] makes fragments of what leaves. No I/O: [`Fragments`] answers with what is to be done.
 //!
 //! A datagram that is the director's leaves in fragments no longer than those it came in, inside a tunnel too; one that is
-//! not goes on to the host's own stack in the fragments that came.
+//! not goes on to the host's own stack in the fragments that came. What sockets of this host send goes on its way in fragments
+//! again, whether it is the director's or not.
 
 pub mod cut;
 pub mod packet;
@@ -18,7 +19,9 @@ use crate::clock::Clock;
 use crate::links::facts::Hop;
 use crate::tables::Tables;
 use cut::Measure;
-use lvsx_core::director::{Action, Begun, gateway, handle, port_of, tell_late};
+use lvsx_core::director::{
+    Action, Begun, gateway, handle, handle_own, let_leave, port_of, tell_late,
+};
 use lvsx_core::env::{Env, Tables as _};
 use lvsx_core::event::Event;
 use lvsx_core::generation::live;
@@ -33,6 +36,8 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 pub use world::{Ways, World};
 
+/// Index of `lo`.
+const LOOPBACK: u32 = 1;
 /// Datagrams that wait for the link-layer address of their next hop.
 const WAITING: usize = 256;
 /// How long they wait.
@@ -45,6 +50,8 @@ pub enum Taken {
     Fragment(Frame),
     /// A packet longer than its way, as it is to leave by the interface of the frame.
     Long(Frame, Begun),
+    /// A fragment that a socket of this host sent, on its way out by the interface of the frame.
+    Own(Frame),
 }
 
 impl Taken {
@@ -68,6 +75,7 @@ impl Taken {
         match u32::from_ne_bytes(*kind) {
             0 => Some(Self::Fragment(frame)),
             1 => Some(Self::Long(frame, begun)),
+            2 => Some(Self::Own(frame)),
             _ => None,
         }
     }
@@ -80,6 +88,8 @@ pub enum Task {
     Send(Frame),
     /// The frame goes to the host's stack, as if it came in by its interface.
     GiveBack(Frame),
+    /// The packet in the frame goes to the host's stack, as if a socket of its own had sent it.
+    Deliver(Frame),
     /// A packet waits until the link-layer address of this next hop is known.
     Resolve(Hop),
 }
@@ -87,7 +97,10 @@ pub enum Task {
 /// What is kept between packets.
 #[derive(Default)]
 pub struct Fragments {
+    /// Of what came in.
     reassembly: Reassembly,
+    /// Of what sockets of this host send.
+    own: Reassembly,
     waiting: Vec<Waiting>,
 }
 
@@ -109,17 +122,16 @@ impl Fragments {
     ) -> Vec<Task> {
         let world = World::new(tables, clock, ways);
         match taken {
-            Taken::Fragment(frame) => match self.reassembly.take(frame, now) {
-                Arrival::Kept => Vec::new(),
-                Arrival::Whole(whole) => {
-                    world.count(Event::Reassembled);
-                    self.decide(*whole, &world, now)
-                }
-                Arrival::GivenUp(why, fragments) => {
-                    count(&world, why, fragments);
-                    Vec::new()
-                }
-            },
+            Taken::Fragment(frame) => {
+                let arrival = self.reassembly.take(frame, now);
+                put_together(arrival, &world)
+                    .map_or_else(Vec::new, |whole| self.decide(whole, &world, now))
+            }
+            Taken::Own(frame) => {
+                let arrival = self.own.take(frame, now);
+                put_together(arrival, &world)
+                    .map_or_else(Vec::new, |whole| self.decide_own(whole, &world, now))
+            }
             Taken::Long(mut frame, begun) => {
                 if cut::finish(&mut frame, begun).is_none() {
                     world.count(Event::DropMalformed);
@@ -144,21 +156,44 @@ impl Fragments {
                 self.wait(packet, world, now)
             }
             Action::Pass => {
-                let seed = world.geometry().seed;
-                let name = whole
-                    .fragments
-                    .first()
-                    .and_then(|it| piece::datagram(it, seed));
-                if let Some(name) = name {
-                    name.let_pass(world);
+                // For a server on this host it may be another packet now.
+                let fragments = if verdict.event() == Event::PassLocal {
+                    frames(&packet, world)
+                } else {
+                    whole.fragments
+                };
+                if let Some(first) = fragments.first() {
+                    let_pass(first, world);
                 }
-                whole.fragments.into_iter().map(Task::GiveBack).collect()
+                fragments.into_iter().map(Task::GiveBack).collect()
             }
-            Action::Local => {
-                // Nothing here can put it past the stack's check of its source.
-                world.count(Event::DropUnsent);
-                Vec::new()
+            Action::Local => deliver(packet, world),
+            Action::Drop | Action::Next | Action::Raise => Vec::new(),
+        }
+    }
+
+    /// Decides on a datagram of a socket of this host as the programs do where one leaves.
+    fn decide_own<W: Ways>(
+        &mut self,
+        whole: Whole,
+        world: &World<'_, W>,
+        now: Instant,
+    ) -> Vec<Task> {
+        let mut packet = Joined::of(whole.frame, whole.longest, whole.parts);
+        let verdict = handle_own(&mut packet, world);
+        match verdict.action() {
+            // What leaves by `lo` comes in again, which only a packet can that the stack has routed.
+            Action::Pass if packet.frame.interface == LOOPBACK => deliver(packet, world),
+            Action::Pass => leave(packet, world),
+            Action::Out | Action::Cut => {
+                packet.frame.interface = verdict.interface();
+                leave(packet, world)
             }
+            Action::OutUnresolved => {
+                packet.frame.interface = verdict.interface();
+                self.wait(packet, world, now)
+            }
+            Action::Local => deliver(packet, world),
             Action::Drop | Action::Next | Action::Raise => Vec::new(),
         }
     }
@@ -227,7 +262,12 @@ impl Fragments {
     ) -> Vec<Task> {
         let world = World::new(tables, clock, ways);
         let late = self.reassembly.expire(now);
-        count(&world, Event::DropFragmentLate, late.fragments);
+        let own = self.own.expire(now);
+        count(
+            &world,
+            Event::DropFragmentLate,
+            late.fragments + own.fragments,
+        );
         for _ in self
             .waiting
             .extract_if(.., |waiting| waiting.deadline <= now)
@@ -262,8 +302,48 @@ fn near(fragment: &Frame, tables: &Tables) -> Option<[u64; 2]> {
     Some(pair(line, live::tunnel::SOURCE))
 }
 
-/// The frames in which a packet leaves by its interface.
+/// The datagram that a fragment was the last missing one of.
+fn put_together<W: Ways>(arrival: Arrival, world: &World<'_, W>) -> Option<Whole> {
+    match arrival {
+        Arrival::Kept => None,
+        Arrival::Whole(whole) => {
+            world.count(Event::Reassembled);
+            Some(*whole)
+        }
+        Arrival::GivenUp(why, fragments) => {
+            count(world, why, fragments);
+            None
+        }
+    }
+}
+
+/// Lets the fragments of a datagram pass: this is one of them.
+fn let_pass<W: Ways>(fragment: &Frame, world: &World<'_, W>) {
+    if let Some(name) = piece::datagram(fragment, world.geometry().seed) {
+        name.let_pass(world);
+    }
+}
+
+/// A packet leaves by its interface.
 fn leave<W: Ways>(packet: Joined, world: &World<'_, W>) -> Vec<Task> {
+    let frames = frames(&packet, world);
+    if let [first, _, ..] = frames.as_slice() {
+        let_leave(first, world);
+    }
+    frames.into_iter().map(Task::Send).collect()
+}
+
+/// A packet goes to the host's stack.
+fn deliver<W: Ways>(packet: Joined, world: &World<'_, W>) -> Vec<Task> {
+    let frames = frames(&packet, world);
+    if let [first, _, ..] = frames.as_slice() {
+        let_pass(first, world);
+    }
+    frames.into_iter().map(Task::Deliver).collect()
+}
+
+/// The frames in which a packet leaves by its interface.
+fn frames<W: Ways>(packet: &Joined, world: &World<'_, W>) -> Vec<Frame> {
     let mtu = port_of(world, packet.frame.interface).map_or(0, |(_, port)| {
         (port[live::port::INTERFACE].peek() >> 32) as u32
     });
@@ -271,13 +351,10 @@ fn leave<W: Ways>(packet: Joined, world: &World<'_, W>) -> Vec<Task> {
         0 => Measure::of(mtu),
         longest => Measure::like(mtu, longest, &packet.parts),
     };
-    match cut::cut(&packet.frame, &measure, world.random()) {
-        Some(frames) => frames.into_iter().map(Task::Send).collect(),
-        None => {
-            world.count(Event::DropTooBig);
-            Vec::new()
-        }
-    }
+    cut::cut(&packet.frame, &measure, world.random()).unwrap_or_else(|| {
+        world.count(Event::DropTooBig);
+        Vec::new()
+    })
 }
 
 /// Writes the link-layer addresses: `to` and `from`, raw.

@@ -330,8 +330,10 @@ fn records_are_read() {
     };
     assert_eq!(Taken::of(&record), Some(Taken::Long(frame.clone(), begun)));
     record[0] = 0;
-    assert_eq!(Taken::of(&record), Some(Taken::Fragment(frame)));
+    assert_eq!(Taken::of(&record), Some(Taken::Fragment(frame.clone())));
     record[0] = 2;
+    assert_eq!(Taken::of(&record), Some(Taken::Own(frame)));
+    record[0] = 3;
     assert_eq!(Taken::of(&record), None);
     assert_eq!(Taken::of(&record[..15]), None);
     assert_eq!(Taken::of(&record[..18]), None);

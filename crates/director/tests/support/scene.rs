@@ -32,6 +32,16 @@ pub(crate) fn destination() -> DestinationKey {
 }
 
 pub(crate) fn configure(client: &mut Client) {
+    masquerade(client, PORT, SERVER);
+}
+
+/// A UDP service at this port of the virtual address, masqueraded to the same port of `server`.
+pub(crate) fn masquerade(client: &mut Client, port: u16, server: Ipv4Addr) {
+    let service = ServiceKey::Address {
+        protocol: 17,
+        addr: IpAddr::V4(VIP),
+        port,
+    };
     let settings = ServiceSettings {
         scheduler: Some("rr".into()),
         engine: None,
@@ -39,7 +49,11 @@ pub(crate) fn configure(client: &mut Client) {
         timeout: 0,
         netmask: Netmask::V4(Ipv4Addr::BROADCAST),
     };
-    let server = DestinationSettings {
+    let destination = DestinationKey {
+        addr: IpAddr::V4(server),
+        port,
+    };
+    let masqueraded = DestinationSettings {
         method: ForwardingMethod::Masquerade,
         weight: 1,
         upper_threshold: 0,
@@ -47,10 +61,10 @@ pub(crate) fn configure(client: &mut Client) {
         tunnel: Tunnel::default(),
     };
     client
-        .call(&Request::NewService(service(), settings))
+        .call(&Request::NewService(service, settings))
         .expect("a new service");
     client
-        .call(&Request::NewDestination(service(), destination(), server))
+        .call(&Request::NewDestination(service, destination, masqueraded))
         .expect("a new destination");
 }
 

@@ -299,8 +299,8 @@ impl<'a> Inside<'a> {
                             out.extend(stack::answer(&self.site, &whole.frame.bytes));
                         }
                     }
-                    // All neighbours of the bench are known.
-                    Task::Resolve(_) => {}
+                    // All neighbours of the bench are known, and its director asks nobody.
+                    Task::Resolve(_) | Task::Deliver(_) => {}
                 }
             }
         }
