@@ -1,7 +1,7 @@
 //! The destination with the least overhead for its weight in a long list, without a look at each.
 //!
 //! The list is seen in groups of [`GROUP`] destinations in a row. The first of a group keeps, in its live line, which of them is
-//! the least ([`Kept`]); whatever changes a destination's counts or its overload flag says so there ([`live::moved`]). So a search
+//! the least; whatever changes a destination's counts or its overload flag says so there ([`live::moved`]). So a search
 //! looks at one destination of each group where nothing moved since, and at all of the others.
 //!
 //! What is kept is exact: it names the moves that it saw and the list that it is of, and is taken only while both are the present
