@@ -177,6 +177,13 @@ impl Section {
         }
     }
 
+    /// Keeps why a row is not there, or not in each round.
+    pub(crate) fn note(&mut self, subject: &str, measured: Result<()>) {
+        if let Err(why) = measured {
+            self.missing.push((subject.to_owned(), format!("{why:#}")));
+        }
+    }
+
     /// How a subject of a test stands to what it stands beside.
     pub(crate) fn ratio(&self, test: &str, subject: &str) -> Option<f64> {
         let is_it = |figure: &&Figure| figure.test == test && figure.subject == subject;

@@ -39,6 +39,7 @@ const TABLES: Test = Test {
     name: "tables in the kernel",
     unit: "MiB",
 };
+const MEBIBYTE: f64 = 1_048_576.0;
 const LVSD: &str = "lvsd";
 const FILLED: &str = "lvsd, 50,000 servers";
 
@@ -65,14 +66,13 @@ pub(crate) fn measure(options: &Options) -> Result<Section> {
         eprint!("\rround {} of {rounds}", round + 1);
         let network = Network::lay()?;
         let mut running = Running::with_programs(&programs.lvsx)?;
+        let mut put = |side: Side, running: &Running| {
+            let measured = measure_rules(side, &network.director, running, round, &mut samples);
+            section.note(side.name(), measured);
+        };
         if is_kernel_here {
-            measure_rules(
-                &[Side::DebianOnKernel, Side::OursOnKernel],
-                &network.director,
-                &running,
-                round,
-                &mut samples,
-            )?;
+            put(Side::DebianOnKernel, &running);
+            put(Side::OursOnKernel, &running);
         }
         let begin = Instant::now();
         running.bare_lvsd(
@@ -80,22 +80,20 @@ pub(crate) fn measure(options: &Options) -> Result<Section> {
             &programs.lvsx,
             &["--mode", "xdp", "--connections", "1200000"],
         )?;
-        samples.put(READY, LVSD, round, begin.elapsed().as_secs_f64() * 1e3);
-        memory(&running, &network.director, LVSD, round, &mut samples)?;
-        measure_rules(
-            &[Side::DebianOnLvsd, Side::OursOnLvsd],
-            &network.director,
-            &running,
-            round,
-            &mut samples,
-        )?;
+        let ready = begin.elapsed().as_secs_f64() * 1e3;
+        let bare = running.resident()?;
+        put(Side::DebianOnLvsd, &running);
+        put(Side::OursOnLvsd, &running);
+        samples.put(READY, LVSD, round, ready);
+        samples.put(RESIDENT, LVSD, round, bare / MEBIBYTE);
         memory(&running, &network.director, FILLED, round, &mut samples)?;
-        connections(&network, &running, options, round, &mut samples).context(LISTED.name)?;
+        let listed = connections(&network, &running, options, round, &mut samples);
+        section.note(LISTED.name, listed);
     }
     eprint!("\r{:<40}\r", "");
     section.figures = samples.figures(|test| match test {
-        RESIDENT | TABLES => Some(LVSD),
-        READY => None,
+        RESIDENT => Some(LVSD),
+        READY | TABLES => None,
         LISTED => Some(Side::DebianOnLvsd.name()),
         _ if is_kernel_here => Some(Side::DebianOnKernel.name()),
         _ => Some(Side::DebianOnLvsd.name()),
@@ -129,13 +127,12 @@ fn memory(
     round: u32,
     samples: &mut Samples,
 ) -> Result<()> {
-    let mebibyte = f64::from(1 << 20);
-    samples.put(RESIDENT, name, round, running.resident()? / mebibyte);
+    samples.put(RESIDENT, name, round, running.resident()? / MEBIBYTE);
     let status: serde_json::Value = serde_json::from_str(&running.status(at)?)?;
     let bytes = status["tables"]["bytes"]
         .as_f64()
         .context("the status tells no bytes")?;
-    samples.put(TABLES, name, round, bytes / mebibyte);
+    samples.put(TABLES, name, round, bytes / MEBIBYTE);
     Ok(())
 }
 
@@ -166,7 +163,7 @@ fn connections(
         open >= u64::from(CONNECTIONS) * 99 / 100,
         "{open} of {CONNECTIONS} connections are open"
     );
-    for side in [Side::DebianOnLvsd, Side::OursOnLvsd] {
+    for side in [Side::OursOnLvsd, Side::DebianOnLvsd] {
         let (lines, took) = rules::listed(side, running, at, &["-Lnc"])?;
         ensure!(
             lines as u64 > open * 99 / 100,

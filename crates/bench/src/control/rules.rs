@@ -79,35 +79,29 @@ fn file() -> String {
     text
 }
 
-/// Puts the rules to these sides, one after another.
+/// Puts the rules to a side.
 ///
 /// # Errors
 /// A program fails, or does not print what was loaded.
 pub(crate) fn measure(
-    sides: &[Side],
+    side: Side,
     at: &Namespace,
     running: &Running,
     round: u32,
     samples: &mut Samples,
 ) -> Result<()> {
-    let file = file();
-    for side in sides {
-        let name = side.name();
-        let mut clear = side.command(running, at)?;
-        feed(clear.arg("-C"), "")?;
-        let mut restore = side.command(running, at)?;
-        restore.arg("-R");
-        let begin = Instant::now();
-        feed(&mut restore, &file).with_context(|| name.to_owned())?;
-        samples.put(RESTORED, name, round, begin.elapsed().as_secs_f64() * 1e3);
-        for (test, words) in [(LISTED, "-Ln"), (SAVED, "-Sn")] {
-            let (lines, took) = listed(*side, running, at, &[words])?;
-            ensure!(
-                lines >= file.lines().count(),
-                "{name} {words}: {lines} lines"
-            );
-            samples.put(test, name, round, took);
-        }
+    let (file, name) = (file(), side.name());
+    feed(side.command(running, at)?.arg("-C"), "")?;
+    let begin = Instant::now();
+    feed(side.command(running, at)?.arg("-R"), &file)?;
+    samples.put(RESTORED, name, round, begin.elapsed().as_secs_f64() * 1e3);
+    for (test, words) in [(LISTED, "-Ln"), (SAVED, "-Sn")] {
+        let (lines, took) = listed(side, running, at, &[words])?;
+        ensure!(
+            lines >= file.lines().count(),
+            "{words} prints {lines} lines"
+        );
+        samples.put(test, name, round, took);
     }
     Ok(())
 }

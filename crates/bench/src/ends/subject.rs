@@ -284,7 +284,7 @@ impl Running {
             format!("ip daddr {VIRTUAL} {protocol} dport {port} dnat to {chosen} map {{ 0 : {first}, 1 : {second} }}\n")
         });
         let rules = format!(
-            "table ip bench {{ chain in {{ type nat hook prerouting priority dstnat;\n{}}} }}\n",
+            "table ip bench {{ chain in {{ type nat hook prerouting priority dstnat;\n{}}}\n}}\n",
             services.concat()
         );
         feed(at.command("nft").args(["-f", "-"]), &rules)
