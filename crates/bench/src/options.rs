@@ -7,8 +7,8 @@ use std::path::PathBuf;
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask bench [OPTION]...
 
-  --part PART       a (ns a packet in the programs), b (end to end, beside routing, nftables and proxies), c (kernel IPVS beside
-                    routing, in user-mode Linux), d (control: rules, listings, memory), scale; may be repeated (all)
+  --part PART       a (ns a packet in the programs), b (end to end, beside routing, nftables and proxies), c (lvsd and the kernel's
+                    IPVS beside routing), d (control: rules, listings, memory), scale; may be repeated (all)
   --rounds N        rounds (7 of a, 3 of the others)
   --json FILE       write the figures there too
   --compare FILE    put these figures beside those of such a file
