@@ -221,21 +221,9 @@ const QUICK: &str = "interval = \"200ms\"\ntimeout = \"250ms\"\nrise = 2\nfall =
 const DEAD: Duration = Duration::from_millis(2 * 200 + 250);
 const BUSY: Duration = Duration::from_millis(1500);
 
-/// All in one lab, since each takes seconds to build; but for a server that is slow, which is shown in another at the same time.
+/// All in one lab, since each takes seconds to build.
 #[test]
 fn servers_are_checked_and_weights_follow() -> Result<()> {
-    std::thread::scope(|scope| {
-        let slow = scope.spawn(|| {
-            let binary = env!("CARGO_BIN_EXE_lvsx").into();
-            lvsx_lab::slow::briefly(binary, ["wrr", "wlc"], &Narrator::aloud())
-        });
-        let checked = in_one_scene();
-        let slow = slow.join();
-        checked.and(slow.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    })
-}
-
-fn in_one_scene() -> Result<()> {
     let mut scene = Scene::new()?;
     let begin = Instant::now();
     let passed = |what: &str| eprintln!("{what} after {:?}", begin.elapsed());

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::{
-    ADDRESSES, LOWERED, QUICK, RESTORED, SLOW, SMALLER, build, come, first_of, rules, start_checks,
-    weights, worker,
+    ADDRESSES, FAIR, LOWERED, QUICK, RESTORED, SLOW, SMALLER, build, come, first_of, rules,
+    start_checks, weights, worker,
 };
 use crate::topology::CLIENT;
 use crate::{Lab, Narrator};
@@ -23,6 +23,8 @@ use crate::{Lab, Narrator};
 const PORTS: [u16; 2] = [80, 81];
 /// Between two looks at the weights.
 const LOOK: Duration = Duration::from_millis(250);
+/// A share that came back and is below this again swings.
+const SWUNG: f64 = 0.6 * FAIR;
 /// How long a share that fell, or came back, is watched.
 const WATCHED: Duration = Duration::from_secs(3);
 
@@ -52,13 +54,18 @@ pub fn briefly(binary: PathBuf, schedulers: [&str; 2], narrator: &Narrator) -> R
 
 fn falls_and_rises(lab: &Lab, narrator: &Narrator) -> Result<()> {
     let folder = lab.folder().path();
-    let (smaller, usual) = (|share| share < SMALLER, |share| share > SMALLER);
     worker::set(folder, ADDRESSES[0], SLOW)?;
-    reaches(lab, "falls", LOWERED, smaller, narrator)?;
-    stays(lab, smaller, narrator)?;
+    reaches(lab, "falls", LOWERED, |share| share < SMALLER, narrator)?;
+    stays(lab, |share| share < FAIR, narrator)?;
     worker::set(folder, ADDRESSES[0], QUICK)?;
-    reaches(lab, "comes back", RESTORED, usual, narrator)?;
-    stays(lab, usual, narrator)
+    reaches(
+        lab,
+        "comes back",
+        RESTORED,
+        |share| share > SMALLER,
+        narrator,
+    )?;
+    stays(lab, |share| share > SWUNG, narrator)
 }
 
 /// Waits until the share is so in both services.
@@ -86,7 +93,7 @@ fn reaches(
     Ok(())
 }
 
-/// Watches that the share stays so in both services.
+/// Watches that the share stays so in both services: it may move, but not back.
 fn stays(lab: &Lab, is_so: impl Fn(f64) -> bool, narrator: &Narrator) -> Result<()> {
     let begin = Instant::now();
     while begin.elapsed() < WATCHED {
