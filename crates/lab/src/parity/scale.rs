@@ -45,10 +45,7 @@ fn table(services: u32, weight: u32) -> String {
 
 /// Seconds by side and line, and those of ours on lvsd as a part of Debian's on the kernel.
 pub(super) fn told(sides: &[(Side, &Answers)]) -> String {
-    let mut text = format!(
-        "{SERVICES} services of {SERVERS} servers, seconds\n{:14}",
-        ""
-    );
+    let mut text = format!("{:14}", "seconds");
     LINES
         .iter()
         .for_each(|(name, _)| text.push_str(&format!("{name:>9}")));
