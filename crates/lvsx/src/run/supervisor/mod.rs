@@ -128,8 +128,8 @@ fn supervise(mut stream: UnixStream, program: u32, numbers: &Range<u32>) {
         Err(error) => {
             let _ = write!(
                 stream,
-                "the kernel lets no process look into it (ptrace): {error}; {}",
-                "CAP_SYS_PTRACE, or kernel.yama.ptrace_scope=0 in sysctl, allows it"
+                "the kernel lets no process look into it (ptrace): {error}; CAP_SYS_PTRACE, or \
+                 kernel.yama.ptrace_scope=0 in sysctl, allows it"
             );
             return;
         }
