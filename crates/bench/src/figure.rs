@@ -184,12 +184,6 @@ impl Section {
         }
     }
 
-    /// How a subject of a test stands to what it stands beside.
-    pub(crate) fn ratio(&self, test: &str, subject: &str) -> Option<f64> {
-        let is_it = |figure: &&Figure| figure.test == test && figure.subject == subject;
-        self.figures.iter().find(is_it)?.ratio
-    }
-
     /// The table; with another run's figures, how these stand to those.
     pub(crate) fn print(&self, before: Option<&Self>) {
         println!("\n{}", self.title);
