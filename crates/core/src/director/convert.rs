@@ -3,7 +3,7 @@
 //! As Linux 6.1 IPVS: over IPv4 alone, and only where the error quotes enough to find the connection. The client's error comes
 //! from the virtual address; the path MTU it tells is what the tunnel leaves.
 
-use super::crossing::{Crossing, Origin, forget_place};
+use super::crossing::{Crossing, Origin, forget, forget_place};
 use super::family::{Family, V4};
 use super::hop::{Way, epoch, find_hop};
 use super::limits::allow4;
@@ -11,7 +11,7 @@ use super::out::leave;
 use super::progress::tally_of;
 use super::related::REVEALED;
 use super::verdict::{Stage, Verdict};
-use crate::conn::{self, Entry, Entry4, Hit, Peer, Want};
+use crate::conn::{self, Entry, Entry4, Hit, Hop, Peer, Want};
 use crate::env::Env;
 use crate::event::Event;
 use crate::forward::refusal::{answer_length4, convert4};
@@ -70,6 +70,11 @@ pub(super) fn convert_stage<P: Packet, E: Env>(
         }
     } else {
         find_hop::<V4, P, E>(packet, env, Peer::Server, id, client)?
+    };
+    // One way to the verifier, wherever it was found: Linux 6.1's would walk all that follows once for each.
+    let way = Way {
+        hop: Hop(forget(env, way.hop.0)),
+        interface: forget(env, way.interface.into()) as u32,
     };
     let skipped = inside.at.wrapping_sub(ETHERNET) as u32;
     let quoted = u32::from(header.total).wrapping_sub(skipped);
