@@ -3,11 +3,26 @@
 use std::{
     env,
     ffi::OsStr,
+    io,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use anyhow::{Context as _, bail};
+
+/// Builds the released binary and the lab's examples.
+const RELEASE: [&str; 10] = [
+    "build",
+    "--quiet",
+    "--release",
+    "--package",
+    "lvsx",
+    "--package",
+    "lvsx-lab",
+    "--bin",
+    "lvsx",
+    "--examples",
+];
 
 /// The checkout this `xtask` was started in, and the folder its builds go to.
 #[derive(Debug)]
@@ -66,11 +81,23 @@ impl Repository {
     /// # Errors
     /// They do not build.
     pub(crate) fn release(&self) -> anyhow::Result<PathBuf> {
-        run(self
-            .cargo(["build", "--quiet", "--release"])
-            .args(["--package", "lvsx", "--package", "lvsx-lab"])
-            .args(["--bin", "lvsx", "--examples"]))?;
+        run(&mut self.cargo(RELEASE))?;
         Ok(self.target.join("release"))
+    }
+
+    /// Begins what [`release`](Self::release) does, which then finds it done, on what CPU time others leave.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(crate) fn release_ahead(&self) -> io::Result<Child> {
+        let cargo = self.cargo(RELEASE);
+        Command::new("nice")
+            .current_dir(&self.root)
+            .args(["-n", "19"])
+            .arg(cargo.get_program())
+            .args(cargo.get_args())
+            .stdin(Stdio::null())
+            .spawn()
     }
 }
 

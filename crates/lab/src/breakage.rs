@@ -42,9 +42,15 @@ const NAT_SERVER: (&str, &str) = (
     "realserver --mode nat --vip 8.8.8.8 --gateway 192.168.1.49",
 );
 
+/// Besides the links themselves what is kept of them: the server's limit of segments, which may stay closer than need be, and
+/// the client's path MTU.
 const WIDE_AGAIN: &[(&str, &str)] = &[
     (SWITCH, "ip link set serverA-eth0 mtu 1500"),
-    (A, "ip link set eth0 mtu 1500"),
+    (
+        A,
+        "ip link set eth0 mtu 1500; ip route replace default via 192.168.1.1; lvsx realserver up --mode tun --vip 192.168.1.40",
+    ),
+    (CLIENT, "ip route flush cache"),
 ];
 
 const EDIT_BACK: &str = "ipvsadm -e -t 192.168.1.40:80 -r 192.168.1.46:80 -g; ipvsadm -e -t 192.168.1.40:80 -r 192.168.1.47:80 -g";

@@ -1,6 +1,6 @@
 //! Part a: what a packet costs in the director's programs, beside the least that it could cost.
 //!
-//! Reading order: [`case`](mod@case) (what is measured), [`measure`] (the rounds), [`report`], [`plot`].
+//! Reading order: [`case`](mod@case) (what is measured), [`measure`](mod@measure) (the rounds), [`report`], [`plot`].
 
 pub(crate) mod case;
 mod ground;
