@@ -39,14 +39,6 @@ impl Profile {
             Self::Dev => "dev",
         }
     }
-
-    /// The folder of its builds, which cargo names so.
-    fn folder(self) -> &'static str {
-        match self {
-            Self::Release => "release",
-            Self::Dev => "debug",
-        }
-    }
 }
 
 /// The packages that were made.
@@ -60,9 +52,13 @@ pub(crate) struct Packages {
 /// # Errors
 /// The first step that failed.
 pub(crate) fn make(repository: &Repository, profile: Profile) -> anyhow::Result<Packages> {
-    let build = ["build", "--quiet", "--package", "lvsx", "--profile"];
-    run(repository.cargo(build).arg(profile.word()))?;
-    let builds = repository.target().join(profile.folder());
+    let builds = match profile {
+        Profile::Release => repository.release()?,
+        Profile::Dev => {
+            run(&mut repository.cargo(["build", "--quiet", "--package", "lvsx"]))?;
+            repository.target().join("debug")
+        }
+    };
     lay_out(&builds)?;
     let folder = repository.target().join("package");
     remove(&folder)?;

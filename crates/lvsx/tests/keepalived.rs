@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddrV4;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -29,12 +30,13 @@ const MACHINES: [(&str, u8); 5] = [
 const S1: &str = "10.77.0.21";
 const S2: &str = "10.77.0.22";
 
-/// A process that ends with the test.
+/// A process that ends with the test, and those that it started: keepalived's may wait for a director that has ended before.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        let group = nix::unistd::Pid::from_raw(self.0.id().cast_signed());
+        let _ = nix::sys::signal::killpg(group, nix::sys::signal::SIGKILL);
         let _ = self.0.wait();
     }
 }
@@ -112,6 +114,7 @@ impl Network {
         let start = || -> io::Result<Child> {
             Command::new(env!("CARGO_BIN_EXE_lvsx"))
                 .args(words)
+                .process_group(0)
                 .stdin(Stdio::null())
                 .stdout(log.try_clone()?)
                 .stderr(log.try_clone()?)

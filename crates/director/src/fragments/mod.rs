@@ -20,7 +20,7 @@ use crate::links::facts::Hop;
 use crate::tables::Tables;
 use cut::Measure;
 use lvsx_core::director::{
-    Action, Begun, gateway, handle, handle_own, let_leave, port_of, tell_late,
+    Action, Begun, Verdict, gateway, handle, handle_own, let_leave, port_of, tell_late,
 };
 use lvsx_core::env::{Env, Tables as _};
 use lvsx_core::event::Event;
@@ -146,30 +146,19 @@ impl Fragments {
     fn decide<W: Ways>(&mut self, whole: Whole, world: &World<'_, W>, now: Instant) -> Vec<Task> {
         let mut packet = Joined::of(whole.frame, whole.longest, whole.parts);
         let verdict = handle(&mut packet, world);
-        match verdict.action() {
-            Action::Out | Action::Cut => {
-                packet.frame.interface = verdict.interface();
-                leave(packet, world)
-            }
-            Action::OutUnresolved => {
-                packet.frame.interface = verdict.interface();
-                self.wait(packet, world, now)
-            }
-            Action::Pass => {
-                // For a server on this host it may be another packet now.
-                let fragments = if verdict.event() == Event::PassLocal {
-                    frames(&packet, world)
-                } else {
-                    whole.fragments
-                };
-                if let Some(first) = fragments.first() {
-                    let_pass(first, world);
-                }
-                fragments.into_iter().map(Task::GiveBack).collect()
-            }
-            Action::Local => deliver(packet, world),
-            Action::Drop | Action::Next | Action::Raise => Vec::new(),
+        if verdict.action() != Action::Pass {
+            return self.follow(verdict, packet, world, now);
         }
+        // For a server on this host it may be another packet now.
+        let fragments = if verdict.event() == Event::PassLocal {
+            frames(&packet, world)
+        } else {
+            whole.fragments
+        };
+        if let Some(first) = fragments.first() {
+            let_pass(first, world);
+        }
+        fragments.into_iter().map(Task::GiveBack).collect()
     }
 
     /// Decides on a datagram of a socket of this host as the programs do where one leaves.
@@ -185,6 +174,19 @@ impl Fragments {
             // What leaves by `lo` comes in again, which only a packet can that the stack has routed.
             Action::Pass if packet.frame.interface == LOOPBACK => deliver(packet, world),
             Action::Pass => leave(packet, world),
+            _ => self.follow(verdict, packet, world, now),
+        }
+    }
+
+    /// Does what was decided of a datagram that does not pass.
+    fn follow<W: Ways>(
+        &mut self,
+        verdict: Verdict,
+        mut packet: Joined,
+        world: &World<'_, W>,
+        now: Instant,
+    ) -> Vec<Task> {
+        match verdict.action() {
             Action::Out | Action::Cut => {
                 packet.frame.interface = verdict.interface();
                 leave(packet, world)
@@ -194,7 +196,7 @@ impl Fragments {
                 self.wait(packet, world, now)
             }
             Action::Local => deliver(packet, world),
-            Action::Drop | Action::Next | Action::Raise => Vec::new(),
+            Action::Pass | Action::Drop | Action::Next | Action::Raise => Vec::new(),
         }
     }
 
