@@ -1,4 +1,7 @@
 //! Which lines of the arena are free, in use, or waiting until no packet can still see them.
+//!
+//! What stays as long as its service does lies in front, what most changes replace lies at the back: among blocks strewn over the
+//! whole arena there would soon be no run long enough for a table, however many lines are free.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +18,15 @@ impl Extent {
     fn end(self) -> u32 {
         self.first + self.lines
     }
+}
+
+/// Where in the arena lines are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Where what stays lies.
+    Front,
+    /// Where what is soon replaced lies.
+    Back,
 }
 
 /// The book of free lines.
@@ -40,16 +52,21 @@ impl Arena {
         }
     }
 
-    /// Takes the first run of `lines` free lines. `None`: there is none so long.
-    pub fn take(&mut self, lines: u32) -> Option<Extent> {
-        let (&first, &length) = self.free.iter().find(|(_, length)| **length >= lines)?;
-        if lines > 0 {
-            self.free.remove(&first);
-            if length > lines {
-                self.free.insert(first + lines, length - lines);
-            }
-        }
-        Some(Extent { first, lines })
+    /// Takes `lines` free lines in a run, the first ones that there are or the last. `None`: there is no run so long.
+    pub fn take(&mut self, lines: u32, place: Place) -> Option<Extent> {
+        let is_enough = |(_, length): &(&u32, &u32)| **length >= lines;
+        let (&run, &length) = match place {
+            Place::Front => self.free.iter().find(is_enough)?,
+            Place::Back => self.free.iter().rfind(is_enough)?,
+        };
+        let first = match place {
+            Place::Front => run,
+            Place::Back => run + (length - lines),
+        };
+        let extent = Extent { first, lines };
+        // It lies in a run that is free.
+        let _ = self.claim(extent);
+        Some(extent)
     }
 
     /// Takes exactly these lines. `false`, and nothing taken: not all of them are free.
@@ -121,7 +138,7 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Op {
-        Take(u32),
+        Take(u32, bool),
         Claim(u32, u32),
         GiveBack(usize),
         Retire(usize),
@@ -130,7 +147,7 @@ mod tests {
 
     fn op() -> impl Strategy<Value = Op> {
         prop_oneof![
-            (0..9u32).prop_map(Op::Take),
+            (0..9u32, any::<bool>()).prop_map(|(lines, back)| Op::Take(lines, back)),
             (0..64u32, 0..9u32).prop_map(|(first, lines)| Op::Claim(first, lines)),
             any::<usize>().prop_map(Op::GiveBack),
             any::<usize>().prop_map(Op::Retire),
@@ -152,8 +169,12 @@ mod tests {
             let mut retired: Vec<u32> = Vec::new();
             for op in ops {
                 match op {
-                    Op::Take(count) => match arena.take(count) {
+                    Op::Take(count, back) => match arena.take(count, if back { Place::Back } else { Place::Front }) {
                         Some(extent) => {
+                            let run = |first: &u32| (*first..first + count).all(|line| free.contains(&line));
+                            let mut runs = free.iter().copied().filter(run);
+                            let wanted = if back { runs.next_back() } else { runs.next() };
+                            prop_assert!(count == 0 || wanted == Some(extent.first));
                             prop_assert!(lines(extent).all(|line| free.remove(&line)));
                             taken.push(extent);
                         }

@@ -367,6 +367,29 @@ fn hundreds_of_services_on_one_address_are_all_found() {
 }
 
 #[test]
+fn services_that_come_one_by_one_leave_room_for_larger_tables() {
+    let tables = Tables::plain(Capacity {
+        services: 1024,
+        ..capacity(8192)
+    });
+    let mut generations = Generations::none(&tables, Readers::Nobody);
+    let mut config = Config::default();
+    for number in 0..1000u32 {
+        let key = ServiceKey::Address {
+            protocol: 6,
+            addr: IpAddr::V4(Ipv4Addr::from(0xc612_0000 + number)),
+            port: 80,
+        };
+        config
+            .services
+            .insert(number, Arc::new(service(key, vec![destination(1, 1)])));
+        let result = generations.publish(&tables, config.clone(), concerns(&config));
+        assert_eq!(result, Ok(()), "service {number}");
+    }
+    assert_in_force(&tables, &config, std::iter::empty());
+}
+
+#[test]
 fn overwritten_lines_are_called_damaged() {
     let tables = Tables::plain(capacity(4096));
     let mut generations = Generations::none(&tables, Readers::Nobody);

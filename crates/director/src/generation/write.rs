@@ -1,6 +1,6 @@
 //! Writing the lines of the next generation beside those of the present one.
 
-use super::arena::Extent;
+use super::arena::{Extent, Place};
 use super::buckets::{buckets_for, lay_out};
 use super::lines::{
     ServerEnd, destination_line, identity_line, mark_line, prefix_words, server_key, service_line,
@@ -37,8 +37,13 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
+    /// Writes what is replaced by most changes.
     fn put(&mut self, lines: &[[u64; WORDS]]) -> Option<Extent> {
-        let extent = self.arena.take(lines.len() as u32)?;
+        self.put_at(lines, Place::Back)
+    }
+
+    fn put_at(&mut self, lines: &[[u64; WORDS]], place: Place) -> Option<Extent> {
+        let extent = self.arena.take(lines.len() as u32, place)?;
         self.taken.push(extent);
         for (line, words) in self.tables.config[extent.first as usize..]
             .iter()
@@ -94,7 +99,7 @@ fn next(
     for (id, service) in &config.services {
         let block = match present.and_then(|present| present.block_of(*id, service)) {
             Some(block) => block,
-            None => draft.put(&block(*id, service))?,
+            None => draft.put_at(&block(*id, service), Place::Front)?,
         };
         blocks.insert(*id, block);
     }
