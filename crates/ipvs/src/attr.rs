@@ -161,25 +161,41 @@ impl Writer<'_> {
         self
     }
 
+    /// An attribute of one word, put together before it is written: a dump has a dozen of them for each destination.
+    fn word(&mut self, kind: u16, length: u16, payload: [u8; 4]) -> &mut Self {
+        let [a, b] = (HEADER as u16 + length).to_ne_bytes();
+        let [c, d] = kind.to_ne_bytes();
+        let [e, f, g, h] = payload;
+        self.0.extend_from_slice(&[a, b, c, d, e, f, g, h]);
+        self
+    }
+
     pub(crate) fn u8(&mut self, kind: u16, value: u8) -> &mut Self {
-        self.bytes(kind, &[value])
+        self.word(kind, 1, [value, 0, 0, 0])
     }
 
     pub(crate) fn u16(&mut self, kind: u16, value: u16) -> &mut Self {
-        self.bytes(kind, &value.to_ne_bytes())
+        let [a, b] = value.to_ne_bytes();
+        self.word(kind, 2, [a, b, 0, 0])
     }
 
     /// A big-endian number, as ports are.
     pub(crate) fn port(&mut self, kind: u16, value: u16) -> &mut Self {
-        self.bytes(kind, &value.to_be_bytes())
+        let [a, b] = value.to_be_bytes();
+        self.word(kind, 2, [a, b, 0, 0])
     }
 
     pub(crate) fn u32(&mut self, kind: u16, value: u32) -> &mut Self {
-        self.bytes(kind, &value.to_ne_bytes())
+        self.word(kind, 4, value.to_ne_bytes())
     }
 
     pub(crate) fn u64(&mut self, kind: u16, value: u64) -> &mut Self {
-        self.bytes(kind, &value.to_ne_bytes())
+        let [a, b] = (HEADER as u16 + 8).to_ne_bytes();
+        let [c, d] = kind.to_ne_bytes();
+        let [e, f, g, h, i, j, k, l] = value.to_ne_bytes();
+        let attribute = [a, b, c, d, e, f, g, h, i, j, k, l];
+        self.0.extend_from_slice(&attribute);
+        self
     }
 
     /// Text with its NUL.

@@ -5,6 +5,7 @@ use std::fs;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 
+use crate::codec::table;
 use crate::consts::control;
 use crate::director::Fault;
 use crate::errno::{Errno, Refused};
@@ -16,7 +17,7 @@ use crate::model::{
 use crate::reply::Reply;
 use crate::request::{EDITS_MAX, Request};
 use crate::stage::PART_MAX;
-use crate::transport::{Choice, ConnectError, DEADLINE, Transport};
+use crate::transport::{Choice, ConnectError, DATAGRAM_MAX, DEADLINE, Transport};
 
 /// How many times [`DEADLINE`] more a director may take for a whole table.
 const PATIENCE: u32 = 11;
@@ -62,6 +63,8 @@ impl From<io::Error> for ClientError {
 pub struct Client {
     transport: Transport,
     sequence: u32,
+    /// What comes is put here; empty before the first request.
+    buffer: Vec<u8>,
 }
 
 impl Client {
@@ -71,6 +74,7 @@ impl Client {
         Self {
             transport,
             sequence: 0,
+            buffer: Vec::new(),
         }
     }
 
@@ -106,15 +110,16 @@ impl Client {
             _ => 0,
         };
         let mut replies = Vec::new();
+        self.buffer.resize(DATAGRAM_MAX, 0);
         loop {
-            let datagram = match self.transport.receive() {
+            let length = match self.transport.receive(&mut self.buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && patience > 0 => {
                     patience -= 1;
                     continue;
                 }
                 received => received?,
             };
-            for message in Messages(&datagram) {
+            for message in Messages(self.buffer.get(..length).unwrap_or_default()) {
                 if message.header.sequence != self.sequence {
                     continue;
                 }
@@ -174,6 +179,27 @@ impl Client {
             Reply::Destination(destination) => Some(destination),
             _ => None,
         })
+    }
+
+    /// All services with their destinations as they are at one moment, by one request; counters and rates only with
+    /// `statistics`, else they are 0. `None` where the director does not offer that: the kernel's IPVS, an lvsd that is
+    /// older or newer. It is asked by [`services`](Self::services) and [`destinations`](Self::destinations) then.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn table(
+        &mut self,
+        statistics: bool,
+    ) -> Result<Option<Vec<(Service, Vec<Destination>)>>, ClientError> {
+        if self.is_kernel() {
+            return Ok(None);
+        }
+        let bytes = match self.text(&Request::Table { statistics }) {
+            Err(ClientError::Refused(Errno::EOPNOTSUPP)) => return Ok(None),
+            answer => answer?,
+        };
+        let table = table::read(&bytes, statistics);
+        table.map(Some).ok_or(ClientError::Malformed)
     }
 
     /// The sync daemons that run.

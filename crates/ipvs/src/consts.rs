@@ -93,6 +93,8 @@ pub mod cmd {
     pub const APPLY: u8 = 0xf8;
     /// Private: leads a connection to a destination.
     pub const LEAD: u8 = 0xfa;
+    /// Private: all services with their destinations as they are at one moment, in few bytes, in parts.
+    pub const TABLE: u8 = 0xfb;
 }
 
 /// Top-level attributes.
@@ -127,6 +129,10 @@ pub mod attr {
     pub const LENGTH: u16 = 4;
     /// On applying: `u8`, not 0 if nothing is to be changed.
     pub const TRIAL: u16 = 5;
+    /// Of a whole table: `u8`, the layout of its bytes.
+    pub const LAYOUT: u16 = 6;
+    /// Of a whole table: `u8`, not 0 if statistics are wanted.
+    pub const STATISTICS: u16 = 7;
 }
 
 /// Attributes of an error (`NLMSGERR_ATTR_*`).

@@ -65,6 +65,18 @@ pub trait Director {
     /// All virtual services, in any order.
     fn services(&self) -> Vec<Service>;
 
+    /// Shows every service with its destinations, as they are at one moment. Without `statistics` counters and rates need
+    /// not be told.
+    fn each_service(&self, statistics: bool, show: &mut dyn FnMut(&Service, &[Destination])) {
+        let _ = statistics;
+        for service in self.services() {
+            show(
+                &service,
+                &self.destinations(&service.key).unwrap_or_default(),
+            );
+        }
+    }
+
     /// One virtual service.
     ///
     /// # Errors

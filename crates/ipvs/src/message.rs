@@ -67,23 +67,42 @@ impl<'a> Iterator for Messages<'a> {
 
 /// A netlink message with `body` behind the header.
 fn framed(header: Header, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let mut bytes = vec![0; 4];
+    let mut bytes = Vec::new();
+    framed_behind(&mut bytes, header, body);
+    bytes
+}
+
+/// The same behind what `bytes` hold already, of whole words.
+fn framed_behind(bytes: &mut Vec<u8>, header: Header, body: impl FnOnce(&mut Vec<u8>)) {
+    let start = bytes.len();
+    bytes.extend_from_slice(&[0; 4]);
     bytes.extend_from_slice(&header.kind.to_ne_bytes());
     bytes.extend_from_slice(&header.flags.to_ne_bytes());
     bytes.extend_from_slice(&header.sequence.to_ne_bytes());
     bytes.extend_from_slice(&header.port.to_ne_bytes());
-    body(&mut bytes);
-    let length = bytes.len() as u32;
-    bytes[..4].copy_from_slice(&length.to_ne_bytes());
-    bytes
+    body(bytes);
+    let length = (bytes.len() - start) as u32;
+    bytes[start..start + 4].copy_from_slice(&length.to_ne_bytes());
 }
 
 /// A generic-netlink message whose attributes `fill` writes.
 pub(crate) fn generic(header: Header, command: u8, fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
-    framed(header, |bytes| {
+    let mut bytes = Vec::new();
+    generic_behind(&mut bytes, header, command, fill);
+    bytes
+}
+
+/// The same behind what `bytes` hold already, of whole words.
+pub(crate) fn generic_behind(
+    bytes: &mut Vec<u8>,
+    header: Header,
+    command: u8,
+    fill: impl FnOnce(&mut Writer<'_>),
+) {
+    framed_behind(bytes, header, |bytes| {
         bytes.extend_from_slice(&[command, FAMILY_VERSION, 0, 0]);
         fill(&mut Writer(bytes));
-    })
+    });
 }
 
 /// The acknowledgement of a request: error 0 and the request's header only, 36 bytes.

@@ -6,13 +6,15 @@ use crate::codec::service::ServiceNest;
 use crate::codec::{daemon, destination, service, timeouts};
 use crate::consts::{attr, cmd, flag};
 use crate::errno::Errno;
-use crate::message::{Header, Message, generic};
+use crate::message::{Header, Message, generic_behind};
 use crate::model::{Destination, Family, Info, Service, SyncDaemon, Timeouts};
 
 /// Datagrams of a dump stay below this many bytes; libnl and the Go libraries read that much.
 pub(crate) const DATAGRAM: usize = 8192;
 /// Bytes of text in one message of a private answer.
 const TEXT_PART: usize = 4096;
+/// Bytes of a table in one message: only clients of our own ask, who read 64 KiB.
+const TABLE_PART: usize = 32 << 10;
 
 /// One message of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,12 +36,21 @@ pub enum Reply {
 impl Reply {
     /// The answer as a message to `request`.
     pub(crate) fn encode(&self, request: &Message<'_>, flags: u16) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.encode_behind(&mut bytes, request, flags);
+        bytes
+    }
+
+    /// The same behind what the datagram holds already.
+    fn encode_behind(&self, datagram: &mut Vec<u8>, request: &Message<'_>, flags: u16) {
         let header = Header {
             flags,
             ..request.header
         };
         let asked = request.generic().map_or(cmd::PROC, |(command, _)| command);
-        generic(header, self.command(asked), |writer| self.write(writer))
+        generic_behind(datagram, header, self.command(asked), |writer| {
+            self.write(writer);
+        });
     }
 
     /// Answers carry the number of the command that sets what they tell; texts the one asked.
@@ -94,7 +105,7 @@ impl Reply {
                 Ok(Self::Timeouts(timeouts::read(&table)))
             }
             cmd::SET_INFO => timeouts::read_info(attributes).map(Self::Info),
-            cmd::PROC | cmd::STATUS | cmd::SETTINGS | cmd::MARKS | cmd::APPLY => {
+            cmd::PROC | cmd::STATUS | cmd::SETTINGS | cmd::MARKS | cmd::APPLY | cmd::TABLE => {
                 Attributes(attributes)
                     .find(|(kind, _)| *kind == attr::TEXT)
                     .map(|(_, part)| Self::Text(part.to_vec()))
@@ -108,6 +119,13 @@ impl Reply {
     pub(crate) fn text_parts(text: &[u8]) -> impl Iterator<Item = Self> {
         text.chunks(TEXT_PART).map(|part| Self::Text(part.to_vec()))
     }
+
+    /// A table in parts, each a datagram as long as the kernel's own.
+    pub(crate) fn table_parts(bytes: &[u8]) -> impl Iterator<Item = Self> {
+        bytes
+            .chunks(TABLE_PART)
+            .map(|part| Self::Text(part.to_vec()))
+    }
 }
 
 /// Packs the messages of a dump into datagrams, `NLMSG_DONE` into one of its own.
@@ -117,10 +135,16 @@ pub(crate) fn dump(
 ) -> Vec<Vec<u8>> {
     let mut datagrams: Vec<Vec<u8>> = Vec::new();
     for reply in replies {
-        let mut message = reply.encode(request, flag::MULTI);
-        match datagrams.last_mut() {
-            Some(last) if last.len() + message.len() <= DATAGRAM => last.append(&mut message),
-            _ => datagrams.push(message),
+        let Some(last) = datagrams.last_mut() else {
+            datagrams.push(reply.encode(request, flag::MULTI));
+            continue;
+        };
+        let before = last.len();
+        reply.encode_behind(last, request, flag::MULTI);
+        if last.len() > DATAGRAM {
+            let mut next = Vec::with_capacity(DATAGRAM);
+            next.extend(last.drain(before..));
+            datagrams.push(next);
         }
     }
     datagrams.push(crate::message::done(request));

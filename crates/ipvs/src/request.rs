@@ -3,7 +3,7 @@
 use crate::attr::{NESTED, Shape, Table, Writer};
 use crate::codec::destination::{DestinationNest, Settings};
 use crate::codec::service::ServiceNest;
-use crate::codec::{daemon, destination, lead, service, timeouts};
+use crate::codec::{daemon, destination, lead, service, table, timeouts};
 use crate::consts::{attr, cmd, flag};
 use crate::errno::Errno;
 use crate::message::{Header, generic};
@@ -83,6 +83,11 @@ pub enum Request {
         /// Only tells what is wrong with it.
         is_trial: bool,
     },
+    /// Private: all services with their destinations, as they are at one moment.
+    Table {
+        /// Counters and rates too; else they are 0.
+        statistics: bool,
+    },
     /// Private: leads a connection of this host to a destination.
     Lead(ServiceKey, DestinationKey, Lead),
 }
@@ -136,6 +141,7 @@ impl Request {
                 | Self::Status
                 | Self::Settings
                 | Self::Marks
+                | Self::Table { .. }
                 | Self::Apply { .. }
         )
     }
@@ -168,6 +174,7 @@ impl Request {
             | Self::Settings
             | Self::Marks
             | Self::EndConnections(..)
+            | Self::Table { .. }
             | Self::Lead(..)
             | Self::Stage { .. }
             | Self::Apply { .. } => false,
@@ -202,6 +209,7 @@ impl Request {
             Self::Stage { .. } => cmd::STAGE,
             Self::Apply { .. } => cmd::APPLY,
             Self::Lead(..) => cmd::LEAD,
+            Self::Table { .. } => cmd::TABLE,
         }
     }
 
@@ -276,6 +284,11 @@ impl Request {
                     .u32(attr::LENGTH, *length)
                     .u8(attr::TRIAL, (*is_trial).into());
             }
+            Self::Table { statistics } => {
+                writer
+                    .u8(attr::LAYOUT, table::LAYOUT)
+                    .u8(attr::STATISTICS, (*statistics).into());
+            }
             Self::Services
             | Self::Destinations(None)
             | Self::Daemons
@@ -303,6 +316,7 @@ impl Request {
             }
             (cmd::SET_SETTING, _) => return Self::decode_setting(attributes),
             (cmd::STAGE | cmd::APPLY, _) => return Self::decode_whole(command, attributes),
+            (cmd::TABLE, _) => return Self::decode_table(attributes),
             (cmd::GET_SERVICE, true) => return Ok(Self::Services),
             (cmd::GET_DAEMON, true) => return Ok(Self::Daemons),
             (cmd::GET_DEST, true) => return Ok(Self::Destinations(legible_service(attributes))),
@@ -410,6 +424,17 @@ impl Request {
             length,
             is_trial: table.u8(attr::TRIAL).is_some_and(|trial| trial != 0),
         })
+    }
+
+    fn decode_table(attributes: &[u8]) -> Result<Self, Refusal> {
+        let shapes = &[(attr::LAYOUT, Shape::U8), (attr::STATISTICS, Shape::U8)];
+        let read = Table::parse(attributes, shapes)?;
+        // Who knows another layout alone asks service by service.
+        if read.u8(attr::LAYOUT) != Some(table::LAYOUT) {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        let statistics = read.u8(attr::STATISTICS).is_some_and(|wanted| wanted != 0);
+        Ok(Self::Table { statistics })
     }
 
     fn decode_text(attributes: &[u8], max: usize) -> Result<String, Refusal> {

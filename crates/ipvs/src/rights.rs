@@ -29,6 +29,7 @@ impl Rights {
                 Request::Services
                 | Request::Service(_)
                 | Request::Destinations(_)
+                | Request::Table { .. }
                 | Request::Timeouts
                 | Request::Info
                 | Request::Lead(..),

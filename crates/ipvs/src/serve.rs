@@ -1,5 +1,6 @@
 //! The director's side of the dialogue: a datagram in, datagrams out, no socket.
 
+use crate::codec::table;
 use crate::consts::{FAMILY_ID, NLCTRL, control, flag};
 use crate::director::{Director, Fault};
 use crate::errno::{Errno, Refused};
@@ -194,6 +195,13 @@ fn ask(request: &Request, director: &mut impl Director) -> Result<Vec<Reply>, Fa
                 .flatten()
                 .map(Reply::Destination)
                 .collect())
+        }
+        Request::Table { statistics } => {
+            let mut bytes = Vec::new();
+            director.each_service(*statistics, &mut |service, destinations| {
+                table::write(&mut bytes, service, destinations, *statistics);
+            });
+            Ok(Reply::table_parts(&bytes).collect())
         }
         Request::NewDaemon(daemon) => director.new_daemon(daemon).map(nothing),
         Request::DeleteDaemon(role) => director.delete_daemon(*role).map(nothing),

@@ -40,7 +40,7 @@ pub const FIRST_PORT: u32 = 0x125 << PORT_SHIFT;
 /// Distance of two such ids, as a power of two.
 pub const PORT_SHIFT: u32 = 22;
 /// Longest datagram that is accepted; the kernel's dumps come in 32 KiB.
-const DATAGRAM_MAX: usize = 1 << 16;
+pub(crate) const DATAGRAM_MAX: usize = 1 << 16;
 
 /// Whom a client asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -215,9 +215,11 @@ impl Transport {
         send_netlink(&socket, 0, &nlctrl::lookup(1)).map_err(netlink())?;
         let mut family = None;
         // The acknowledgement comes behind the answer, in a datagram of its own.
+        let mut buffer = vec![0; DATAGRAM_MAX];
         loop {
-            let datagram = receive_netlink(&socket, 0, Trust::Kernel).map_err(netlink())?;
-            for message in Messages(&datagram) {
+            let received = receive_netlink(&socket, 0, Trust::Kernel, &mut buffer);
+            let length = received.map_err(netlink())?;
+            for message in Messages(buffer.get(..length).unwrap_or_default()) {
                 if message.header.kind != control::ERROR {
                     let attributes = message.generic().map(|(_, attributes)| attributes);
                     family = attributes.and_then(nlctrl::family_id).or(family);
@@ -277,30 +279,30 @@ impl Transport {
         Ok(())
     }
 
-    /// Receives a datagram.
+    /// Receives a datagram into `buffer`; its length.
     ///
     /// # Errors
     /// Those of `recv`; `WouldBlock` after [`DEADLINE`]; `UnexpectedEof` when the director hung up;
-    /// `InvalidData` for a datagram beyond 64 KiB.
-    pub fn receive(&mut self) -> io::Result<Vec<u8>> {
+    /// `InvalidData` for a datagram that the buffer does not hold.
+    pub fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Director(fd) => {
-                let mut buffer = vec![0; DATAGRAM_MAX];
-                let length = recv(fd.as_raw_fd(), &mut buffer, MsgFlags::MSG_TRUNC)?;
-                match length {
-                    0 => Err(io::ErrorKind::UnexpectedEof.into()),
-                    length if length > buffer.len() => Err(io::ErrorKind::InvalidData.into()),
-                    length => {
-                        buffer.truncate(length);
-                        Ok(buffer)
-                    }
-                }
+            Self::Director(fd) => match recv(fd.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC)? {
+                0 => Err(io::ErrorKind::UnexpectedEof.into()),
+                length if length > buffer.len() => Err(io::ErrorKind::InvalidData.into()),
+                length => Ok(length),
+            },
+            Self::DirectorPort { socket, port } => {
+                receive_netlink(socket, *port, Trust::Root, buffer)
             }
-            Self::DirectorPort { socket, port } => receive_netlink(socket, *port, Trust::Root),
-            Self::Kernel { socket, .. } => receive_netlink(socket, 0, Trust::Kernel),
-            Self::Local { pending, .. } => pending
-                .pop_front()
-                .ok_or_else(|| io::ErrorKind::UnexpectedEof.into()),
+            Self::Kernel { socket, .. } => receive_netlink(socket, 0, Trust::Kernel, buffer),
+            Self::Local { pending, .. } => {
+                let datagram = pending.pop_front().ok_or(io::ErrorKind::UnexpectedEof)?;
+                let place = buffer.get_mut(..datagram.len());
+                place
+                    .ok_or(io::ErrorKind::InvalidData)?
+                    .copy_from_slice(&datagram);
+                Ok(datagram.len())
+            }
         }
     }
 }
@@ -338,12 +340,16 @@ fn send_netlink(socket: &OwnedFd, port: u32, datagram: &[u8]) -> io::Result<()> 
     Ok(())
 }
 
-/// Waits for a datagram of `port`; what others send is passed over.
-fn receive_netlink(socket: &OwnedFd, port: u32, trust: Trust) -> io::Result<Vec<u8>> {
-    let mut buffer = vec![0; DATAGRAM_MAX];
+/// Waits for a datagram of `port`, put into `buffer`; what others send is passed over.
+fn receive_netlink(
+    socket: &OwnedFd,
+    port: u32,
+    trust: Trust,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
     loop {
         let mut space = cmsg_space!(UnixCredentials);
-        let mut slices = [IoSliceMut::new(&mut buffer)];
+        let mut slices = [IoSliceMut::new(buffer)];
         let flags = MsgFlags::empty();
         let fd = socket.as_raw_fd();
         let received = match recvmsg::<NetlinkAddr>(fd, &mut slices, Some(&mut space), flags) {
@@ -367,8 +373,7 @@ fn receive_netlink(socket: &OwnedFd, port: u32, trust: Trust) -> io::Result<Vec<
         if cut {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        buffer.truncate(length);
-        return Ok(buffer);
+        return Ok(length);
     }
 }
 
@@ -450,6 +455,7 @@ mod tests {
         let stranger = generic_socket().unwrap();
         send_netlink(&stranger, from.unwrap().pid(), b"forged").unwrap();
         send_netlink(&lvsd, from.unwrap().pid(), b"answer").unwrap();
-        assert_eq!(client.receive().unwrap(), b"answer");
+        let length = client.receive(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"answer");
     }
 }

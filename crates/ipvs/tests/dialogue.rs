@@ -323,6 +323,18 @@ fn mark_rules_change_all_or_none() {
     ));
 }
 
+#[test]
+fn a_director_that_tells_no_table_in_this_layout_is_asked_the_ordinary_way() {
+    let director = Rc::new(RefCell::new(MemoryDirector::new()));
+    let mut client = Client::new(Transport::local(move |datagram| {
+        let mut datagram = datagram.to_vec();
+        // The first attribute's payload: the layout.
+        datagram[24] = 2;
+        answer(&datagram, &mut *director.borrow_mut())
+    }));
+    assert_eq!(client.table(false).unwrap(), None);
+}
+
 /// What a client may do who may set weights, and what not.
 #[test]
 fn rights_to_weights_are_rights_to_nothing_else() {
@@ -343,6 +355,7 @@ fn rights_to_weights_are_rights_to_nothing_else() {
         listed.iter().map(|listed| listed.settings.weight).collect()
     };
     assert_eq!(guest.services().unwrap().len(), 1);
+    assert_eq!(guest.table(true).unwrap().map(|table| table.len()), Some(1));
     assert_eq!(weights(&mut guest), [1, 1]);
     let before = format!("{:?}", director.borrow().services);
     let tunnel = DestinationSettings {

@@ -119,6 +119,31 @@ proptest! {
     }
 
     #[test]
+    fn a_whole_table_arrives_as_its_parts_do(
+        rows in vec((service(), vec(destination(), 0..12)), 0..12),
+    ) {
+        let director = Rc::new(RefCell::new(MemoryDirector::new()));
+        for (service, destinations) in rows {
+            let stands = director.borrow().services.iter().any(|(it, _)| it.key == service.key);
+            if !stands {
+                director.borrow_mut().services.push((service, destinations));
+            }
+        }
+        let mut client = client_of(Rc::clone(&director));
+        let mut parts = Vec::new();
+        for service in client.services().unwrap() {
+            let destinations = client.destinations(&service.key).unwrap();
+            parts.push((service, destinations));
+        }
+        prop_assert_eq!(client.table(true).unwrap(), Some(parts.clone()));
+        for (service, destinations) in &mut parts {
+            service.stats = Stats::default();
+            destinations.iter_mut().for_each(|it| it.stats = Stats::default());
+        }
+        prop_assert_eq!(client.table(false).unwrap(), Some(parts));
+    }
+
+    #[test]
     fn requests_arrive_as_the_client_gave_them(
         wanted in service(),
         addr: IpAddr,

@@ -5,6 +5,7 @@ pub(crate) mod destination;
 pub(crate) mod lead;
 pub(crate) mod service;
 pub(crate) mod stats;
+pub(crate) mod table;
 pub(crate) mod timeouts;
 
 use std::net::IpAddr;
