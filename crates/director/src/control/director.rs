@@ -9,8 +9,8 @@ use lvsx_core::generation::live::destination::{COUNTS, TEMPLATES};
 use lvsx_core::generation::{SchedulerKind, TIMEOUT_UDP};
 use lvsx_ipvs::{
     Destination, DestinationKey, DestinationSettings, Director, Errno, Fault, Info, Lead, MarkEdit,
-    MarkRule, Refused, Request, Service, ServiceKey, ServiceSettings, Stage, SyncDaemon, SyncRole,
-    Timeouts,
+    MarkRule, Refused, Request, Service, ServiceKey, ServiceSettings, Stage, Stats, SyncDaemon,
+    SyncRole, Timeouts,
 };
 
 impl Director for Control {
@@ -32,6 +32,23 @@ impl Director for Control {
             .iter()
             .map(|(id, service)| self.listed_service(*id, service))
             .collect()
+    }
+
+    fn each_service(&self, statistics: bool, show: &mut dyn FnMut(&Service, &[Destination])) {
+        let mut destinations = Vec::new();
+        for (id, service) in &self.config().services {
+            destinations.clear();
+            let each = service.destinations.iter();
+            match statistics {
+                true => destinations.extend(each.map(|it| self.listed_destination(it))),
+                false => destinations.extend(each.map(|it| self.uncounted_destination(it))),
+            }
+            let listed = match statistics {
+                true => self.listed_service(*id, service),
+                false => uncounted_service(service),
+            };
+            show(&listed, &destinations);
+        }
     }
 
     fn service(&self, key: &ServiceKey) -> Result<Service, Errno> {
@@ -192,31 +209,47 @@ pub(super) fn scheduler_name(kind: SchedulerKind) -> Option<String> {
     (kind != SchedulerKind::None).then(|| kind.name().to_owned())
 }
 
+/// A service without statistics.
+pub(super) fn uncounted_service(service: &ServiceConfig) -> Service {
+    Service {
+        key: service.key,
+        scheduler: scheduler_name(service.scheduler),
+        engine: None,
+        flags: service.flags,
+        timeout: service.timeout,
+        netmask: service.netmask,
+        stats: Stats::default(),
+    }
+}
+
 impl Control {
     fn listed_service(&self, id: u32, service: &ServiceConfig) -> Service {
         let rate = self.rates.services.get(&id).copied().unwrap_or_default();
         Service {
-            key: service.key,
-            scheduler: scheduler_name(service.scheduler),
-            engine: None,
-            flags: service.flags,
-            timeout: service.timeout,
-            netmask: service.netmask,
             stats: self.ledger.service(&self.tables, id, service).with(&rate),
+            ..uncounted_service(service)
         }
     }
 
     fn listed_destination(&self, destination: &DestinationConfig) -> Destination {
+        let (counters, rate) = self.destination_counters(destination.id);
+        Destination {
+            stats: counters.with(&rate),
+            ..self.uncounted_destination(destination)
+        }
+    }
+
+    /// A destination without statistics, which are sums over all CPUs.
+    fn uncounted_destination(&self, destination: &DestinationConfig) -> Destination {
         let line = self.live(destination.id);
         let counts = line[COUNTS].load();
-        let (counters, rate) = self.destination_counters(destination.id);
         Destination {
             key: destination.key,
             settings: destination.settings,
             active: (counts >> 32) as u32,
             inactive: counts as u32,
             persistent: line[TEMPLATES].load() as u32,
-            stats: counters.with(&rate),
+            stats: Stats::default(),
         }
     }
 

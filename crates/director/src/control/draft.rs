@@ -163,7 +163,7 @@ impl<'a> Draft<'a> {
     /// go round, so that one which packets on their way may still write to is not given out again at once.
     pub(super) fn service_id(&mut self, key: &ServiceKey) -> Result<u32, Errno> {
         let present = self.control.config();
-        if let Some((id, _)) = present.service(key) {
+        if let Some((id, _)) = self.control.generations.service(key) {
             return Ok(id);
         }
         let used = self.used_services.get_or_insert_with(|| {

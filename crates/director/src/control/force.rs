@@ -68,7 +68,7 @@ impl Control {
                 } in &joined
                 {
                     self.ledger.leave(&self.tables, *service, destination.id);
-                    self.rates.destinations.remove(&destination.id);
+                    *self.rates.destination_mut(destination.id) = Rate::default();
                 }
                 return Err(full);
             }
@@ -125,7 +125,7 @@ impl Control {
         let is_counted_anew = returned.is_none_or(|old| old.service_id != *service);
         self.ledger.join(&self.tables, id, is_counted_anew);
         let rate = Rate::from(self.ledger.destination(&self.tables, id));
-        self.rates.destinations.insert(id, rate);
+        *self.rates.destination_mut(id) = rate;
     }
 
     /// Tells live lines limits that are new, and those that were set again.
@@ -170,7 +170,7 @@ impl Control {
         for entry in removed {
             self.ledger
                 .leave(&self.tables, entry.service_id, entry.destination.id);
-            self.rates.destinations.remove(&entry.destination.id);
+            *self.rates.destination_mut(entry.destination.id) = Rate::default();
         }
         let Self {
             rates, generations, ..
@@ -204,7 +204,7 @@ impl Control {
             self.ledger.zero_service(&self.tables, id, &service);
             self.rates.services.remove(&id);
             for destination in &service.destinations {
-                self.rates.destinations.remove(&destination.id);
+                *self.rates.destination_mut(destination.id) = Rate::default();
             }
         }
         if key.is_none() {

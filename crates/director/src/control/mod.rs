@@ -80,9 +80,25 @@ pub struct Control {
 /// The estimators.
 #[derive(Default)]
 struct Rates {
-    destinations: BTreeMap<u32, Rate>,
+    /// By id; behind the last none has a rate.
+    destinations: Vec<Rate>,
     services: BTreeMap<u32, Rate>,
     total: Rate,
+}
+
+impl Rates {
+    fn destination(&self, id: u32) -> Rate {
+        let rate = self.destinations.get(id as usize);
+        rate.copied().unwrap_or_default()
+    }
+
+    fn destination_mut(&mut self, id: u32) -> &mut Rate {
+        let place = id as usize;
+        if place >= self.destinations.len() {
+            self.destinations.resize(place + 1, Rate::default());
+        }
+        &mut self.destinations[place]
+    }
 }
 
 impl Control {
@@ -272,11 +288,7 @@ impl Control {
                 .run(ledger.service(tables, *id, service));
             for destination in &service.destinations {
                 let now = ledger.destination(tables, destination.id);
-                self.rates
-                    .destinations
-                    .entry(destination.id)
-                    .or_default()
-                    .run(now);
+                self.rates.destination_mut(destination.id).run(now);
             }
         }
         self.rates.total.run(ledger.total(tables));
@@ -374,18 +386,16 @@ impl Control {
                 .services
                 .insert(*id, Rate::from(ledger.service(tables, *id, service)));
             for destination in &service.destinations {
-                self.rates.destinations.insert(
-                    destination.id,
-                    Rate::from(ledger.destination(tables, destination.id)),
-                );
+                *self.rates.destination_mut(destination.id) =
+                    Rate::from(ledger.destination(tables, destination.id));
             }
         }
         self.rates.total = Rate::from(ledger.total(tables));
     }
 
     fn find(&self, key: &ServiceKey) -> Result<(u32, Arc<ServiceConfig>), Errno> {
-        self.config()
-            .service(key)
+        let found = self.generations.service(key);
+        found
             .map(|(id, service)| (id, service.clone()))
             .ok_or(Errno::ESRCH)
     }
@@ -470,12 +480,7 @@ impl Control {
     }
 
     fn destination_counters(&self, id: u32) -> (Counters, Rate) {
-        let rate = self
-            .rates
-            .destinations
-            .get(&id)
-            .copied()
-            .unwrap_or_default();
+        let rate = self.rates.destination(id);
         (self.ledger.destination(&self.tables, id), rate)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Control;
 use super::draft::Draft;
-use lvsx_ipvs::{Destination, Errno, Fault, Refused, Request, Service, ServiceKey, Stats, mark};
+use lvsx_ipvs::{Destination, Errno, Fault, Refused, Request, ServiceKey, Stats, mark};
 use lvsx_ipvsadm::Table;
 use std::collections::HashSet;
 use std::fs;
@@ -117,15 +117,7 @@ impl Control {
                 persistent: 0,
                 stats: Stats::default(),
             });
-            let listed = Service {
-                key: service.key,
-                scheduler: super::director::scheduler_name(service.scheduler),
-                engine: None,
-                flags: service.flags,
-                timeout: service.timeout,
-                netmask: service.netmask,
-                stats: Stats::default(),
-            };
+            let listed = super::director::uncounted_service(service);
             table = table.with_service(listed, destinations.collect());
         }
         table

@@ -97,13 +97,12 @@ fn requests(control: &Control) -> Vec<Request> {
             .map(|rule| format!("{}\n", MarkEdit::Add(rule.clone())));
         requests.push(Request::EditMarks(lines.collect()));
     }
-    for service in control.services() {
-        let destinations = control.destinations(&service.key).unwrap_or_default();
-        requests.push(new_service(&service));
+    control.each_service(false, &mut |service, destinations| {
+        requests.push(new_service(service));
         // The newest is listed first.
         let of_service = destinations.iter().rev();
-        requests.extend(of_service.map(|destination| new_destination(&service, destination)));
-    }
+        requests.extend(of_service.map(|destination| new_destination(service, destination)));
+    });
     requests
 }
 

@@ -167,12 +167,10 @@ impl Topology {
         let servers: BTreeSet<IpAddr> = config.servers().collect();
 
         self.ways.retain(|server, _| servers.contains(server));
-        for server in servers {
-            if !self.ways.contains_key(&server) {
-                let way = self.links.way(server).await;
-                self.ways.insert(server, way);
-            }
-        }
+        let is_new = |server: &IpAddr| !self.ways.contains_key(server);
+        let new: Vec<IpAddr> = servers.into_iter().filter(is_new).collect();
+        self.ways
+            .extend(new.iter().copied().zip(self.links.ways(&new)));
         control.set_sources(|server| self.ways.get(&server).copied().flatten()?.source);
         control.set_ways(|server| Some(self.ways.get(&server).copied().flatten()?.hop));
         self.publish_hops(control, &plane.tables);

@@ -20,7 +20,8 @@ use crate::tables::Tables;
 use arena::{Arena, Extent};
 use lvsx_core::env::state;
 use lvsx_core::generation::{RootLine, Table};
-use std::collections::BTreeMap;
+use lvsx_ipvs::ServiceKey;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// The arena cannot hold the generation; nothing has changed.
@@ -47,6 +48,8 @@ pub struct Generations {
     present: Option<Generation>,
     /// What is configured before the first generation: nothing.
     nothing: Config,
+    /// Ids of the services in force.
+    ids: HashMap<ServiceKey, u32>,
 }
 
 /// A generation: what it was written from, and where it lies.
@@ -135,6 +138,7 @@ impl Generations {
             readers,
             present: None,
             nothing: Config::default(),
+            ids: HashMap::new(),
         }
     }
 
@@ -144,6 +148,18 @@ impl Generations {
         self.present
             .as_ref()
             .map_or(&self.nothing, |present| &present.config)
+    }
+
+    /// Id and configuration of the service in force that is called `key`. Costs the same however many there are.
+    #[must_use]
+    pub fn service(&self, key: &ServiceKey) -> Option<(u32, &Arc<ServiceConfig>)> {
+        let id = *self.ids.get(key)?;
+        Some((id, self.config().services.get(&id)?))
+    }
+
+    fn name_services(&mut self) {
+        let services = self.present.iter().flat_map(|it| &it.config.services);
+        self.ids = services.map(|(id, service)| (service.key, *id)).collect();
     }
 
     /// The addresses that concern the director.
@@ -180,7 +196,18 @@ impl Generations {
         let word = u64::from(next.number) << 32 | u64::from(next.line.first);
         tables.state[state::READ as usize][state::ROOT].store(word);
         let kept: std::collections::BTreeSet<Extent> = next.extents().collect();
-        if let Some(past) = self.present.replace(next) {
+        let past = self.present.replace(next);
+        let has_names = past.as_ref().is_some_and(|past| {
+            let [then, now] = [&past.config, self.config()].map(|config| {
+                let services = config.services.iter();
+                services.map(|(id, service)| (*id, service.key))
+            });
+            then.eq(now)
+        });
+        if !has_names {
+            self.name_services();
+        }
+        if let Some(past) = past {
             past.extents()
                 .filter(|extent| !kept.contains(extent))
                 .for_each(|extent| self.arena.retire(extent));

@@ -40,6 +40,7 @@ impl Generations {
         }
         .generation(word)?;
         generations.present = Some(present);
+        generations.name_services();
         Ok(generations)
     }
 }
