@@ -338,8 +338,7 @@ impl Client {
         let family = self.transport.family_id();
         let mut bytes: Vec<u8> = Vec::new();
         for request in changes {
-            bytes.extend(request.encode(family, 0));
-            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            request.encode_behind(&mut bytes, family, 0);
         }
         let change = number_of_a_change();
         for (at, part) in (0..).step_by(PART_MAX).zip(bytes.chunks(PART_MAX)) {

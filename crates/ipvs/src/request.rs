@@ -6,7 +6,7 @@ use crate::codec::service::ServiceNest;
 use crate::codec::{daemon, destination, lead, service, table, timeouts};
 use crate::consts::{attr, cmd, flag};
 use crate::errno::Errno;
-use crate::message::{Header, generic};
+use crate::message::{Header, generic_behind};
 use crate::model::{
     DestinationKey, DestinationSettings, Family, ForwardingMethod, Lead, ServiceKey,
     ServiceSettings, SyncDaemon, SyncRole, Timeouts, TunnelType,
@@ -216,6 +216,14 @@ impl Request {
     /// The request as a message to the family with this id.
     #[must_use]
     pub fn encode(&self, family: u16, sequence: u32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.encode_behind(&mut bytes, family, sequence);
+        bytes
+    }
+
+    /// The same behind what `bytes` hold already, which are filled up to whole words.
+    pub fn encode_behind(&self, bytes: &mut Vec<u8>, family: u16, sequence: u32) {
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
         let dump = if self.is_dump() { flag::DUMP } else { 0 };
         let flags = flag::REQUEST | flag::ACK | dump;
         let header = Header {
@@ -224,7 +232,7 @@ impl Request {
             sequence,
             port: 0,
         };
-        generic(header, self.command(), |writer| self.write(writer))
+        generic_behind(bytes, header, self.command(), |writer| self.write(writer));
     }
 
     fn write(&self, writer: &mut Writer<'_>) {

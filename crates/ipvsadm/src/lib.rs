@@ -12,6 +12,7 @@
 //! director; where lvsd left its socket or its pins and does not answer, nothing is done and the exit
 //! code is 255; `-R` reads characters of print as what they stand for.
 
+mod columns;
 mod connections;
 mod failure;
 mod file;

@@ -8,6 +8,7 @@ use lvsx_ipvs::{
     SyncDaemon, SyncRole, Timeouts, TunnelType,
 };
 
+use crate::columns::Line;
 use crate::line::Format;
 use crate::{names, protocol, values};
 
@@ -89,7 +90,7 @@ pub(crate) fn service(
         Columns::Stats | Columns::Rate => {
             write!(out, "{name:<33}")?;
             for value in numbers(&service.stats, format.stats) {
-                large(out, value, format.exact)?;
+                out.write_all(large(value, format.exact).as_bytes())?;
             }
         }
         _ => {
@@ -106,9 +107,10 @@ pub(crate) fn service(
         ServiceKey::Address { protocol, .. } => protocol,
         ServiceKey::Mark { .. } => 0,
     };
+    let mut line = Line::default();
     destinations
         .iter()
-        .try_for_each(|it| destination(out, it, protocol, format))
+        .try_for_each(|it| destination(out, &mut line, it, protocol, format))
 }
 
 /// How a service is called in a table.
@@ -183,6 +185,7 @@ pub(crate) fn partial_mask(service: &Service) -> Option<String> {
 
 fn destination(
     out: &mut impl Write,
+    line: &mut Line,
     destination: &Destination,
     protocol: u16,
     format: &Format,
@@ -195,45 +198,70 @@ fn destination(
         persistent,
         stats,
     } = destination;
-    let name = names::endpoint(key.addr, key.port, protocol, format.numeric);
-    let name = cut(name, &key.addr, DESTINATION_WIDTH);
-    write!(out, "  -> {name:<28}")?;
+    line.text("  -> ").column(DESTINATION_WIDTH, |it| {
+        if format.numeric && key.addr.is_ipv4() {
+            names::put_endpoint(it, key.addr, key.port, protocol, true);
+        } else {
+            let name = names::endpoint(key.addr, key.port, protocol, format.numeric);
+            it.text(&cut(name, &key.addr, DESTINATION_WIDTH));
+        }
+    });
     let weight = settings.weight as i32;
-    let method = method(settings.method);
+    let counts = |line: &mut Line| {
+        for count in [active, inactive] {
+            line.text(" ").column(10, |it| {
+                it.number(*count);
+            });
+        }
+    };
+    let method = |line: &mut Line| {
+        line.text(" ").column(7, |it| {
+            it.text(method(settings.method));
+        });
+    };
+    let column = |line: &mut Line, width, number: i64| {
+        line.text(" ").column(width, |it| {
+            it.number(number);
+        });
+    };
     match Columns::of(format) {
         Columns::Stats => {
             for value in numbers(stats, true) {
-                large(out, value, format.exact)?;
+                line.text(&large(value, format.exact));
             }
         }
         Columns::Rate => {
             let [connections, in_packets, out_packets, in_bytes, out_bytes] = numbers(stats, false);
-            write!(out, " {connections:>8} {in_packets:>8} {out_packets:>8}")?;
-            large(out, in_bytes, format.exact)?;
-            large(out, out_bytes, format.exact)?;
+            let packets = format!(" {connections:>8} {in_packets:>8} {out_packets:>8}");
+            line.text(&packets)
+                .text(&large(in_bytes, format.exact))
+                .text(&large(out_bytes, format.exact));
         }
         Columns::Thresholds => {
-            let (upper, lower) = (settings.upper_threshold, settings.lower_threshold);
-            write!(out, " {upper:<10} {lower:<10} {active:<10} {inactive:<10}")?;
+            column(line, 10, settings.upper_threshold.into());
+            column(line, 10, settings.lower_threshold.into());
+            counts(line);
         }
         Columns::Persistent => {
-            write!(
-                out,
-                " {weight:<9} {persistent:<11} {active:<10} {inactive:<10}"
-            )?;
+            column(line, 9, weight.into());
+            column(line, 11, (*persistent).into());
+            counts(line);
         }
         Columns::Tunnels => {
-            let tunnel = tunnel(destination);
-            write!(
-                out,
-                " {method:<7} {tunnel:<13} {weight:<6} {active:<10} {inactive:<10}"
-            )?;
+            method(line);
+            line.text(" ").column(13, |it| {
+                it.text(&tunnel(destination));
+            });
+            column(line, 6, weight.into());
+            counts(line);
         }
         Columns::Plain => {
-            write!(out, " {method:<7} {weight:<6} {active:<10} {inactive:<10}")?;
+            method(line);
+            column(line, 6, weight.into());
+            counts(line);
         }
     }
-    out.write_all(b"\n")
+    line.end(out)
 }
 
 const fn method(method: ForwardingMethod) -> &'static str {
@@ -288,26 +316,18 @@ const fn numbers(stats: &Stats, counters: bool) -> [u64; 5] {
 }
 
 /// A number in nine columns, in thousands, millions and so on where it is long.
-fn large(out: &mut impl Write, value: u64, exact: bool) -> io::Result<()> {
+fn large(value: u64, exact: bool) -> String {
     const K: u64 = 1_000;
     const M: u64 = 1_000 * K;
     const G: u64 = 1_000 * M;
     const T: u64 = 1_000 * G;
-    if exact {
-        let digits = value.to_string();
-        let width = if digits.len() <= 8 {
-            9
-        } else {
-            digits.len() + 1
-        };
-        return write!(out, "{digits:>width$}");
-    }
     match value {
-        0..100_000_000 => write!(out, "{value:>9}"),
-        100_000_000..1_000_000_000 => write!(out, "{:>8}K", value / K),
-        1_000_000_000..100_000_000_000 => write!(out, "{:>8}M", value / M),
-        100_000_000_000..100_000_000_000_000 => write!(out, "{:>8}G", value / G),
-        _ => write!(out, "{:>8}T", value / T),
+        _ if exact => format!(" {value:>8}"),
+        0..100_000_000 => format!("{value:>9}"),
+        100_000_000..1_000_000_000 => format!("{:>8}K", value / K),
+        1_000_000_000..100_000_000_000 => format!("{:>8}M", value / M),
+        100_000_000_000..100_000_000_000_000 => format!("{:>8}G", value / G),
+        _ => format!("{:>8}T", value / T),
     }
 }
 
@@ -352,20 +372,14 @@ pub(crate) fn daemons(out: &mut impl Write, daemons: &[SyncDaemon]) -> io::Resul
 mod tests {
     use super::*;
 
-    fn shown(value: u64, exact: bool) -> String {
-        let mut out = Vec::new();
-        large(&mut out, value, exact).unwrap();
-        String::from_utf8(out).unwrap()
-    }
-
     #[test]
     fn long_numbers_are_shortened_unless_exact() {
-        assert_eq!(shown(99_999_999, false), " 99999999");
-        assert_eq!(shown(100_000_000, false), "  100000K");
-        assert_eq!(shown(1_000_000_000, false), "    1000M");
-        assert_eq!(shown(100_000_000_000, false), "     100G");
-        assert_eq!(shown(100_000_000_000_000, false), "     100T");
-        assert_eq!(shown(12_345_678, true), " 12345678");
-        assert_eq!(shown(123_456_789, true), " 123456789");
+        assert_eq!(large(99_999_999, false), " 99999999");
+        assert_eq!(large(100_000_000, false), "  100000K");
+        assert_eq!(large(1_000_000_000, false), "    1000M");
+        assert_eq!(large(100_000_000_000, false), "     100G");
+        assert_eq!(large(100_000_000_000_000, false), "     100T");
+        assert_eq!(large(12_345_678, true), " 12345678");
+        assert_eq!(large(123_456_789, true), " 123456789");
     }
 }

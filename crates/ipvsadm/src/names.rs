@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString, c_int};
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 use std::sync::Mutex;
 
+use crate::columns::Line;
 use crate::protocol;
 
 /// The C library's service database keeps its answer in one place for the whole process.
@@ -117,6 +118,20 @@ fn number(addr: IpAddr) -> String {
 
 /// Longest address and port with names; what is longer is cut.
 const ENDPOINT_MAX: usize = 59;
+
+/// Appends an address and a port, as [`endpoint`] shows them.
+pub(crate) fn put_endpoint(line: &mut Line, addr: IpAddr, port: u16, protocol: u16, numeric: bool) {
+    match addr {
+        IpAddr::V4(addr) if numeric => {
+            let [a, b, c, d] = addr.octets();
+            line.number(a).text(".").number(b).text(".").number(c);
+            line.text(".").number(d).text(":").number(port);
+        }
+        _ => {
+            line.text(&endpoint(addr, port, protocol, numeric));
+        }
+    }
+}
 
 /// An address and a port as listings show them: numbers, or names where there are any.
 pub(crate) fn endpoint(addr: IpAddr, port: u16, protocol: u16, numeric: bool) -> String {

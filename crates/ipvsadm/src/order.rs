@@ -8,11 +8,11 @@
 use std::cmp::Ordering;
 use std::net::IpAddr;
 
-use lvsx_ipvs::{Destination, Family, Service, ServiceKey};
+use lvsx_ipvs::{Destination, Family, ServiceKey};
 
-/// Sorts services: mark, family, protocol, address, port.
-pub(crate) fn sort_services(services: &mut Vec<Service>) {
-    merge_sort(services, &|one, other| service(&one.key, &other.key));
+/// Sorts what `key` names services of: mark, family, protocol, address, port.
+pub(crate) fn sort_services<T>(items: &mut Vec<T>, key: impl Fn(&T) -> &ServiceKey) {
+    merge_sort(items, &|one, other| service(key(one), key(other)));
 }
 
 /// Sorts destinations: address, port.
@@ -69,25 +69,50 @@ const fn difference(one: u32, other: u32) -> Ordering {
     }
 }
 
+/// Sorts places rather than items, which are large.
 fn merge_sort<T>(items: &mut Vec<T>, compare: &impl Fn(&T, &T) -> Ordering) {
-    if items.len() < 2 {
+    let mut places: Vec<usize> = (0..items.len()).collect();
+    let is_behind = |one: usize, other: usize| match (items.get(one), items.get(other)) {
+        (Some(one), Some(other)) => compare(one, other) == Ordering::Greater,
+        _ => false,
+    };
+    sort_places(&mut places, &mut Vec::new(), &is_behind);
+    let mut unsorted: Vec<Option<T>> = items.drain(..).map(Some).collect();
+    let sorted = places.into_iter();
+    items.extend(sorted.filter_map(|place| unsorted.get_mut(place)?.take()));
+}
+
+fn sort_places(
+    places: &mut [usize],
+    lower: &mut Vec<usize>,
+    is_behind: &impl Fn(usize, usize) -> bool,
+) {
+    if places.len() < 2 {
         return;
     }
-    let mut upper = items.split_off(items.len() / 2);
-    merge_sort(items, compare);
-    merge_sort(&mut upper, compare);
-    let mut lower = std::mem::take(items).into_iter().peekable();
-    let mut upper = upper.into_iter().peekable();
-    while let (Some(low), Some(high)) = (lower.peek(), upper.peek()) {
-        let first = if compare(low, high) == Ordering::Greater {
-            &mut upper
-        } else {
-            &mut lower
+    let middle = places.len() / 2;
+    let (low, high) = places.split_at_mut(middle);
+    sort_places(low, lower, is_behind);
+    sort_places(high, lower, is_behind);
+    lower.clear();
+    lower.extend_from_slice(low);
+    // What is merged never reaches the upper places that are still to be read.
+    let (mut low, mut high) = (0, middle);
+    for to in 0..places.len() {
+        let (Some(first), second) = (lower.get(low), places.get(high)) else {
+            break;
         };
-        items.extend(first.next());
+        match second {
+            Some(second) if is_behind(*first, *second) => {
+                places[to] = *second;
+                high += 1;
+            }
+            _ => {
+                places[to] = *first;
+                low += 1;
+            }
+        }
     }
-    items.extend(lower);
-    items.extend(upper);
 }
 
 #[cfg(test)]

@@ -25,23 +25,26 @@ pub(crate) fn split(text: &str, number: usize) -> Line {
     let mut word = String::new();
     let mut begin = 1;
     for (column, char) in (1..).zip(text.chars()) {
-        let plain = plain(char);
+        // Most lines have no other characters.
+        let plain = if char.is_ascii() { None } else { plain(char) };
         if let Some(plain) = &plain {
             add_to_note(&mut note, (number, column), char, plain);
         }
-        let mut itself = [0; 4];
-        let read = match &plain {
-            Some(plain) => plain,
-            None => &*char.encode_utf8(&mut itself),
+        let is_blank = match &plain {
+            Some(plain) => plain == " ",
+            None => matches!(char, ' ' | '\t' | '\r' | '\n'),
         };
-        if read.contains([' ', '\t', '\r', '\n']) {
+        if is_blank {
             end_word(&mut word, begin, &mut words, &mut columns);
             continue;
         }
         if word.is_empty() {
             begin = column;
         }
-        word.push_str(read);
+        match &plain {
+            Some(plain) => word.push_str(plain),
+            None => word.push(char),
+        }
     }
     end_word(&mut word, begin, &mut words, &mut columns);
     Line {

@@ -18,6 +18,14 @@ pub(crate) struct Run<'a, Input, Out, Err> {
     pub(crate) err: Err,
 }
 
+/// What a listing shows.
+enum Rows {
+    /// All of it, as it was at one moment.
+    Whole(Vec<(Service, Vec<Destination>)>),
+    /// Services, whose destinations are still to be asked for.
+    Services(Vec<Service>),
+}
+
 impl<Input: BufRead, Out: Write, Err: Write> Run<'_, Input, Out, Err> {
     /// Runs a command line; what goes wrong is printed.
     ///
@@ -66,9 +74,10 @@ impl<Input: BufRead, Out: Write, Err: Write> Run<'_, Input, Out, Err> {
         match topic {
             Topic::Services => {
                 let info = self.client.info().map_err(of(Request::Info))?;
+                let sorted = !format.unsorted;
                 if format.json {
-                    let services = self.services(!format.unsorted)?;
-                    return self.json_services(Some(&info), &services, format);
+                    let rows = self.rows(true, sorted)?;
+                    return self.json_services(Some(&info), rows, sorted);
                 }
                 let Info {
                     version,
@@ -80,22 +89,28 @@ impl<Input: BufRead, Out: Write, Err: Write> Run<'_, Input, Out, Err> {
                     "IP Virtual Server version {major}.{minor}.{patch} \
                      (size={connection_table_size})"
                 )?;
-                let services = self.services(!format.unsorted)?;
+                let rows = self.rows(format.stats || format.rate, sorted)?;
                 listing::title(&mut self.out, format)?;
-                for service in &services {
-                    self.list_service(service, format)?;
-                }
+                self.each(rows, sorted, |run, service, destinations| {
+                    let shown = listing::service(&mut run.out, service, destinations, format);
+                    Ok(shown?)
+                })?;
             }
             Topic::Service(key) => {
                 let service = self
                     .client
                     .service(key)
                     .map_err(of(Request::Service(*key)))?;
+                let sorted = !format.unsorted;
+                let rows = Rows::Services(vec![service]);
                 if format.json {
-                    return self.json_services(None, &[service], format);
+                    return self.json_services(None, rows, sorted);
                 }
                 listing::title(&mut self.out, format)?;
-                self.list_service(&service, format)?;
+                self.each(rows, sorted, |run, service, destinations| {
+                    let shown = listing::service(&mut run.out, service, destinations, format);
+                    Ok(shown?)
+                })?;
             }
             Topic::Connections => {
                 let text = self.client.proc_text(connections::FILE).map_err(|error| {
@@ -129,51 +144,70 @@ impl<Input: BufRead, Out: Write, Err: Write> Run<'_, Input, Out, Err> {
         Ok(())
     }
 
-    fn list_service(&mut self, service: &Service, format: &Format) -> Result<(), Failure> {
-        let destinations = self.destinations(service, !format.unsorted)?;
-        Ok(listing::service(
-            &mut self.out,
-            service,
-            &destinations,
-            format,
-        )?)
-    }
-
     fn json_services(
         &mut self,
         info: Option<&Info>,
-        services: &[Service],
-        format: &Format,
+        rows: Rows,
+        sorted: bool,
     ) -> Result<(), Failure> {
-        let mut destinations = Vec::with_capacity(services.len());
-        for service in services {
-            destinations.push(self.destinations(service, !format.unsorted)?);
-        }
-        let listed = services.iter().zip(&destinations);
+        let mut listed = Vec::new();
+        self.each(rows, sorted, |_, service, destinations| {
+            listed.push((service.clone(), destinations.to_vec()));
+            Ok(())
+        })?;
+        let listed = listed.iter().map(|(service, of)| (service, of));
         Ok(json::services(&mut self.out, info, listed)?)
     }
 
     fn save(&mut self, numeric: bool) -> Result<(), Failure> {
-        for service in self.services(true)? {
-            let destinations = self.destinations(&service, true)?;
-            save::service(
-                &mut self.out,
-                &mut self.err,
-                &service,
-                &destinations,
-                numeric,
-            )?;
-        }
-        Ok(())
+        let rows = self.rows(false, true)?;
+        self.each(rows, true, |run, service, destinations| {
+            let (out, notes) = (&mut run.out, &mut run.err);
+            let saved = save::service(out, notes, service, destinations, numeric);
+            Ok(saved?)
+        })
     }
 
-    fn services(&mut self, sorted: bool) -> Result<Vec<Service>, Failure> {
+    /// What is to be listed, with statistics if they are wanted: at once where the director tells all of it so.
+    fn rows(&mut self, statistics: bool, sorted: bool) -> Result<Rows, Failure> {
         let of = |error| Failure::of_listing(&Request::Services, &error);
+        if let Some(mut table) = self.client.table(statistics).map_err(of)? {
+            if sorted {
+                order::sort_services(&mut table, |(service, _)| &service.key);
+            }
+            return Ok(Rows::Whole(table));
+        }
         let mut services = self.client.services().map_err(of)?;
         if sorted {
-            order::sort_services(&mut services);
+            order::sort_services(&mut services, |service| &service.key);
         }
-        Ok(services)
+        Ok(Rows::Services(services))
+    }
+
+    /// Shows each service with its destinations, which are asked for one after another if they are not there yet.
+    fn each(
+        &mut self,
+        rows: Rows,
+        sorted: bool,
+        mut show: impl FnMut(&mut Self, &Service, &[Destination]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        match rows {
+            Rows::Whole(table) => {
+                for (service, mut destinations) in table {
+                    if sorted {
+                        order::sort_destinations(&mut destinations);
+                    }
+                    show(self, &service, &destinations)?;
+                }
+            }
+            Rows::Services(services) => {
+                for service in services {
+                    let destinations = self.destinations(&service, sorted)?;
+                    show(self, &service, &destinations)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn destinations(

@@ -7,6 +7,7 @@ use lvsx_ipvs::{
     TunnelType,
 };
 
+use crate::columns::Line;
 use crate::{listing, names, protocol, values};
 
 /// A service and its destinations, a line each. What no option can say is left out and noted.
@@ -49,12 +50,15 @@ pub(crate) fn service(
         write!(out, " -b {flags}")?;
     }
     out.write_all(b"\n")?;
+    let mut line = Line::default();
     for listed in destinations {
         let key = &listed.key;
-        let server = names::endpoint(key.addr, key.port, protocol, numeric);
         if sayable(listed) {
-            destination(out, listed, &server, &name)?;
+            line.text("-a ").text(&name).text(" -r ");
+            names::put_endpoint(&mut line, key.addr, key.port, protocol, numeric);
+            destination(out, &mut line, listed)?;
         } else {
+            let server = names::endpoint(key.addr, key.port, protocol, numeric);
             let reason = "its forwarding has no option";
             writeln!(notes, "left out: {name} -r {server}, as {reason}")?;
         }
@@ -104,25 +108,18 @@ pub(crate) fn service_option(key: &ServiceKey, numeric: bool) -> Option<String> 
     })
 }
 
-fn destination(
-    out: &mut impl Write,
-    destination: &Destination,
-    server: &str,
-    service: &str,
-) -> io::Result<()> {
+/// A destination's line: that of a server behind the words that name it and its service.
+fn destination(out: &mut impl Write, line: &mut Line, destination: &Destination) -> io::Result<()> {
     let settings = &destination.settings;
     let method = match settings.method {
-        ForwardingMethod::Masquerade => "-m",
-        ForwardingMethod::Tunnel => "-i",
-        _ => "-g",
+        ForwardingMethod::Masquerade => " -m -w ",
+        ForwardingMethod::Tunnel => " -i -w ",
+        _ => " -g -w ",
     };
-    write!(
-        out,
-        "-a {service} -r {server} {method} -w {}",
-        settings.weight as i32
-    )?;
-    out.write_all(tunnel(settings).unwrap_or_default().as_bytes())?;
-    out.write_all(b"\n")
+    line.text(method)
+        .number(settings.weight as i32)
+        .text(&tunnel(settings).unwrap_or_default());
+    line.end(out)
 }
 
 /// The options of an encapsulation, a blank before each; `None` for one that has no option.

@@ -50,8 +50,18 @@ impl Table {
                 .with_marks(client.marks()?)
                 .with_settings(client.settings()?);
         }
-        for service in client.services()? {
-            let destinations = client.destinations(&service.key)?;
+        let rows = match client.table(false)? {
+            Some(rows) => rows,
+            None => {
+                let services = client.services()?.into_iter();
+                let with_destinations = services.map(|service| {
+                    let destinations = client.destinations(&service.key)?;
+                    Ok((service, destinations))
+                });
+                with_destinations.collect::<Result<_, ClientError>>()?
+            }
+        };
+        for (service, destinations) in rows {
             table = table.with_service(service, destinations);
         }
         Ok(table)

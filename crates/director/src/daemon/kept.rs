@@ -42,8 +42,11 @@ impl Kept {
 }
 
 fn encoded(requests: &[Request]) -> Vec<u8> {
-    let encoded = requests.iter().map(|it| it.encode(FAMILY_ID, 0));
-    encoded.collect::<Vec<_>>().concat()
+    let mut bytes = Vec::new();
+    for request in requests {
+        request.encode_behind(&mut bytes, FAMILY_ID, 0);
+    }
+    bytes
 }
 
 /// The file that a director before left, if it left one.
