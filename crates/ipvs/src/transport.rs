@@ -118,6 +118,8 @@ pub enum Transport {
         answer: Box<Answering>,
         /// Answers not yet received.
         pending: VecDeque<Vec<u8>>,
+        /// It stands for the kernel's IPVS, which knows no private commands.
+        is_kernel: bool,
     },
 }
 
@@ -245,13 +247,27 @@ impl Transport {
         Self::Local {
             answer: Box::new(answer),
             pending: VecDeque::new(),
+            is_kernel: false,
+        }
+    }
+
+    /// The same in the place of the kernel's IPVS, for tests of what is done there.
+    pub fn local_kernel(answer: impl FnMut(&[u8]) -> Vec<Vec<u8>> + 'static) -> Self {
+        Self::Local {
+            answer: Box::new(answer),
+            pending: VecDeque::new(),
+            is_kernel: true,
         }
     }
 
     /// Whether the kernel's own IPVS is asked, which knows no private commands.
     #[must_use]
     pub const fn is_kernel(&self) -> bool {
-        matches!(self, Self::Kernel { .. })
+        match self {
+            Self::Kernel { .. } => true,
+            Self::Local { is_kernel, .. } => *is_kernel,
+            Self::Director(_) | Self::DirectorPort { .. } => false,
+        }
     }
 
     /// Id of the family that requests are for.
@@ -274,7 +290,9 @@ impl Transport {
             }
             Self::DirectorPort { socket, port } => send_netlink(socket, *port, datagram)?,
             Self::Kernel { socket, .. } => send_netlink(socket, 0, datagram)?,
-            Self::Local { answer, pending } => pending.extend(answer(datagram)),
+            Self::Local {
+                answer, pending, ..
+            } => pending.extend(answer(datagram)),
         }
         Ok(())
     }

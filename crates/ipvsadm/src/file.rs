@@ -113,6 +113,12 @@ impl Rules {
         std::iter::once(Request::Flush).chain(changes).collect()
     }
 
+    /// Where a change stands in the file: `FILE:LINE: `. `None` for one that only follows from it.
+    pub(crate) fn place(&self, change: &Request) -> Option<String> {
+        let placed = self.changes.iter().find(|it| it.request == *change)?;
+        Some(format!("{}:{}: ", self.name, placed.number))
+    }
+
     /// Leaves out what starts a sync daemon that runs so already.
     pub(crate) fn without_running(&mut self, running: &[SyncDaemon]) {
         self.changes.retain(|placed| match &placed.request {

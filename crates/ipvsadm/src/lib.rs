@@ -182,16 +182,14 @@ fn restore(name: &str, words: &[String], choice: Choice) -> Result<(), Failure> 
             _ => Failure::Refused(String::new()),
         });
     }
-    let mut last = Ok(());
+    let mut changed = Ok(());
     if client.is_kernel() {
         eprint_line(&format!(
             "{name}: not atomic here: IPVS of the kernel takes line by line"
         ));
-        for change in rules.requests() {
-            last = whole::one_by_one(&mut client, &change).map_err(|why| {
-                eprint_line(&why);
-                Failure::Refused(String::new())
-            });
+        if let Err(undone) = whole::line_by_line(&mut client, &rules, eprint_line) {
+            eprint_line(&format!("{name}: {undone}"));
+            changed = Err(Failure::Refused(String::new()));
         }
     }
     let (out, err) = (BufWriter::new(io::stdout().lock()), io::stderr().lock());
@@ -202,10 +200,11 @@ fn restore(name: &str, words: &[String], choice: Choice) -> Result<(), Failure> 
         out,
         err,
     };
+    let mut listed = Ok(());
     for listing in &rules.listings {
-        last = run.line(listing);
+        listed = run.line(listing);
     }
-    last
+    changed.and(listed)
 }
 
 /// As the script of that name: drops lines that begin with `#`, clears, and runs the others one by one.

@@ -30,15 +30,32 @@ pub enum Undone {
     /// The director did not answer as it should.
     #[error("{0}")]
     Director(#[from] ClientError),
-    /// A change failed, of those that were made one by one.
+    /// A change failed, of those that were made one by one; what came behind it was not tried.
     #[error(
-        "{line}\n    {why}\nthe lines before it are in force: IPVS of the kernel does not change a table in one step"
+        "{line}\n    {why}\nnot atomic here: {done} of {all} changes were made before it and are in force, it and those behind \
+         it are not; `lvsx diff' shows what is left"
     )]
     Halfway {
-        /// The line that failed.
+        /// The line that failed, behind its place in the file if it stands there.
         line: String,
         /// Why.
         why: String,
+        /// Changes that were made.
+        done: usize,
+        /// Changes that were to be made.
+        all: usize,
+    },
+    /// Lines were refused, of those that were tried one by one.
+    #[error(
+        "not atomic here: {refused} of {all} lines were refused, the first of them {line}; the others are in force"
+    )]
+    Partly {
+        /// Lines that were refused.
+        refused: usize,
+        /// Lines that were tried.
+        all: usize,
+        /// The first that was refused, behind its place in the file.
+        line: String,
     },
 }
 
@@ -67,15 +84,48 @@ pub fn apply(client: &mut Client, rules: &mut Rules, wish: Wish) -> Result<Vec<R
     if is_trial {
         return Ok(difference);
     }
-    for change in &difference {
+    for (done, change) in difference.iter().enumerate() {
         if let Err(why) = one_by_one(client, change) {
+            let line = words::line(change).unwrap_or_default();
             return Err(Undone::Halfway {
-                line: words::line(change).unwrap_or_default(),
+                line: rules.place(change).unwrap_or_default() + &line,
                 why,
+                done,
+                all: difference.len(),
             });
         }
     }
     Ok(Vec::new())
+}
+
+/// Loads `rules` into a table that is cleared, as `ipvsadm-restore` of ipvsadm does: a line that is refused, which `tell` is
+/// told, does not keep the next ones from being tried.
+///
+/// # Errors
+/// [`Undone::Partly`].
+pub(crate) fn line_by_line(
+    client: &mut Client,
+    rules: &Rules,
+    mut tell: impl FnMut(&str),
+) -> Result<(), Undone> {
+    let changes = rules.requests();
+    let (mut refused, mut first) = (0, None);
+    for change in &changes {
+        if let Err(why) = one_by_one(client, change) {
+            tell(&why);
+            refused += 1;
+            first = first.or(Some(change));
+        }
+    }
+    let Some(first) = first else {
+        return Ok(());
+    };
+    let place = rules.place(first).unwrap_or_default();
+    Err(Undone::Partly {
+        refused,
+        all: changes.len(),
+        line: place + &words::line(first).unwrap_or_else(|| "-C".to_owned()),
+    })
 }
 
 /// Loads `rules` in one step into a table that is cleared, as `ipvsadm-restore` does in many.
@@ -195,3 +245,6 @@ pub(crate) fn is_unknown(error: &Undone) -> bool {
         Undone::Director(ClientError::Refused(Errno::EOPNOTSUPP))
     )
 }
+
+#[cfg(test)]
+mod tests;
