@@ -7,7 +7,7 @@ use std::io;
 
 use crate::codec::table;
 use crate::consts::control;
-use crate::director::Fault;
+use crate::director::{Applying, Fault};
 use crate::errno::{Errno, Refused};
 use crate::mark::{MarkEdit, MarkRule};
 use crate::message::{self, Messages};
@@ -332,6 +332,21 @@ impl Client {
         changes: &[Request],
         is_trial: bool,
     ) -> Result<Vec<Fault>, ClientError> {
+        match is_trial {
+            true => self.apply_as(Applying::Trial, changes),
+            false => self.apply_as(Applying::Table, changes),
+        }
+    }
+
+    /// As [`apply`](Self::apply), as lines that might as well have come one by one: the table before is not kept.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn apply_lines(&mut self, changes: &[Request]) -> Result<Vec<Fault>, ClientError> {
+        self.apply_as(Applying::Lines, changes)
+    }
+
+    fn apply_as(&mut self, how: Applying, changes: &[Request]) -> Result<Vec<Fault>, ClientError> {
         if self.is_kernel() {
             return Err(ClientError::Refused(Errno::EOPNOTSUPP));
         }
@@ -352,7 +367,7 @@ impl Client {
         let text = self.text(&Request::Apply {
             change,
             length,
-            is_trial,
+            how,
         })?;
         let text = String::from_utf8_lossy(&text);
         let faults = text.lines().map(Fault::read);

@@ -129,6 +129,8 @@ pub mod attr {
     pub const LENGTH: u16 = 4;
     /// On applying: `u8`, not 0 if nothing is to be changed.
     pub const TRIAL: u16 = 5;
+    /// On applying: `u8`, not 0 if the changes are lines that stand for themselves, not a table.
+    pub const LINES: u16 = 8;
     /// Of a whole table: `u8`, the layout of its bytes.
     pub const LAYOUT: u16 = 6;
     /// Of a whole table: `u8`, not 0 if statistics are wanted.

@@ -36,6 +36,17 @@ impl Fault {
     }
 }
 
+/// How several changes are applied: all or none of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applying {
+    /// Nothing is changed, only looked whether that could be.
+    Trial,
+    /// As a table; the one before is kept, so that it can be taken back.
+    Table,
+    /// As lines that might have come one by one.
+    Lines,
+}
+
 /// A director as [`answer`](crate::serve::answer) drives it: a method a command.
 ///
 /// What a message can violate by itself is checked before a method is called: required attributes,
@@ -210,7 +221,7 @@ pub trait Director {
     /// Applies changes in one step: packets see all of them or none, and what is there before and after keeps its connections
     /// and counters. With a fault, or on trial, nothing is changed. The changes are those of [`Request::is_change`], in their
     /// order; each is refused as it would be alone, and then the next is looked at.
-    fn apply(&mut self, changes: &[Request], is_trial: bool) -> Vec<Fault>;
+    fn apply(&mut self, changes: &[Request], how: Applying) -> Vec<Fault>;
 
     /// The text of a file under `/proc/net`, such as `ip_vs_conn`, byte for byte as the kernel
     /// would write it; `None` for a name that IPVS does not have.

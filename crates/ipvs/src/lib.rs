@@ -22,7 +22,7 @@ pub mod stage;
 pub mod transport;
 
 pub use client::{Client, ClientError};
-pub use director::{Director, Fault};
+pub use director::{Applying, Director, Fault};
 pub use errno::{Errno, Refused};
 pub use mark::{MarkChange, MarkEdit, MarkRule, PortRange, Prefix};
 pub use model::{

@@ -5,6 +5,7 @@ use crate::codec::destination::{DestinationNest, Settings};
 use crate::codec::service::ServiceNest;
 use crate::codec::{daemon, destination, lead, service, table, timeouts};
 use crate::consts::{attr, cmd, flag};
+use crate::director::Applying;
 use crate::errno::Errno;
 use crate::message::{Header, generic_behind};
 use crate::model::{
@@ -80,8 +81,8 @@ pub enum Request {
         change: u64,
         /// Bytes of all its parts.
         length: u32,
-        /// Only tells what is wrong with it.
-        is_trial: bool,
+        /// Whether it is a table, lines, or only to be looked at.
+        how: Applying,
     },
     /// Private: all services with their destinations, as they are at one moment.
     Table {
@@ -285,12 +286,13 @@ impl Request {
             Self::Apply {
                 change,
                 length,
-                is_trial,
+                how,
             } => {
                 writer
                     .u64(attr::CHANGE, *change)
                     .u32(attr::LENGTH, *length)
-                    .u8(attr::TRIAL, (*is_trial).into());
+                    .u8(attr::TRIAL, (*how == Applying::Trial).into())
+                    .u8(attr::LINES, (*how == Applying::Lines).into());
             }
             Self::Table { statistics } => {
                 writer
@@ -414,6 +416,7 @@ impl Request {
             (attr::CHANGE, Shape::Bytes { max: 8 }),
             (attr::LENGTH, Shape::U32),
             (attr::TRIAL, Shape::U8),
+            (attr::LINES, Shape::U8),
         ];
         let table = Table::parse(attributes, shapes)?;
         let missing = Refusal::Message(Errno::EINVAL);
@@ -427,10 +430,15 @@ impl Request {
                 part: table.bytes(attr::TEXT).ok_or(missing)?.to_vec(),
             });
         }
+        let is_set = |kind| table.u8(kind).is_some_and(|value| value != 0);
         Ok(Self::Apply {
             change,
             length,
-            is_trial: table.u8(attr::TRIAL).is_some_and(|trial| trial != 0),
+            how: match (is_set(attr::TRIAL), is_set(attr::LINES)) {
+                (true, _) => Applying::Trial,
+                (false, true) => Applying::Lines,
+                (false, false) => Applying::Table,
+            },
         })
     }
 

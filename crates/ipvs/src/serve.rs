@@ -2,7 +2,7 @@
 
 use crate::codec::table;
 use crate::consts::{FAMILY_ID, NLCTRL, control, flag};
-use crate::director::{Director, Fault};
+use crate::director::{Applying, Director, Fault};
 use crate::errno::{Errno, Refused};
 use crate::mark;
 use crate::message::{self, Message, Messages};
@@ -153,10 +153,10 @@ fn ask(request: &Request, director: &mut impl Director) -> Result<Vec<Reply>, Fa
         Request::Apply {
             change,
             length,
-            is_trial,
+            how,
         } => {
             let bytes = director.stage().take(*change, *length)?;
-            let faults = apply(&bytes, *is_trial, director);
+            let faults = apply(&bytes, *how, director);
             let lines: String = faults.iter().map(Fault::line).collect();
             Ok(text(lines.as_bytes()))
         }
@@ -221,7 +221,7 @@ fn ask(request: &Request, director: &mut impl Director) -> Result<Vec<Reply>, Fa
 }
 
 /// Applies the requests in these messages in one step; what is wrong with them, in their order.
-fn apply(bytes: &[u8], is_trial: bool, director: &mut impl Director) -> Vec<Fault> {
+fn apply(bytes: &[u8], how: Applying, director: &mut impl Director) -> Vec<Fault> {
     let (mut requests, mut places, mut faults) = (Vec::new(), Vec::new(), Vec::new());
     let read = changes(bytes);
     let end = read.len();
@@ -237,7 +237,11 @@ fn apply(bytes: &[u8], is_trial: bool, director: &mut impl Director) -> Vec<Faul
             }),
         }
     }
-    let found = director.apply(&requests, is_trial || !faults.is_empty());
+    let how = match faults.is_empty() {
+        true => how,
+        false => Applying::Trial,
+    };
+    let found = director.apply(&requests, how);
     faults.extend(found.into_iter().map(|fault| Fault {
         change: places.get(fault.change).copied().unwrap_or(end),
         ..fault

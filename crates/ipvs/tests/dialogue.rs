@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lvsx_ipvs::{
-    Client, ClientError, DestinationKey, DestinationSettings, Errno, Family, FlagChange,
+    Applying, Client, ClientError, DestinationKey, DestinationSettings, Errno, Family, FlagChange,
     ForwardingMethod, Lead, MarkEdit, MarkRule, Netmask, Request, Rights, ServiceFlags, ServiceKey,
     ServiceSettings, SyncDaemon, SyncRole, Timeouts, Transport, Tunnel, TunnelType, answer,
     answer_as,
@@ -387,7 +387,7 @@ fn rights_to_weights_are_rights_to_nothing_else() {
         Request::Apply {
             change: 1,
             length: 0,
-            is_trial: false,
+            how: Applying::Table,
         },
         Request::Daemons,
         Request::DeleteDaemon(SyncRole::Master),

@@ -37,7 +37,7 @@ mod whole;
 mod words;
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, BufRead, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 use std::process::{Command as Process, ExitCode, Stdio};
 
@@ -51,6 +51,8 @@ use crate::failure::Failure;
 use crate::line::Command;
 use crate::run::Run;
 
+/// Bytes of the input of `-R` that are read at once: lines that came together are changes that can be made together.
+const INPUT: usize = 1 << 20;
 /// Chooses the kernel's IPVS even where lvsd runs.
 const KERNEL: &str = "--kernel";
 /// Stands behind ipvsadm's own lines where neither of the two directors is there.
@@ -111,7 +113,7 @@ fn ipvsadm(name: &str, words: &[String], choice: Choice) -> Result<(), Failure> 
         Ok(Command::Version) => help::version(&mut out)?,
         _ => {
             let (mut client, err) = (connect(name, choice)?, io::stderr().lock());
-            let input = io::stdin().lock();
+            let input = BufReader::with_capacity(INPUT, io::stdin().lock());
             return Run {
                 name,
                 client: &mut client,

@@ -18,6 +18,18 @@ pub(crate) struct Run<'a, Input, Out, Err> {
     pub(crate) err: Err,
 }
 
+/// Changes that were put together and of which so many are refused are put one by one.
+const FAULTS: usize = 8;
+
+/// Whether a change adds something. Others stand alone: what goes and comes again in one change has never gone, and keeps its
+/// counters.
+const fn adds(change: &Request) -> bool {
+    matches!(
+        change,
+        Request::NewService(..) | Request::NewDestination(..)
+    )
+}
+
 /// What a listing shows.
 enum Rows {
     /// All of it, as it was at one moment.
@@ -227,18 +239,35 @@ impl<Input: BufRead, Out: Write, Err: Write> Run<'_, Input, Out, Err> {
     /// Runs the lines of the input. A refusal does not keep the next lines from being tried, a
     /// wrong command line does; the last line's result is that of the whole.
     ///
+    /// What is added by lines one behind the other that have all come goes to lvsd together. What is read, printed and
+    /// returned is as if they had gone one by one.
+    ///
     /// # Errors
     /// The failure of the last line that was run.
     fn restore(&mut self) -> Result<(), Failure> {
         let mut result = Ok(());
         let mut bytes = Vec::new();
+        let mut waiting = Vec::new();
+        // Bytes that have come and are not read yet.
+        let mut left = 0;
         for number in 1.. {
             bytes.clear();
-            let read = self.input.read_until(b'\n', &mut bytes);
+            if left == 0 {
+                // Whoever writes the next line later may wait for these first.
+                self.change(&mut waiting, &mut result);
+            }
+            let read = match self.input.fill_buf() {
+                Ok(here) => {
+                    left = here.len();
+                    self.input.read_until(b'\n', &mut bytes)
+                }
+                Err(error) => Err(error),
+            };
             match read {
                 Ok(0) => break,
-                Ok(_) => {}
+                Ok(length) => left = left.saturating_sub(length),
                 Err(error) => {
+                    self.change(&mut waiting, &mut result);
                     return Err(self.report(Failure::Tool(format!("cannot read: {error}"))));
                 }
             }
@@ -251,12 +280,21 @@ impl<Input: BufRead, Out: Write, Err: Write> Run<'_, Input, Out, Err> {
                 word.truncate(word.find('\0').unwrap_or(word.len()));
             }
             if let Some(note) = line.note {
+                self.change(&mut waiting, &mut result);
                 let _ = writeln!(self.err, "{}: {note}", self.name);
             }
             if line.words.is_empty() {
                 continue;
             }
             let command = line::parse(&line.words);
+            if let Ok(Command::Change(request)) = &command
+                && adds(request)
+                && !self.client.is_kernel()
+            {
+                waiting.push(request.clone());
+                continue;
+            }
+            self.change(&mut waiting, &mut result);
             // What comes behind help or version is not even read.
             let is_last = matches!(command, Ok(Command::Help | Command::Version));
             result = command
@@ -266,7 +304,49 @@ impl<Input: BufRead, Out: Write, Err: Write> Run<'_, Input, Out, Err> {
                 break;
             }
         }
+        self.change(&mut waiting, &mut result);
         result
+    }
+
+    /// Makes the changes that wait. They are tried together up to each that is refused, which is put alone then and reported;
+    /// where many are refused, or the director takes no changes together, each is put alone.
+    fn change(&mut self, waiting: &mut Vec<Request>, result: &mut Result<(), Failure>) {
+        let changes = std::mem::take(waiting);
+        let mut left = changes.as_slice();
+        while let [_, _, ..] = left {
+            let Ok(faults) = self.client.apply_lines(left) else {
+                break;
+            };
+            let Some(first) = faults.first() else {
+                *result = Ok(());
+                return;
+            };
+            if faults.len() > FAULTS || first.change >= left.len() {
+                break;
+            }
+            let (before, from) = left.split_at(first.change);
+            if !before.is_empty()
+                && !self
+                    .client
+                    .apply_lines(before)
+                    .is_ok_and(|it| it.is_empty())
+            {
+                break;
+            }
+            if let [refused, behind @ ..] = from {
+                *result = self.change_one(refused);
+                left = behind;
+            }
+        }
+        for request in left {
+            *result = self.change_one(request);
+        }
+    }
+
+    fn change_one(&mut self, request: &Request) -> Result<(), Failure> {
+        let called = self.client.call(request);
+        let called = called.map_err(|error| Failure::of_request(request, &error));
+        called.map(drop).map_err(|failure| self.report(failure))
     }
 }
 

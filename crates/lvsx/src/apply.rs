@@ -57,7 +57,11 @@ pub(crate) fn main(word: &str, arguments: &[OsString]) -> ExitCode {
         }
         Err(error) => {
             let code = match error.downcast_ref::<Undone>() {
-                Some(Undone::Wrong { .. } | Undone::Halfway { .. } | Undone::Partly { .. }) if word != "diff" => 1,
+                Some(Undone::Wrong { .. } | Undone::Halfway { .. } | Undone::Partly { .. })
+                    if word != "diff" =>
+                {
+                    1
+                }
                 _ => 2,
             };
             fail(word, &error.to_string(), code)

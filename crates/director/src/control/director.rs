@@ -8,9 +8,9 @@ use crate::{connections, proc, status};
 use lvsx_core::generation::live::destination::{COUNTS, TEMPLATES};
 use lvsx_core::generation::{SchedulerKind, TIMEOUT_UDP};
 use lvsx_ipvs::{
-    Destination, DestinationKey, DestinationSettings, Director, Errno, Fault, Info, Lead, MarkEdit,
-    MarkRule, Refused, Request, Service, ServiceKey, ServiceSettings, Stage, Stats, SyncDaemon,
-    SyncRole, Timeouts,
+    Applying, Destination, DestinationKey, DestinationSettings, Director, Errno, Fault, Info, Lead,
+    MarkEdit, MarkRule, Refused, Request, Service, ServiceKey, ServiceSettings, Stage, Stats,
+    SyncDaemon, SyncRole, Timeouts,
 };
 
 impl Director for Control {
@@ -181,8 +181,8 @@ impl Director for Control {
         &mut self.stage
     }
 
-    fn apply(&mut self, changes: &[Request], is_trial: bool) -> Vec<Fault> {
-        self.change_all(changes, is_trial)
+    fn apply(&mut self, changes: &[Request], how: Applying) -> Vec<Fault> {
+        self.change_all(changes, how)
     }
 
     fn proc_text(&self, name: &str) -> Option<Vec<u8>> {

@@ -2,7 +2,7 @@
 
 use super::Control;
 use super::draft::Draft;
-use lvsx_ipvs::{Destination, Errno, Fault, Refused, Request, ServiceKey, Stats, mark};
+use lvsx_ipvs::{Applying, Destination, Errno, Fault, Refused, Request, ServiceKey, Stats, mark};
 use lvsx_ipvsadm::Table;
 use std::collections::HashSet;
 use std::fs;
@@ -49,7 +49,7 @@ impl Draft<'_> {
 
 impl Control {
     /// Applies changes in one step, or says all that is wrong with them.
-    pub(super) fn change_all(&mut self, changes: &[Request], is_trial: bool) -> Vec<Fault> {
+    pub(super) fn change_all(&mut self, changes: &[Request], how: Applying) -> Vec<Fault> {
         let mut draft = Draft::of(self);
         let mut faults = Vec::new();
         let mut not_added: HashSet<ServiceKey> = HashSet::new();
@@ -72,11 +72,12 @@ impl Control {
                 break;
             }
         }
-        if is_trial || !faults.is_empty() {
+        if how == Applying::Trial || !faults.is_empty() {
             return faults;
         }
         let change = draft.finish();
-        let before = self.keeps_before.is_some().then(|| self.table().lines().0);
+        let is_kept = how == Applying::Table && self.keeps_before.is_some();
+        let before = is_kept.then(|| self.table().lines().0);
         let number = self.generation();
         if let Err(errno) = self.carry_out(change) {
             return vec![Fault {

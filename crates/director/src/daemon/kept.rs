@@ -9,7 +9,8 @@ use crate::control::Control;
 use anyhow::{Context, Result};
 use lvsx_ipvs::consts::FAMILY_ID;
 use lvsx_ipvs::{
-    Destination, Director, FlagChange, MarkEdit, Request, Service, ServiceSettings, changes,
+    Applying, Destination, Director, FlagChange, MarkEdit, Request, Service, ServiceSettings,
+    changes,
 };
 use std::fs;
 use std::io;
@@ -73,7 +74,7 @@ pub(super) fn begin_with(kept: &[u8], control: &mut Control) -> Result<(), Strin
         let broken = |errno| format!("  request {number} of the file is broken: {errno}\n");
         requests.push(change.map_err(broken)?);
     }
-    let faults = control.apply(&requests, false);
+    let faults = control.apply(&requests, Applying::Table);
     if faults.is_empty() {
         return Ok(());
     }
@@ -144,7 +145,10 @@ mod tests {
 
     fn configured(lines: &str) -> Control {
         let mut control = director();
-        let faults = control.apply(&Rules::read("lines", lines.as_bytes()).requests(), false);
+        let faults = control.apply(
+            &Rules::read("lines", lines.as_bytes()).requests(),
+            Applying::Table,
+        );
         assert_eq!(faults, []);
         control
     }

@@ -1,7 +1,7 @@
 //! `--restore`: the table that a director begins with.
 
 use crate::control::Control;
-use lvsx_ipvs::Director;
+use lvsx_ipvs::{Applying, Director};
 use lvsx_ipvsadm::{Rules, Wish, check, tell_notes};
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,11 @@ pub(super) fn begin_with(file: &Path, control: &mut Control) {
     let mut rules = Rules::read(&name, &bytes);
     tell_notes(&rules, |note| tracing::warn!("--restore: {note}"));
     let wish = Wish::default();
-    let faults = control.apply(&rules.requests(), rules.is_wrong(wish));
+    let how = match rules.is_wrong(wish) {
+        true => Applying::Trial,
+        false => Applying::Table,
+    };
+    let faults = control.apply(&rules.requests(), how);
     match check(&mut rules, faults, wish) {
         Ok(()) => {
             let services = control.config().services.len();

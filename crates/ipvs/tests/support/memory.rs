@@ -1,8 +1,8 @@
 //! A director that keeps what it is told and forwards nothing: the reference model of the dialogue.
 
 use lvsx_ipvs::{
-    Destination, DestinationKey, DestinationSettings, Director, Errno, Family, Fault, Info, Lead,
-    MarkEdit, MarkRule, Netmask, Refused, Request, Service, ServiceFlags, ServiceKey,
+    Applying, Destination, DestinationKey, DestinationSettings, Director, Errno, Family, Fault,
+    Info, Lead, MarkEdit, MarkRule, Netmask, Refused, Request, Service, ServiceFlags, ServiceKey,
     ServiceSettings, Stage, Stats, SyncDaemon, SyncRole, Timeouts, mark,
 };
 
@@ -333,7 +333,7 @@ impl Director for MemoryDirector {
         &mut self.stage
     }
 
-    fn apply(&mut self, changes: &[Request], is_trial: bool) -> Vec<Fault> {
+    fn apply(&mut self, changes: &[Request], how: Applying) -> Vec<Fault> {
         let mut next = Self {
             stage: Stage::default(),
             services: self.services.clone(),
@@ -350,7 +350,7 @@ impl Director for MemoryDirector {
                 Some(Fault { change, refused })
             })
             .collect();
-        if faults.is_empty() && !is_trial {
+        if faults.is_empty() && how != Applying::Trial {
             next.stage = std::mem::take(&mut self.stage);
             *self = next;
         }

@@ -11,6 +11,7 @@ use lvsx_ipvs::{ForwardingMethod, ServiceKey, Stats, Transport, answer};
 
 use super::*;
 use memory::MemoryDirector;
+use proptest::prelude::*;
 
 /// A director, and clients of it.
 struct Lab(Rc<RefCell<MemoryDirector>>);
@@ -23,9 +24,25 @@ impl Lab {
     /// Runs a line with `input`; the exit code and both streams, stderr behind `! `.
     fn fed(&self, line: &str, input: &str) -> String {
         let director = Rc::clone(&self.0);
-        let mut client = Client::new(Transport::local(move |datagram| {
-            answer(datagram, &mut *director.borrow_mut())
-        }));
+        self.fed_by(
+            line,
+            input,
+            Transport::local(move |datagram| answer(datagram, &mut *director.borrow_mut())),
+        )
+    }
+
+    /// As [`fed`](Self::fed), by a client that takes the director for the kernel's IPVS.
+    fn fed_as_kernel(&self, line: &str, input: &str) -> String {
+        let director = Rc::clone(&self.0);
+        self.fed_by(
+            line,
+            input,
+            Transport::local_kernel(move |datagram| answer(datagram, &mut *director.borrow_mut())),
+        )
+    }
+
+    fn fed_by(&self, line: &str, input: &str, transport: Transport) -> String {
+        let mut client = Client::new(transport);
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         let mut run = Run {
@@ -522,4 +539,81 @@ fn of_a_last_line_without_an_end_two_blanks_take_all() {
         assert_eq!(lab.run("-Sn"), saved, "{input:?}");
         lab.set(&["-C"]);
     }
+}
+
+/// Lines as `-R` may meet them: added and taken away, twice, to what is not there, wrong, with characters of print.
+fn any_line() -> impl Strategy<Value = String> {
+    let service = prop_oneof![Just("1.1.1.1:80"), Just("1.1.1.2:80"), Just("1.1.1.3:0")];
+    (service, 1..5u8, 0..40u8).prop_map(|(service, server, kind)| match kind {
+        0..8 => format!("-A -t {service}"),
+        8..24 => format!("-a -t {service} -r 10.0.0.{server} -m -w {server}"),
+        24 => format!("-d -t {service} -r 10.0.0.{server}"),
+        25 => format!("-D -t {service}"),
+        26 => format!("-e -t {service} -r 10.0.0.{server} -m -w 9"),
+        27 => "-C".to_owned(),
+        28 => "-Ln".to_owned(),
+        29 => format!("-A -t {service} -s nothing"),
+        30 => format!("-a -t {service} -r 10.0.0.{server} -m -x 1 -y 2"),
+        31 => format!("\u{2013}A -t {service}"),
+        32 => "-Sn".to_owned(),
+        33 => "-Z".to_owned(),
+        34 => format!("-a -t {service} -r 10.0.0.{server} --nonsense"),
+        35 => "#".to_owned(),
+        _ => String::new(),
+    })
+}
+
+proptest! {
+    #[test]
+    fn lines_that_go_together_do_and_say_what_each_alone_does(
+        lines in proptest::collection::vec(any_line(), 0..40),
+    ) {
+        let text = lines.join("\n");
+        let (together, alone) = (Lab::new(), Lab::new());
+        prop_assert_eq!(together.fed("-R", &text), alone.fed_as_kernel("-R", &text));
+        let state = |lab: &Lab| format!("{:?}", lab.0.borrow().services);
+        prop_assert_eq!(state(&together), state(&alone));
+    }
+}
+
+/// Whoever writes lines into a pipe sees each done before the next is there.
+#[test]
+fn lines_do_not_wait_for_those_that_have_not_come() {
+    struct Slow<'a>(&'a Lab, Vec<&'static str>, usize);
+
+    impl std::io::Read for Slow<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            assert_eq!(
+                self.0.0.borrow().services.len(),
+                self.2,
+                "what came is done"
+            );
+            let Some(line) = self.1.pop() else {
+                return Ok(0);
+            };
+            self.2 += line.lines().count();
+            buffer[..line.len()].copy_from_slice(line.as_bytes());
+            Ok(line.len())
+        }
+    }
+
+    let lab = Lab::new();
+    let director = Rc::clone(&lab.0);
+    let mut client = Client::new(Transport::local(move |datagram| {
+        answer(datagram, &mut *director.borrow_mut())
+    }));
+    let lines = vec![
+        "-A -t 1.1.1.4:80\n",
+        "-A -t 1.1.1.2:80\n-A -t 1.1.1.3:80\n",
+        "-A -t 1.1.1.1:80\n",
+    ];
+    let mut run = Run {
+        name: "ipvsadm",
+        client: &mut client,
+        input: std::io::BufReader::new(Slow(&lab, lines, 0)),
+        out: Vec::new(),
+        err: Vec::new(),
+    };
+    assert!(run.line(&["-R".to_owned()]).is_ok());
+    assert_eq!(lab.0.borrow().services.len(), 4);
 }

@@ -1,7 +1,7 @@
 //! Many changes in one step: against a table that knows nothing of generations, and against the same changes one by one.
 
 use super::*;
-use lvsx_ipvs::{MarkChange, MarkRule, Request};
+use lvsx_ipvs::{Applying, MarkChange, MarkRule, Request};
 use lvsx_ipvsadm::Table;
 use proptest::prelude::*;
 
@@ -65,7 +65,7 @@ fn spacious() -> Control {
 /// Changes one by one, refused ones passed over.
 fn one_by_one(control: &mut Control, changes: &[Request]) {
     for change in changes {
-        let _ = control.apply(std::slice::from_ref(change), false);
+        let _ = control.apply(std::slice::from_ref(change), Applying::Table);
     }
 }
 
@@ -155,11 +155,11 @@ proptest! {
         let mut model = table.clone();
         let faults = expected(&mut model, &changes);
 
-        let seen = control.apply(&changes, true);
+        let seen = control.apply(&changes, Applying::Trial);
         let seen: Vec<_> = seen.iter().map(|it| (it.change, it.refused.errno)).collect();
         prop_assert_eq!(&seen, &faults);
         prop_assert_eq!(words(&control), untouched.clone(), "a trial changes nothing");
-        let done = control.apply(&changes, false);
+        let done = control.apply(&changes, Applying::Table);
         prop_assert_eq!(done.len(), faults.len());
         if !faults.is_empty() {
             prop_assert_eq!(words(&control), untouched);
@@ -202,7 +202,7 @@ proptest! {
             .map(|(_, change)| change)
             .collect();
         one_by_one(&mut many, &good);
-        let is_done = one.apply(&good, false).is_empty();
+        let is_done = one.apply(&good, Applying::Table).is_empty();
         prop_assume!(is_done);
         prop_assert_eq!(one.table(), many.table());
         let fresh = |control: &Control| -> BTreeMap<ServiceKey, u64> {
@@ -241,7 +241,7 @@ fn a_service_that_goes_and_comes_never_went() {
         Request::NewService(service(), settings("rr")),
     ];
     changes.extend((1..4).map(|it| Request::NewDestination(service(), server(it), weight(1))));
-    assert_eq!(control.apply(&changes, false), []);
+    assert_eq!(control.apply(&changes, Applying::Table), []);
     assert_eq!(control.generation(), number, "nothing has changed");
     assert_eq!(
         picks(&control, 2, false),
@@ -250,7 +250,7 @@ fn a_service_that_goes_and_comes_never_went() {
     );
     changes.pop();
     changes.push(Request::NewDestination(service(), server(4), weight(1)));
-    assert_eq!(control.apply(&changes, false), []);
+    assert_eq!(control.apply(&changes, Applying::Table), []);
     assert_eq!(control.generation(), number + 1);
     assert_eq!(id(&control, 1), then[&(service(), server(1))].0);
     assert_eq!(picks(&control, 3, false), "DBA", "C was the first");
@@ -280,18 +280,18 @@ fn a_change_that_does_not_fit_leaves_all_as_it_was() {
             .chain(all.flatten())
             .collect()
     };
-    assert_eq!(control.apply(&services(2), false), []);
+    assert_eq!(control.apply(&services(2), Applying::Table), []);
     carry_something(&control);
     let (then, table, number) = (standing(&control), control.table(), control.generation());
     let changes = services(9);
-    let faults = control.apply(&changes, false);
+    let faults = control.apply(&changes, Applying::Table);
     assert_eq!(faults.len(), 1);
     assert_eq!(faults[0].change, changes.len(), "a fault of the whole");
     assert_eq!(faults[0].refused.errno, Errno::ENOMEM);
     assert_eq!(control.table(), table);
     assert_eq!(control.generation(), number);
     assert_eq!(standing(&control), then);
-    assert_eq!(control.apply(&services(1), false), []);
+    assert_eq!(control.apply(&services(1), Applying::Table), []);
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn removed_servers_without_connections_give_way() {
         let service = Request::NewService(service(), settings("rr"));
         [Request::Flush, service].into_iter().chain(added).collect()
     };
-    assert_eq!(control.apply(&table(1, all), false), []);
+    assert_eq!(control.apply(&table(1, all), Applying::Table), []);
     carry_something(&control);
     let busy = id(&control, 1);
     for idle in control
@@ -315,15 +315,15 @@ fn removed_servers_without_connections_give_way() {
     {
         control.tables.destinations[idle as usize][COUNTS].store(0);
     }
-    let faults = control.apply(&table(all, all), false);
+    let faults = control.apply(&table(all, all), Applying::Table);
     assert_eq!(
         faults.len(),
         1,
         "one is kept by its connections, and one fault says so"
     );
     assert_eq!(faults[0].refused.errno, Errno::ENOMEM);
-    assert_eq!(control.apply(&[Request::Flush], false), []);
-    assert_eq!(control.apply(&table(all, all - 1), false), []);
+    assert_eq!(control.apply(&[Request::Flush], Applying::Table), []);
+    assert_eq!(control.apply(&table(all, all - 1), Applying::Table), []);
     let trash: Vec<u32> = control
         .config()
         .trash
