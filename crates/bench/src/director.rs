@@ -111,8 +111,8 @@ impl Director {
             bail!("ipvsadm -R: {}", String::from_utf8_lossy(&error).trim());
         }
         let held = control.borrow();
-        held.set_hops(|_| Some(Hop::new(raw(SERVER), LOOPBACK)));
-        held.set_sources(|server| {
+        held.set_hops(None, |_| Some(Hop::new(raw(SERVER), LOOPBACK)));
+        held.set_sources(None, |server| {
             Some(match server {
                 IpAddr::V4(_) => Ipv4Addr::new(192, 168, 0, 254).into(),
                 IpAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, 0xfe).into(),

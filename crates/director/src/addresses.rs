@@ -1,5 +1,6 @@
 //! What the kernel makes of an address: ours, a broadcast, or somewhere else.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What an address is to this host.
@@ -31,6 +32,11 @@ pub struct LocalRoute {
 }
 
 impl LocalRoute {
+    /// Whether it is about one address.
+    fn is_single(&self) -> bool {
+        self.length == if self.prefix.is_ipv4() { 32 } else { 128 }
+    }
+
     fn covers(&self, address: IpAddr) -> bool {
         match (self.prefix, address) {
             (IpAddr::V4(prefix), IpAddr::V4(address)) => {
@@ -46,11 +52,53 @@ impl LocalRoute {
     }
 }
 
-/// The local routing table of the network namespace.
+/// The local routing table of the network namespace: the same whatever order its routes came in. Looking for an address costs the
+/// logarithm of the single ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LocalTable(pub Vec<LocalRoute>);
+pub struct LocalTable {
+    singles: BTreeMap<IpAddr, LocalRoute>,
+    wide: Vec<LocalRoute>,
+}
+
+impl FromIterator<LocalRoute> for LocalTable {
+    fn from_iter<I: IntoIterator<Item = LocalRoute>>(routes: I) -> Self {
+        let mut table = Self::NONE;
+        routes.into_iter().for_each(|route| table.push(route));
+        table
+    }
+}
 
 impl LocalTable {
+    /// Without a route.
+    pub const NONE: Self = Self {
+        singles: BTreeMap::new(),
+        wide: Vec::new(),
+    };
+
+    /// Adds a route; of two about one address that of the higher interface counts.
+    pub fn push(&mut self, route: LocalRoute) {
+        if route.is_single() {
+            let known = self.singles.entry(route.prefix).or_insert(route);
+            if known.interface <= route.interface {
+                *known = route;
+            }
+        } else {
+            let order = |route: &LocalRoute| (route.prefix, route.length, route.interface);
+            let place = self.wide.partition_point(|it| order(it) <= order(&route));
+            self.wide.insert(place, route);
+        }
+    }
+
+    /// The routes about one address each.
+    pub fn singles(&self) -> impl Iterator<Item = &LocalRoute> {
+        self.singles.values()
+    }
+
+    /// All routes.
+    pub fn routes(&self) -> impl Iterator<Item = &LocalRoute> {
+        self.singles.values().chain(&self.wide)
+    }
+
     /// What `address` is, as the kernel says (`inet_addr_type`, `ipv6_addr_type`, Linux 6.1): fixed ranges first, then the
     /// longest prefix.
     #[must_use]
@@ -77,10 +125,12 @@ impl LocalTable {
     #[must_use]
     pub fn route(&self, address: impl Into<IpAddr>) -> Option<&LocalRoute> {
         let address = address.into();
-        self.0
-            .iter()
-            .filter(|route| route.covers(address))
-            .max_by_key(|route| route.length)
+        self.singles.get(&address).or_else(|| {
+            let routes = self.wide.iter();
+            routes
+                .filter(|route| route.covers(address))
+                .max_by_key(|route| route.length)
+        })
     }
 
     /// Whether packets to `address` are this host's.
@@ -102,7 +152,7 @@ mod tests {
             kind,
             interface: 0,
         };
-        let table = LocalTable(vec![
+        let table = LocalTable::from_iter([
             route([127, 0, 0, 0], 8, AddressKind::Local),
             route([127, 255, 255, 255], 32, AddressKind::Broadcast),
             route([192, 168, 1, 40], 32, AddressKind::Local),
@@ -132,7 +182,7 @@ mod tests {
             kind: AddressKind::Local,
             interface: 1,
         };
-        let table = LocalTable(vec![everything]);
+        let table = LocalTable::from_iter([everything]);
         assert!(table.is_local(Ipv4Addr::new(8, 8, 8, 8)));
     }
 
@@ -144,7 +194,7 @@ mod tests {
             kind: AddressKind::Local,
             interface: 2,
         };
-        let table = LocalTable(vec![
+        let table = LocalTable::from_iter([
             local("2001:db8::40", 128),
             local("fe80::1", 128),
             local("2001:db8:1::", 48),

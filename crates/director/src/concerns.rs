@@ -7,6 +7,7 @@ use lvsx_core::generation::{Concern, MOST_PREFIXES};
 use lvsx_ipvs::{Family, MarkRule, Prefix, ServiceKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// Addresses that concern the director, raw, with what they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,10 +27,68 @@ impl Concerns {
         !self.v6.is_empty() || self.prefixes.iter().any(|it| it.family() == Family::V6)
     }
 
+    /// What `addr` is.
+    #[must_use]
+    pub fn of(&self, addr: IpAddr) -> Option<Concern> {
+        match addr {
+            IpAddr::V4(addr) => self.v4.get(&raw_address(addr)).copied(),
+            IpAddr::V6(addr) => self.v6.get(&raw_address6(addr)).copied(),
+        }
+    }
+
     fn at(&mut self, addr: IpAddr) -> &mut Concern {
         match addr {
             IpAddr::V4(addr) => self.v4.entry(raw_address(addr)).or_default(),
             IpAddr::V6(addr) => self.v6.entry(raw_address6(addr)).or_default(),
+        }
+    }
+}
+
+/// What concerns the director in the next generation.
+#[derive(Clone, Debug)]
+pub struct Concerned {
+    /// All of it.
+    pub all: Arc<Concerns>,
+    /// The addresses of which that is more than in the generation before, nothing being less. `None`: anything may be other.
+    pub news: Option<Vec<IpAddr>>,
+}
+
+impl From<Concerns> for Concerned {
+    fn from(all: Concerns) -> Self {
+        Self {
+            all: Arc::new(all),
+            news: None,
+        }
+    }
+}
+
+impl Concerned {
+    /// What concerned it before, and nothing else.
+    #[must_use]
+    pub fn as_before(all: &Arc<Concerns>) -> Self {
+        Self {
+            all: all.clone(),
+            news: Some(Vec::new()),
+        }
+    }
+
+    /// `addr` is this too.
+    pub fn add(&mut self, addr: IpAddr, more: Concern) {
+        let is_more = |now: Concern| now.with(more) != now;
+        if !self.all.of(addr).is_none_or(is_more) {
+            return;
+        }
+        let all = Arc::make_mut(&mut self.all).at(addr);
+        *all = all.with(more);
+        self.news.iter_mut().for_each(|news| news.push(addr));
+    }
+
+    /// Whether of IPv6 it is the same as `then`.
+    #[must_use]
+    pub fn has_same_v6(&self, then: &Concerns) -> bool {
+        match &self.news {
+            Some(news) => news.iter().all(IpAddr::is_ipv4),
+            None => then.v6 == self.all.v6 && then.has_v6() == self.all.has_v6(),
         }
     }
 }
@@ -46,7 +105,7 @@ pub struct Ours<'a> {
     pub any: bool,
 }
 
-static NOWHERE: LocalTable = LocalTable(Vec::new());
+static NOWHERE: LocalTable = LocalTable::NONE;
 
 impl Ours<'static> {
     /// Every virtual address is ours.
@@ -57,17 +116,16 @@ impl Ours<'static> {
 }
 
 impl Ours<'_> {
-    fn has(&self, addr: IpAddr) -> bool {
+    /// Whether `addr` is ours.
+    #[must_use]
+    pub fn has(&self, addr: IpAddr) -> bool {
         self.any || self.locals.is_local(addr)
     }
 
     /// The addresses of this host that are routed to it one by one.
     fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        let is_single = |route: &&LocalRoute| {
-            let bits = if route.prefix.is_ipv4() { 32 } else { 128 };
-            route.kind == AddressKind::Local && route.length == bits
-        };
-        self.locals.0.iter().filter(is_single).map(|it| it.prefix)
+        let is_ours = |route: &&LocalRoute| route.kind == AddressKind::Local;
+        self.locals.singles().filter(is_ours).map(|it| it.prefix)
     }
 
     /// The parts of `prefix` that are ours: those that the kernel routes as local, and with `any` the whole, unless it is
@@ -77,7 +135,7 @@ impl Ours<'_> {
         if self.any && prefix.length() > 0 {
             parts.push(prefix);
         }
-        for route in &self.locals.0 {
+        for route in self.locals.routes() {
             let Some(local) = Prefix::new(route.prefix, route.length) else {
                 continue;
             };
@@ -229,7 +287,7 @@ mod tests {
             kind: AddressKind::Local,
             interface: 1,
         };
-        let locals = LocalTable(locals.iter().map(route).collect());
+        let locals: LocalTable = locals.iter().map(route).collect();
         let ours = Ours {
             locals: &locals,
             any,

@@ -22,6 +22,38 @@ pub struct Concern {
 }
 
 impl Concern {
+    /// Nothing to the director.
+    const NONE: Self = Self {
+        is_virtual: false,
+        is_server: false,
+        is_local: false,
+    };
+    /// A service's address.
+    pub const VIRTUAL: Self = Self {
+        is_virtual: true,
+        ..Self::NONE
+    };
+    /// A masqueraded server's.
+    pub const SERVER: Self = Self {
+        is_server: true,
+        ..Self::NONE
+    };
+    /// This host's.
+    pub const LOCAL: Self = Self {
+        is_local: true,
+        ..Self::NONE
+    };
+
+    /// What both are.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self {
+            is_virtual: self.is_virtual || other.is_virtual,
+            is_server: self.is_server || other.is_server,
+            is_local: self.is_local || other.is_local,
+        }
+    }
+
     /// Whether what comes from here for `to`, which is not virtual, may be a server's reply: of a masqueraded one, or of one that
     /// answers past the director, to a request of this host's own.
     #[inline(always)]

@@ -24,8 +24,9 @@ pub(super) struct Draft<'a> {
     trash: OnceCell<HashMap<(ServiceKey, DestinationKey), Removed>>,
     /// Service ids that cannot be given out; looked for when the first is.
     used_services: Option<HashSet<u32>>,
-    /// Destination ids that cannot be given out, and the first that was not tried.
-    used_destinations: Option<BTreeSet<u32>>,
+    /// Ids of destinations in the trash; looked for when the first id is given out.
+    removed_destinations: Option<HashSet<u32>>,
+    /// The first destination id that was not tried.
     untried: u32,
     /// Ids in the trash that nothing needs, the oldest last; looked for when no other is free.
     spare: Option<Vec<u32>>,
@@ -83,7 +84,7 @@ impl<'a> Draft<'a> {
             trash: OnceCell::new(),
             config,
             used_services: None,
-            used_destinations: None,
+            removed_destinations: None,
             untried: 0,
             spare: None,
             evicted: BTreeSet::new(),
@@ -190,11 +191,15 @@ impl<'a> Draft<'a> {
     /// give way, the oldest first.
     pub(super) fn destination_id(&mut self) -> Result<u32, Refused> {
         let control = self.control;
-        let used = self
-            .used_destinations
-            .get_or_insert_with(|| control.config().used_destinations());
+        let removed = self.removed_destinations.get_or_insert_with(|| {
+            let removed = control.config().trash.iter();
+            removed.map(|removed| removed.destination.id).collect()
+        });
         let all = control.tables.capacity.destinations;
-        let free = (self.untried..all).find(|id| !used.contains(id) && control.is_unused(*id));
+        let untaken = control.generations.untaken(&control.tables, self.untried);
+        let free = untaken
+            .take_while(|id| *id < all)
+            .find(|id| !removed.contains(id) && control.is_unused(*id));
         self.untried = free.map_or(all, |id| id + 1);
         if let Some(id) = free {
             return Ok(id);

@@ -3,11 +3,12 @@
 use super::Control;
 use super::draft::{Change, Draft, Joined};
 use super::service::first_cursor;
-use crate::config::{Removed, ServiceConfig};
+use crate::concerns::Concerned;
+use crate::config::{Config, DestinationConfig, Removed, ServiceConfig};
 use crate::stats::Rate;
-use lvsx_core::generation::SchedulerKind;
 use lvsx_core::generation::live::destination::{FLAGS, TEMPLATES};
-use lvsx_ipvs::{DestinationSettings, Errno, ServiceKey};
+use lvsx_core::generation::{Concern, SchedulerKind};
+use lvsx_ipvs::{DestinationSettings, Errno, ForwardingMethod, ServiceKey};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -40,6 +41,7 @@ impl Control {
         let before = self.config().services.clone();
         let after = config.services.clone();
         let is_news = config != *self.config();
+        let has_marks = Arc::ptr_eq(&config.marks, &self.config().marks);
 
         // What no packet looks at yet.
         for id in touched.iter().filter(|id| !before.contains_key(id)) {
@@ -60,7 +62,8 @@ impl Control {
             // Before, so that the first packet that sees the new list goes on behind the predecessor; and after, because
             // one that sees the old list may have picked the destination meanwhile.
             self.step_back(&steps);
-            if let Err(full) = self.put_in_force(config) {
+            let concerned = self.concerned(&config, &touched, &joined, &left);
+            if let Err(full) = self.publish(config, concerned) {
                 for Joined {
                     service,
                     destination,
@@ -97,6 +100,9 @@ impl Control {
                 self.reset_wrr(*id, service);
             }
         }
+        let stays = |id: &u32| before.contains_key(id) && after.contains_key(id);
+        self.changed.is_wide |= !has_marks || !left.is_empty() || !touched.iter().all(stays);
+        self.changed.services.extend(&touched);
         if let Some(last) = follow.last_service {
             self.next_service = last + 1;
         }
@@ -107,6 +113,43 @@ impl Control {
             self.defend();
         }
         Ok(())
+    }
+
+    /// What concerns the director after a change. Where nothing ceases to, that costs what the change touches.
+    fn concerned(
+        &self,
+        config: &Config,
+        touched: &[u32],
+        joined: &[Joined],
+        left: &[Removed],
+    ) -> Concerned {
+        let before = self.config();
+        let present = self.generations.concerns();
+        let (Some(present), true) = (present, only_adds(before, config, touched, joined, left))
+        else {
+            return self.concerns(config).into();
+        };
+        let mut concerned = Concerned::as_before(present);
+        for id in touched {
+            let Some(service) = config.services.get(id) else {
+                continue;
+            };
+            if let ServiceKey::Address { addr, .. } = service.key
+                && self.ours().has(addr)
+            {
+                concerned.add(addr, Concern::VIRTUAL);
+            }
+            for destination in &service.destinations {
+                let addr = destination.key.addr;
+                if destination.settings.method == ForwardingMethod::Masquerade {
+                    concerned.add(addr, Concern::SERVER);
+                }
+                if self.locals.is_local(addr) {
+                    concerned.add(addr, Concern::LOCAL);
+                }
+            }
+        }
+        concerned
     }
 
     /// From here on a destination counts for its service.
@@ -212,6 +255,49 @@ impl Control {
             self.rates.total = Rate::default();
         }
     }
+}
+
+/// Whether every address that concerns the director still does after a change, as what it did: no service goes, no destination
+/// leaves but into the trash, and none that was masqueraded is any more by another method. A service's family was there before.
+fn only_adds(
+    before: &Config,
+    after: &Config,
+    touched: &[u32],
+    joined: &[Joined],
+    left: &[Removed],
+) -> bool {
+    let returned = joined.iter().filter_map(|it| Some((it, it.returned?)));
+    let is_trash_kept =
+        after.trash.len() + returned.clone().count() == before.trash.len() + left.len();
+    let is_alike = |(joined, removed): (&Joined, Removed)| {
+        joined.destination.settings.method == removed.destination.settings.method
+    };
+    let has_family = |family| {
+        let mut services = before.services.values();
+        services.any(|service| service.key.family() == family)
+    };
+    let grows = |id: &u32| match (before.services.get(id), after.services.get(id)) {
+        (_, None) => false,
+        (None, Some(new)) => {
+            matches!(new.key, ServiceKey::Address { .. }) && has_family(new.key.family())
+        }
+        (Some(old), Some(new)) => {
+            let other =
+                |it: &&DestinationConfig| it.settings.method != ForwardingMethod::Masquerade;
+            let others: HashSet<u32> = new
+                .destinations
+                .iter()
+                .filter(other)
+                .map(|it| it.id)
+                .collect();
+            let mut masqueraded = old.destinations.iter().filter(|it| !other(it));
+            others.is_empty() || !masqueraded.any(|it| others.contains(&it.id))
+        }
+    };
+    Arc::ptr_eq(&before.marks, &after.marks)
+        && is_trash_kept
+        && returned.clone().all(is_alike)
+        && touched.iter().all(grows)
 }
 
 /// Where the cursor of a service by rr goes from each destination that leaves.

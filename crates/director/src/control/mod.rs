@@ -22,8 +22,8 @@ mod whole;
 
 use crate::addresses::LocalTable;
 use crate::clock::Clock;
-use crate::concerns::{self, Concerns, Ours};
-use crate::config::{Config, ServiceConfig};
+use crate::concerns::{self, Concerned, Concerns, Ours};
+use crate::config::{Config, DestinationConfig, ServiceConfig};
 use crate::generation::{Generations, raw_words};
 use crate::links::facts::Hop;
 use crate::stats::{Counters, Ledger, Rate};
@@ -68,6 +68,7 @@ pub struct Control {
     /// Connections that were led, oldest first.
     led: Vec<lead::Led>,
     next_service: u32,
+    changed: Changed,
     serving: Serving,
     /// Changes that clients are sending in parts.
     stage: Stage,
@@ -75,6 +76,15 @@ pub struct Control {
     keeps_before: Option<PathBuf>,
     /// Whether the memory was below the defences' threshold at the last look.
     is_memory_low: bool,
+}
+
+/// What is other of services, as far as the network has to do with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Ids of services whose destinations are others, or more.
+    pub services: BTreeSet<u32>,
+    /// Services or destinations came or went, so that anything may be other.
+    pub is_wide: bool,
 }
 
 /// The estimators.
@@ -126,6 +136,7 @@ impl Control {
             localities: Localities::default(),
             led: Vec::new(),
             next_service: 0,
+            changed: Changed::default(),
             serving: Serving::default(),
             stage: Stage::default(),
             keeps_before: None,
@@ -199,10 +210,15 @@ impl Control {
             );
         }
         let config = self.config().clone();
-        if self.generations.concerns() == Some(&self.concerns(&config)) {
+        let concerns = self.concerns(&config);
+        if self
+            .generations
+            .concerns()
+            .is_some_and(|now| **now == concerns)
+        {
             return Ok(());
         }
-        self.put_in_force(config)
+        self.publish(config, concerns.into())
     }
 
     /// The addresses that clients reach services by: those of services, and those that mark rules lead to services; of large
@@ -218,14 +234,37 @@ impl Control {
             .collect()
     }
 
-    /// Tells the data plane each destination's tunnel: its kind, its far end, and the address that this host sends to it from.
-    pub fn set_sources(&self, source: impl Fn(IpAddr) -> Option<IpAddr>) {
-        let destinations = self
-            .config()
-            .services
-            .values()
-            .flat_map(|service| &service.destinations);
-        for destination in destinations {
+    /// What changed of services since this was last asked.
+    pub fn take_changed(&mut self) -> Changed {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The destinations of these services; of all for none.
+    fn destinations_of<'a>(
+        &'a self,
+        these: Option<&'a BTreeSet<u32>>,
+    ) -> impl Iterator<Item = &'a DestinationConfig> {
+        let services = &self.config().services;
+        let all = these.is_none().then(|| services.values());
+        let some = these.into_iter().flatten();
+        let some = some.filter_map(|id| services.get(id));
+        let chosen = all.into_iter().flatten().chain(some);
+        chosen.flat_map(|service| &service.destinations)
+    }
+
+    /// The addresses of these services' destinations.
+    pub fn servers_of<'a>(&'a self, services: &'a BTreeSet<u32>) -> impl Iterator<Item = IpAddr> {
+        self.destinations_of(Some(services)).map(|it| it.key.addr)
+    }
+
+    /// Tells the data plane the tunnel to each destination of these services (none: all): its kind, its far end, and the address
+    /// that this host sends to it from.
+    pub fn set_sources(
+        &self,
+        these: Option<&BTreeSet<u32>>,
+        source: impl Fn(IpAddr) -> Option<IpAddr>,
+    ) {
+        for destination in self.destinations_of(these) {
             let line = &self.tables.tunnels[destination.id as usize];
             let server = destination.key.addr;
             let [near, far] =
@@ -238,14 +277,10 @@ impl Control {
         }
     }
 
-    /// Tells the data plane the way to each destination: its next hop, whether or not that one's link-layer address is known.
-    pub fn set_ways(&self, way: impl Fn(IpAddr) -> Option<Hop>) {
-        let destinations = self
-            .config()
-            .services
-            .values()
-            .flat_map(|service| &service.destinations);
-        for destination in destinations {
+    /// Tells the data plane the way to each destination of these services (none: all): its next hop, whether or not that one's
+    /// link-layer address is known.
+    pub fn set_ways(&self, these: Option<&BTreeSet<u32>>, way: impl Fn(IpAddr) -> Option<Hop>) {
+        for destination in self.destinations_of(these) {
             let line = &self.tables.tunnels[destination.id as usize];
             let (word, gateway) = way(destination.key.addr).map_or((0, [0; 2]), |hop| {
                 let family = family_of(hop.address);
@@ -264,14 +299,14 @@ impl Control {
         }
     }
 
-    /// Tells each destination's live line the next hop to it (0 for unknown), for hosts that do not forward.
-    pub fn set_hops(&self, hop: impl Fn(IpAddr) -> Option<conn::Hop>) {
-        for destination in self
-            .config()
-            .services
-            .values()
-            .flat_map(|service| &service.destinations)
-        {
+    /// Tells the live line of each destination of these services (none: all) the next hop to it (0 for unknown), for hosts that do
+    /// not forward.
+    pub fn set_hops(
+        &self,
+        these: Option<&BTreeSet<u32>>,
+        hop: impl Fn(IpAddr) -> Option<conn::Hop>,
+    ) {
+        for destination in self.destinations_of(these) {
             let hop = hop(destination.key.addr).map_or(0, |hop| hop.0);
             self.live(destination.id)[HOP].store(hop);
         }
@@ -337,8 +372,13 @@ impl Control {
     /// Writes the next generation and moves packets to it.
     fn put_in_force(&mut self, config: Config) -> Result<(), Errno> {
         let concerns = self.concerns(&config);
+        self.publish(config, concerns.into())
+    }
+
+    fn publish(&mut self, config: Config, concerned: Concerned) -> Result<(), Errno> {
+        debug_assert_eq!(*concerned.all, self.concerns(&config));
         self.generations
-            .publish(&self.tables, config, concerns)
+            .publish(&self.tables, config, concerned)
             .map_err(|full| {
                 tracing::error!("{full}; the request is refused");
                 Errno::ENOMEM

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// A next hop that packets ask for is not asked for again within this time.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// The network is not looked at for each of many services that come within this time, if their addresses are known.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Next hops remembered as asked for; more than that and all are forgotten.
 const ASKED: usize = 4096;
 
@@ -31,8 +33,12 @@ pub(super) struct Topology {
     ways: BTreeMap<IpAddr, Option<Way>>,
     /// Whether these may be others though no fact changed.
     pub(super) is_in_doubt: bool,
-    /// Services when the network was last looked at.
+    /// Interfaces that lead to destinations, all of them seen to.
+    leading: BTreeSet<u32>,
+    /// Services when they were last settled.
     services: BTreeSet<ServiceKey>,
+    /// When the network was last looked at for a service that came.
+    looked: Option<Instant>,
     /// Next hops that packets asked for, and when.
     asked: BTreeMap<Hop, Instant>,
     attachments: Attachments,
@@ -61,7 +67,9 @@ impl Topology {
             neighbours,
             ways: BTreeMap::new(),
             is_in_doubt: false,
+            leading: BTreeSet::new(),
             services: BTreeSet::new(),
+            looked: None,
             asked: BTreeMap::new(),
             attachments: Attachments::default(),
             options,
@@ -143,8 +151,13 @@ impl Topology {
         move_epoch(&plane.tables);
     }
 
-    /// After a change of services or destinations: interfaces, next hops.
+    /// After a change of services or destinations: interfaces, next hops. One that adds destinations behind interfaces which lead to
+    /// others already, or changes them, costs what its services have.
     pub(super) async fn services_changed(&mut self, plane: &mut Plane, control: &mut Control) {
+        let changed = control.take_changed();
+        if !changed.is_wide && self.settle_these(control, plane, &changed.services).await {
+            return;
+        }
         let services: BTreeSet<ServiceKey> = control
             .config()
             .services
@@ -152,11 +165,68 @@ impl Topology {
             .map(|service| service.key)
             .collect();
         if services != self.services {
+            let is_known = |key: &ServiceKey| match key {
+                ServiceKey::Address { addr, .. } => self.facts.locals.is_local(*addr),
+                ServiceKey::Mark { .. } => false,
+            };
+            let are_known = services.difference(&self.services).all(is_known);
+            let is_recent = |last: Instant| last.elapsed() < LOOK_AGAIN;
             self.services = services;
-            // What was configured a moment ago may not have been heard of yet, such as the service's address.
-            self.look_again(plane, control).await;
+            if !are_known || !self.looked.is_some_and(is_recent) {
+                // What was configured a moment ago may not have been heard of yet, such as the service's address.
+                self.look_again(plane, control).await;
+                self.looked = Some(Instant::now());
+            }
         }
         self.settle(plane, control).await;
+    }
+
+    /// Ways and next hops to the destinations of these services. `false`: more than that has to be settled.
+    async fn settle_these(
+        &mut self,
+        control: &Control,
+        plane: &Plane,
+        services: &BTreeSet<u32>,
+    ) -> bool {
+        let servers = control.servers_of(services);
+        let is_new = |server: &IpAddr| !self.ways.contains_key(server);
+        let new: BTreeSet<IpAddr> = servers.filter(is_new).collect();
+        if new.iter().any(|server| self.facts.locals.is_local(*server)) {
+            return false;
+        }
+        let new: Vec<IpAddr> = new.into_iter().collect();
+        let ways = self.links.ways(&new);
+        let hops: BTreeSet<Hop> = ways.iter().flatten().map(|way| way.hop).collect();
+        if !hops.iter().all(|hop| self.leading.contains(&hop.interface)) {
+            return false;
+        }
+        self.ways.extend(new.into_iter().zip(ways));
+        self.tell(Some(services), control, &plane.tables);
+        let hops = hops
+            .into_iter()
+            .filter(|hop| self.has_neighbours(*hop))
+            .collect();
+        let begin = self.begin_when();
+        for hop in self.neighbours.manage_more(&hops, begin, Instant::now()) {
+            self.links.keep_resolved(hop).await;
+        }
+        true
+    }
+
+    /// Tells the data plane the ways to destinations of these services, or of all.
+    fn tell(&self, these: Option<&BTreeSet<u32>>, control: &Control, tables: &Tables) {
+        let way = |server| self.ways.get(&server)?.as_ref();
+        control.set_sources(these, |server| way(server)?.source);
+        control.set_ways(these, |server| Some(way(server)?.hop));
+        self.publish_hops(these, control, tables);
+    }
+
+    /// When the kernel is to begin to keep next hops resolved.
+    fn begin_when(&self) -> Begin {
+        match self.options.mode {
+            Mode::Xdp => Begin::Ahead,
+            Mode::Auto | Mode::Tc => Begin::OnceUsed,
+        }
     }
 
     async fn settle(&mut self, plane: &mut Plane, control: &mut Control) {
@@ -171,10 +241,12 @@ impl Topology {
         let new: Vec<IpAddr> = servers.into_iter().filter(is_new).collect();
         self.ways
             .extend(new.iter().copied().zip(self.links.ways(&new)));
-        control.set_sources(|server| self.ways.get(&server).copied().flatten()?.source);
-        control.set_ways(|server| Some(self.ways.get(&server).copied().flatten()?.hop));
-        self.publish_hops(control, &plane.tables);
+        self.tell(None, control, &plane.tables);
         let to_servers: BTreeSet<Hop> = self.ways.values().flatten().map(|way| way.hop).collect();
+        self.leading = match is_serving {
+            true => to_servers.iter().map(|hop| hop.interface).collect(),
+            false => BTreeSet::new(),
+        };
         let managed = if is_serving {
             &to_servers | &self.facts.gateways
         } else {
@@ -184,10 +256,7 @@ impl Topology {
             .into_iter()
             .filter(|hop| self.has_neighbours(*hop))
             .collect();
-        let begin = match self.options.mode {
-            Mode::Xdp => Begin::Ahead,
-            Mode::Auto | Mode::Tc => Begin::OnceUsed,
-        };
+        let begin = self.begin_when();
         for hop in self.neighbours.manage(&managed, begin, Instant::now()) {
             self.links.keep_resolved(hop).await;
         }
@@ -215,8 +284,8 @@ impl Topology {
     }
 
     /// Tells the data plane the next hops to servers, as far as their link-layer addresses are known.
-    fn publish_hops(&self, control: &Control, tables: &Tables) {
-        control.set_hops(|server| {
+    fn publish_hops(&self, these: Option<&BTreeSet<u32>>, control: &Control, tables: &Tables) {
+        control.set_hops(these, |server| {
             if self.facts.locals.is_local(server) {
                 return Some(conn::Hop::LOCAL);
             }
@@ -266,7 +335,7 @@ impl Topology {
         };
         let consequence = self.neighbours.heard(message, is_gone, Instant::now());
         // Before the epoch moves: whoever sees the new epoch sees the new hops.
-        self.publish_hops(control, tables);
+        self.publish_hops(None, control, tables);
         if consequence.is_elsewhere {
             move_epoch(tables);
         }

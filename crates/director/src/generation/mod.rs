@@ -1,11 +1,12 @@
 //! Generations: writing a configuration into the arena, putting it in force, finding it again after a restart.
 //!
 //! What a change does not touch keeps its lines: a service's block moves only when the service changed, the address
-//! filter only when addresses did. New lines are written beside those in force; then one word moves every packet that
+//! filter only when addresses went (those that come are added in place, see `grow`). New lines are written beside those in force; then one word moves every packet that
 //! begins from now on to the new root. What only the old root reached is put aside and used again after a grace period.
 
 pub mod arena;
 mod buckets;
+mod grow;
 mod lines;
 mod read;
 mod slots;
@@ -14,7 +15,7 @@ mod write;
 pub use lines::{address, raw_address, raw_address6, raw_words, table_key};
 pub use read::Damaged;
 
-use crate::concerns::Concerns;
+use crate::concerns::{Concerned, Concerns};
 use crate::config::{Config, ServiceConfig};
 use crate::tables::Tables;
 use arena::{Arena, Extent};
@@ -59,7 +60,7 @@ struct Generation {
     root: RootLine,
     line: Extent,
     config: Config,
-    concerns: Concerns,
+    concerns: Arc<Concerns>,
     /// The service blocks, by service id.
     blocks: BTreeMap<u32, Extent>,
     trash: Extent,
@@ -92,8 +93,8 @@ impl Generation {
         }
     }
 
-    /// All lines that this root reaches.
-    fn extents(&self) -> impl Iterator<Item = Extent> {
+    /// What lies at the root, beside the services' blocks.
+    fn parts(&self) -> [Extent; 8] {
         [
             self.line,
             self.filter(),
@@ -104,18 +105,21 @@ impl Generation {
             self.marks,
             self.prefixes,
         ]
-        .into_iter()
-        .chain(self.blocks.values().copied())
     }
 
-    /// The block of a service that is still as it was.
-    fn block_of(&self, id: u32, service: &Arc<ServiceConfig>) -> Option<Extent> {
-        let written = self.config.services.get(&id)?;
-        if Arc::ptr_eq(written, service) {
-            self.blocks.get(&id).copied()
-        } else {
-            None
+    /// The lines of this generation that the next one does not reach.
+    fn left_by(&self, next: &Self) -> Vec<Extent> {
+        let parts = next.parts();
+        let mut left: Vec<Extent> = self.parts().into_iter().collect();
+        left.retain(|extent| !parts.contains(extent));
+        let mut blocks = next.blocks.iter().peekable();
+        for (id, extent) in &self.blocks {
+            while blocks.next_if(|(other, _)| *other < id).is_some() {}
+            if blocks.next_if(|it| *it == (id, extent)).is_none() {
+                left.push(*extent);
+            }
         }
+        left
     }
 }
 
@@ -157,6 +161,25 @@ impl Generations {
         Some((id, self.config().services.get(&id)?))
     }
 
+    /// Destination ids from `first` on that belong to no service in force, ascending, without an end. Costs a word of the
+    /// availability bits for 64 that do.
+    pub fn untaken(&self, tables: &Tables, first: u32) -> impl Iterator<Item = u32> {
+        let bits = self.present.as_ref().map_or(NOTHING, Generation::available);
+        let lines = &tables.config[bits.first as usize..][..bits.lines as usize];
+        let word = move |number: u32| match lines.get(number as usize / 8) {
+            Some(line) => line[number as usize % 8].peek(),
+            None => 0,
+        };
+        (first / 64..).flat_map(move |number| {
+            let below = if number == first / 64 { first % 64 } else { 0 };
+            let taken = word(number) | ((1u64 << below) - 1);
+            let free =
+                std::iter::successors(Some(!taken), |free| Some(free & free.wrapping_sub(1)));
+            let free = free.take_while(|free| *free != 0);
+            free.map(move |free| number * 64 + free.trailing_zeros())
+        })
+    }
+
     fn name_services(&mut self) {
         let services = self.present.iter().flat_map(|it| &it.config.services);
         self.ids = services.map(|(id, service)| (service.key, *id)).collect();
@@ -164,7 +187,7 @@ impl Generations {
 
     /// The addresses that concern the director.
     #[must_use]
-    pub fn concerns(&self) -> Option<&Concerns> {
+    pub fn concerns(&self) -> Option<&Arc<Concerns>> {
         self.present.as_ref().map(|present| &present.concerns)
     }
 
@@ -182,20 +205,20 @@ impl Generations {
         &mut self,
         tables: &Tables,
         config: Config,
-        concerns: Concerns,
+        concerned: impl Into<Concerned>,
     ) -> Result<(), ArenaFull> {
-        let next = match self.write(tables, &config, &concerns) {
+        let concerned = concerned.into();
+        let next = match self.write(tables, &config, &concerned) {
             Some(next) => next,
             None => {
                 self.wait_for_readers();
-                self.write(tables, &config, &concerns).ok_or(ArenaFull {
+                self.write(tables, &config, &concerned).ok_or(ArenaFull {
                     lines: tables.capacity.config,
                 })?
             }
         };
         let word = u64::from(next.number) << 32 | u64::from(next.line.first);
         tables.state[state::READ as usize][state::ROOT].store(word);
-        let kept: std::collections::BTreeSet<Extent> = next.extents().collect();
         let past = self.present.replace(next);
         let has_names = past.as_ref().is_some_and(|past| {
             let [then, now] = [&past.config, self.config()].map(|config| {
@@ -207,10 +230,9 @@ impl Generations {
         if !has_names {
             self.name_services();
         }
-        if let Some(past) = past {
-            past.extents()
-                .filter(|extent| !kept.contains(extent))
-                .for_each(|extent| self.arena.retire(extent));
+        if let (Some(past), Some(next)) = (past, &self.present) {
+            let left = past.left_by(next);
+            left.into_iter().for_each(|it| self.arena.retire(it));
         }
         Ok(())
     }

@@ -89,6 +89,36 @@ fn concerns(config: &Config) -> Concerns {
     crate::concerns::of(config, crate::concerns::Ours::EVERYTHING)
 }
 
+/// The same for the generation after the one in force: where nothing is less, with what is more.
+fn concerned(generations: &Generations, config: &Config) -> Concerned {
+    let all = concerns(config);
+    let Some(before) = generations.concerns() else {
+        return all.into();
+    };
+    let addresses = |concerns: &Concerns| -> Vec<IpAddr> {
+        let v4 = concerns.v4.keys().map(|raw| address(*raw).into());
+        let v6 = concerns.v6.keys().map(|raw| {
+            let [low, high] = raw.map(u128::from);
+            Ipv6Addr::from((low | high << 64).to_le_bytes()).into()
+        });
+        v4.chain(v6).collect()
+    };
+    let of = |concerns: &Concerns, addr| concerns.of(addr).unwrap_or_default();
+    let is_less = |addr: &IpAddr| {
+        let (then, now) = (of(before, *addr), all.of(*addr));
+        now.is_none_or(|now| now.with(then) != now)
+    };
+    if before.prefixes != all.prefixes || addresses(before).iter().any(is_less) {
+        return all.into();
+    }
+    let is_more = |addr: &IpAddr| before.of(*addr) != all.of(*addr);
+    let news = addresses(&all).into_iter().filter(is_more).collect();
+    Concerned {
+        all: Arc::new(all),
+        news: Some(news),
+    }
+}
+
 /// The block that packets to a service find.
 fn found(root: &RootLine, tables: &Tables, key: &ServiceKey) -> Option<u32> {
     match *key {
@@ -383,7 +413,8 @@ fn services_that_come_one_by_one_leave_room_for_larger_tables() {
         config
             .services
             .insert(number, Arc::new(service(key, vec![destination(1, 1)])));
-        let result = generations.publish(&tables, config.clone(), concerns(&config));
+        let concerned = concerned(&generations, &config);
+        let result = generations.publish(&tables, config.clone(), concerned);
         assert_eq!(result, Ok(()), "service {number}");
     }
     assert_in_force(&tables, &config, std::iter::empty());
@@ -548,7 +579,8 @@ proptest! {
             if matches!(op, Op::Restart) {
                 generations = Generations::in_force(&tables, Readers::Nobody).expect("what was written is sound");
             }
-            prop_assert_eq!(generations.publish(&tables, config.clone(), concerns(&config)), Ok(()));
+            let concerned = concerned(&generations, &config);
+            prop_assert_eq!(generations.publish(&tables, config.clone(), concerned), Ok(()));
             let again = Generations::in_force(&tables, Readers::Nobody).expect("what was written is sound");
             prop_assert_eq!(again.config(), &config);
             prop_assert_eq!(again.number(), generations.number());

@@ -1,14 +1,14 @@
 //! Writing the lines of the next generation beside those of the present one.
 
 use super::arena::{Extent, Place};
-use super::buckets::{buckets_for, lay_out};
+use super::buckets::{Buckets, buckets_for, lay_out};
 use super::lines::{
     ServerEnd, destination_line, identity_line, mark_line, prefix_words, server_key, service_line,
     table_key,
 };
 use super::slots::slot_lines;
 use super::{Generation, Generations, NOTHING};
-use crate::concerns::Concerns;
+use crate::concerns::{Concerned, Concerns};
 use crate::config::{Config, Removed, ServiceConfig};
 use crate::tables::Tables;
 use lvsx_core::generation::{
@@ -71,14 +71,14 @@ impl Generations {
         &mut self,
         tables: &Tables,
         config: &Config,
-        concerns: &Concerns,
+        concerned: &Concerned,
     ) -> Option<Generation> {
         let mut draft = Draft {
             tables,
             arena: &mut self.arena,
             taken: Vec::new(),
         };
-        let next = next(&mut draft, self.present.as_ref(), config, concerns);
+        let next = next(&mut draft, self.present.as_ref(), config, concerned);
         if next.is_none() {
             let taken = std::mem::take(&mut draft.taken);
             taken
@@ -93,60 +93,72 @@ fn next(
     draft: &mut Draft<'_>,
     present: Option<&Generation>,
     config: &Config,
-    concerns: &Concerns,
+    concerned: &Concerned,
 ) -> Option<Generation> {
-    let mut blocks = BTreeMap::new();
-    for (id, service) in &config.services {
-        let block = match present.and_then(|present| present.block_of(*id, service)) {
-            Some(block) => block,
-            None => draft.put_at(&block(*id, service), Place::Front)?,
-        };
-        blocks.insert(*id, block);
+    let concerns = &concerned.all;
+    let touched = touched(present.map(|present| &present.config), config);
+    let mut blocks = present.map_or_else(BTreeMap::new, |present| present.blocks.clone());
+    for id in &touched {
+        match config.services.get(id) {
+            Some(service) => {
+                let block = draft.put_at(&block(*id, service), Place::Front)?;
+                blocks.insert(*id, block);
+            }
+            None => {
+                blocks.remove(id);
+            }
+        }
     }
 
+    let additions = present.and_then(|present| present.grown_filter(draft.tables, concerned));
+    let root_if = |is_kept| present.filter(|_| is_kept).map(|present| present.root);
+    let kept = Kept {
+        filter: root_if(additions.is_some()),
+        filter6: root_if(present.is_some_and(|it| concerned.has_same_v6(&it.concerns))),
+        services: root_if(present.is_some_and(|present| {
+            touched.is_empty() && lists_servers(&present.config) == lists_servers(config)
+        })),
+    };
     let seed = present.map_or(0, |present| present.root.seed);
-    let keep_services = present.filter(|present| {
-        present.blocks == blocks && lists_servers(&present.config) == lists_servers(config)
-    });
-    let keep_filter = present.filter(|present| present.concerns.v4 == concerns.v4);
-    let keep_filter6 = present.filter(|present| {
-        let then = &present.concerns;
-        then.v6 == concerns.v6 && then.has_v6() == concerns.has_v6()
-    });
-    let (seed, filter, filter6, services) = match (keep_filter, keep_filter6, keep_services) {
-        (Some(present), Some(_), Some(_)) => {
-            let root = present.root;
-            (seed, root.filter, root.filter6, root.services)
-        }
-        _ => {
-            let tables = hash_tables(config, concerns, &blocks, seed)?;
-            let kept = |kept: Option<&Generation>| {
-                kept.filter(|_| tables.seed == seed)
-                    .map(|present| present.root)
-            };
-            let filter = match kept(keep_filter) {
-                Some(root) => root.filter,
-                None => draft.put_table(&tables.filter)?,
-            };
-            let filter6 = match kept(keep_filter6) {
-                Some(root) => root.filter6,
-                // Not none where there are prefixes: it is what says that IPv6 is served.
-                None if !concerns.has_v6() => Table::default(),
-                None => draft.put_table(&tables.filter6)?,
-            };
-            let services = match kept(keep_services) {
-                Some(root) => root.services,
-                None => draft.put_table(&tables.services)?,
-            };
-            (tables.seed, filter, filter6, services)
-        }
+    let hashes = Hashes {
+        config,
+        concerns,
+        blocks: &blocks,
+    };
+    let (seed, tables, kept) = match hashes.tables(&kept, seed) {
+        Some(tables) => (seed, tables, kept),
+        // What one seed does not spread well enough another does, and then nothing is where it was.
+        None => (1..SEEDS).find_map(|attempt| {
+            let seed = seed.wrapping_add(attempt);
+            let tables = hashes.tables(&Kept::default(), seed)?;
+            Some((seed, tables, Kept::default()))
+        })?,
+    };
+    let filter = match kept.filter {
+        Some(root) => root.filter,
+        None => draft.put_table(&tables.filter)?,
+    };
+    let filter6 = match kept.filter6 {
+        Some(root) => root.filter6,
+        // Not none where there are prefixes: it is what says that IPv6 is served.
+        None if !concerns.has_v6() => Table::default(),
+        None => draft.put_table(&tables.filter6)?,
+    };
+    let services = match kept.services {
+        Some(root) => root.services,
+        None => draft.put_table(&tables.services)?,
     };
 
-    let keep_available =
-        present.filter(|present| present.config.available().eq(config.available()));
-    let available = match keep_available {
-        Some(present) => present.available(),
-        None => draft.put(&availability(config))?,
+    let available = match present {
+        Some(present) if touched.is_empty() => present.available(),
+        _ => {
+            let then = present.map_or_else(Vec::new, |present| bits_of(draft.tables, present));
+            let now = availability(then.clone(), present, config, &touched);
+            match present {
+                Some(present) if now == then => present.available(),
+                _ => draft.put(&now)?,
+            }
+        }
     };
     let trash = match present {
         Some(present) if Arc::ptr_eq(&present.config.trash, &config.trash) => present.trash,
@@ -206,13 +218,18 @@ fn next(
             .zip(words)
             .for_each(|(word, value)| word.poke(value));
     }
+    // Nothing can fail any more.
+    if kept.filter.is_some() {
+        let additions = additions.iter().flatten();
+        additions.for_each(|addition| addition.put(draft.tables));
+    }
     let number = present.map_or(0, |present| present.number).wrapping_add(1);
     Some(Generation {
         number,
         root,
         line,
         config: config.clone(),
-        concerns: concerns.clone(),
+        concerns: concerned.all.clone(),
         blocks,
         trash,
         marks,
@@ -263,43 +280,108 @@ fn trash_block(trash: &[Removed]) -> Vec<[u64; WORDS]> {
         .collect()
 }
 
-/// One bit a destination id that belongs to a service.
-fn availability(config: &Config) -> Vec<[u64; WORDS]> {
-    let mut lines = Vec::new();
-    for id in config.available() {
-        let line = (id / IDS_IN_A_LINE) as usize;
-        if line >= lines.len() {
-            lines.resize(line + 1, [0u64; WORDS]);
+/// The availability bits of a generation.
+fn bits_of(tables: &Tables, present: &Generation) -> Vec<[u64; WORDS]> {
+    let extent = present.available();
+    let lines = tables.config[extent.first as usize..].iter();
+    lines
+        .take(extent.lines as usize)
+        .map(|line| std::array::from_fn(|word| line[word].peek()))
+        .collect()
+}
+
+/// One bit a destination id that belongs to a service: `lines` as they were, with what touched services had and have.
+fn availability(
+    mut lines: Vec<[u64; WORDS]>,
+    present: Option<&Generation>,
+    config: &Config,
+    touched: &[u32],
+) -> Vec<[u64; WORDS]> {
+    let had = |id| present.and_then(|present| present.config.services.get(id));
+    let place = |id: u32| ((id / IDS_IN_A_LINE) as usize, (id / 64) as usize % WORDS);
+    for destination in touched
+        .iter()
+        .filter_map(had)
+        .flat_map(|it| &it.destinations)
+    {
+        let (line, word) = place(destination.id);
+        if let Some(line) = lines.get_mut(line) {
+            line[word] &= !(1 << (destination.id % 64));
         }
-        lines[line][(id / 64) as usize % WORDS] |= 1 << (id % 64);
+    }
+    let has = |id| config.services.get(id);
+    for destination in touched
+        .iter()
+        .filter_map(has)
+        .flat_map(|it| &it.destinations)
+    {
+        let (line, word) = place(destination.id);
+        if line >= lines.len() {
+            lines.resize(line + 1, [0; WORDS]);
+        }
+        lines[line][word] |= 1 << (destination.id % 64);
     }
     lines
 }
 
-/// The tables that a seed spreads, as lines.
+/// Services that are new, gone, or not as they were.
+fn touched(present: Option<&Config>, next: &Config) -> Vec<u32> {
+    let mut then = present.into_iter().flat_map(|it| &it.services).peekable();
+    let mut touched = Vec::new();
+    for (id, service) in &next.services {
+        while let Some((gone, _)) = then.next_if(|(other, _)| *other < id) {
+            touched.push(*gone);
+        }
+        match then.next_if(|(other, _)| *other == id) {
+            Some((_, old)) if Arc::ptr_eq(old, service) => {}
+            _ => touched.push(*id),
+        }
+    }
+    touched.extend(then.map(|(id, _)| *id));
+    touched
+}
+
+/// What of the tables of the generation in force stays: the root that has it.
+#[derive(Clone, Copy, Default)]
+struct Kept {
+    filter: Option<RootLine>,
+    filter6: Option<RootLine>,
+    services: Option<RootLine>,
+}
+
+/// What the hash tables are made of.
+struct Hashes<'a> {
+    config: &'a Config,
+    concerns: &'a Concerns,
+    blocks: &'a BTreeMap<u32, Extent>,
+}
+
+/// Hash tables as lines; nothing of those that stay.
 struct HashTables {
-    seed: u64,
     filter: Vec<[u64; WORDS]>,
     filter6: Vec<[u64; WORDS]>,
     services: Vec<[u64; WORDS]>,
 }
 
-/// The filters and the service table for one seed: `seed` if it does, else the next one that does.
-fn hash_tables(
-    config: &Config,
-    concerns: &Concerns,
-    blocks: &BTreeMap<u32, Extent>,
-    seed: u64,
-) -> Option<HashTables> {
-    (0..SEEDS).find_map(|attempt| {
-        let seed = seed.wrapping_add(attempt);
+impl Hashes<'_> {
+    /// The tables that do not stay, spread by `seed`. `None`: it does not spread one of them well enough.
+    fn tables(&self, kept: &Kept, seed: u64) -> Option<HashTables> {
+        let new = |is_kept: bool, table: &dyn Fn() -> Option<Vec<[u64; WORDS]>>| match is_kept {
+            true => Some(Vec::new()),
+            false => table(),
+        };
         Some(HashTables {
-            seed,
-            filter: filter_table(&concerns.v4, seed)?,
-            filter6: filter6_table(&concerns.v6, seed)?,
-            services: service_table(config, blocks, seed)?,
+            filter: new(kept.filter.is_some(), &|| {
+                filter_table(&self.concerns.v4, seed)
+            })?,
+            filter6: new(kept.filter6.is_some(), &|| {
+                filter6_table(&self.concerns.v6, seed)
+            })?,
+            services: new(kept.services.is_some(), &|| {
+                service_table(self.config, self.blocks, seed)
+            })?,
         })
-    })
+    }
 }
 
 fn filter_table(concerns: &BTreeMap<u32, Concern>, seed: u64) -> Option<Vec<[u64; WORDS]>> {
@@ -309,8 +391,10 @@ fn filter_table(concerns: &BTreeMap<u32, Concern>, seed: u64) -> Option<Vec<[u64
         .collect();
     let first = |(address, _): (u32, u64), mask| filter_bucket(address, seed, mask);
     let table = doubled(&words, WORDS, FILTER_PROBES, first)?;
-    let line = |bucket: &Vec<(u32, u64)>| line_of(bucket.iter().map(|(_, word)| *word));
-    Some(table.iter().map(line).collect())
+    let lines = table
+        .iter()
+        .map(|bucket| line_of(bucket.map(|(_, word)| word)));
+    Some(lines.collect())
 }
 
 fn filter6_table(concerns: &BTreeMap<[u64; 2], Concern>, seed: u64) -> Option<Vec<[u64; WORDS]>> {
@@ -320,7 +404,10 @@ fn filter6_table(concerns: &BTreeMap<[u64; 2], Concern>, seed: u64) -> Option<Ve
         .collect();
     let first = |(address, _): ([u64; 2], Concern), mask| filter6_bucket(address, seed, mask);
     let table = doubled(&addresses, FILTER6_SLOTS, FILTER_PROBES, first)?;
-    Some(table.iter().map(|bucket| filter6_line(bucket)).collect())
+    let lines = table
+        .iter()
+        .map(|bucket| filter6_line(&bucket.collect::<Vec<_>>()));
+    Some(lines.collect())
 }
 
 /// The table of services, and of servers' ends. `None` also where two have the same key, which another seed tells apart.
@@ -337,20 +424,16 @@ fn service_table(
         .into_iter()
         .map(|(end, line)| (server_key(&end, seed), line));
     let slots: Vec<_> = services.chain(servers).collect();
-    let distinct: BTreeSet<u64> = slots.iter().map(|(key, _)| key.word()).collect();
-    if distinct.len() != slots.len() {
+    let mut words: Vec<u64> = slots.iter().map(|(key, _)| key.word()).collect();
+    words.sort_unstable();
+    if words.windows(2).any(|pair| pair[0] == pair[1]) {
         return None;
     }
     let first = |(key, _), mask| service_bucket(key, seed, mask);
     let table = doubled(&slots, SERVICE_SLOTS, SERVICE_PROBES, first)?;
-    let line = |bucket: &Vec<(lvsx_core::generation::ServiceKey, u32)>| {
-        line_of(
-            bucket
-                .iter()
-                .flat_map(|(key, block)| [key.word(), u64::from(*block)]),
-        )
-    };
-    Some(table.iter().map(line).collect())
+    let words = |(key, block): (lvsx_core::generation::ServiceKey, u32)| [key.word(), block.into()];
+    let lines = table.iter().map(|bucket| line_of(bucket.flat_map(words)));
+    Some(lines.collect())
 }
 
 /// Whether packets look for the ends of real servers.
@@ -384,7 +467,7 @@ fn doubled<K: Copy>(
     slots: usize,
     probes: u32,
     first: impl Fn(K, u32) -> u32,
-) -> Option<Vec<Vec<K>>> {
+) -> Option<Buckets<K>> {
     let least = buckets_for(keys.len(), slots);
     (0..=DOUBLINGS).find_map(|doubling| {
         let buckets = least << doubling;

@@ -93,10 +93,6 @@ impl Facts {
         };
         routes.iter().for_each(|route| facts.take(route));
         facts
-            .locals
-            .0
-            .sort_by_key(|route| (route.prefix, route.length, route.interface));
-        facts
     }
 
     fn take(&mut self, route: &RouteMessage) {
@@ -136,7 +132,7 @@ impl Facts {
             _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         };
         let interface = interfaces(&route.attributes).next().unwrap_or(0);
-        self.locals.0.push(LocalRoute {
+        self.locals.push(LocalRoute {
             prefix: prefix.unwrap_or(everything),
             length,
             kind,

@@ -107,11 +107,17 @@ impl Neighbours {
     /// Makes `wanted` the neighbours to keep resolved; those for which that begins now.
     pub fn manage(&mut self, wanted: &BTreeSet<Hop>, begin: Begin, now: Instant) -> Vec<Hop> {
         self.managed.retain(|hop, _| wanted.contains(hop));
+        self.awaited.clear();
+        self.manage_more(wanted, begin, now)
+    }
+
+    /// Adds `wanted` to the neighbours to keep resolved; those for which that begins now.
+    pub fn manage_more(&mut self, wanted: &BTreeSet<Hop>, begin: Begin, now: Instant) -> Vec<Hop> {
         let is_new = |hop: &Hop| !self.managed.contains_key(hop) && !self.permanent.contains(hop);
         let begins = |hop: &Hop| begin == Begin::Ahead || self.entries.contains_key(hop);
         let all = wanted.iter().copied().filter(is_new);
         let (new, awaited): (Vec<Hop>, Vec<Hop>) = all.partition(begins);
-        self.awaited = awaited.into_iter().collect();
+        self.awaited.extend(awaited);
         self.managed.extend(new.iter().map(|hop| (*hop, now)));
         new
     }

@@ -138,7 +138,7 @@ mod tests {
                     },
                 ),
             ]),
-            locals: LocalTable(vec![
+            locals: LocalTable::from_iter([
                 local([8, 8, 8, 8], 3),
                 local([192, 168, 1, 40], 4),
                 local([10, 0, 0, 1], 1),

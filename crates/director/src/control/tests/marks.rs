@@ -101,7 +101,7 @@ fn rules_concern_local_addresses_once_there_is_a_service_by_mark() {
         kind: AddressKind::Local,
         interface: 2,
     };
-    let locals = LocalTable(vec![local([192, 0, 2, 1], 32), local([192, 0, 2, 9], 32)]);
+    let locals = LocalTable::from_iter([local([192, 0, 2, 1], 32), local([192, 0, 2, 9], 32)]);
     control.set_locals(locals).expect("it fits");
     let edit = MarkEdit::Add(rule("mark 1 protocol tcp to 192.0.2.0/29 ports 80"));
     control.edit_marks(&[edit]).expect("one rule");
@@ -142,7 +142,7 @@ fn large_local_prefixes_are_served_whole_and_there_is_place_for_some() {
         interface: 2,
     };
     control
-        .set_locals(LocalTable((0..9).map(local).collect()))
+        .set_locals((0..9).map(local).collect())
         .expect("it fits");
     control
         .new_service(&by_mark(7), &settings("dh"))
@@ -162,7 +162,7 @@ fn large_local_prefixes_are_served_whole_and_there_is_place_for_some() {
     let refused = control.edit_marks(&[to("10.0.0.0/8")]).expect_err("nine");
     assert!(refused.why.contains("10.8.0.0/16"), "{refused}");
     control
-        .set_locals(LocalTable((0..4).map(local).collect()))
+        .set_locals((0..4).map(local).collect())
         .expect("it fits");
     control.edit_marks(&[to("10.0.0.0/8")]).expect("four");
     assert!(is_ours(&control, [10, 0, 0, 1]));
@@ -182,7 +182,7 @@ fn a_large_prefix_alone_makes_ipv6_served() {
         interface: 2,
     };
     control
-        .set_locals(LocalTable(vec![local]))
+        .set_locals(LocalTable::from_iter([local]))
         .expect("it fits");
     let service = ServiceKey::Mark {
         family: Family::V6,

@@ -41,7 +41,7 @@ fn an_address_is_ours_while_the_kernel_routes_it_as_local() {
         interface: 2,
     };
     control
-        .set_locals(LocalTable(vec![route]))
+        .set_locals(LocalTable::from_iter([route]))
         .expect("it fits");
     assert!(is_ours(&control));
     control.set_locals(LocalTable::default()).expect("it fits");

@@ -51,7 +51,7 @@ fn destinations_are_refused_in_the_kernels_order() {
         interface: 2,
     };
     control
-        .set_locals(LocalTable(network.map(route).to_vec()))
+        .set_locals(LocalTable::from_iter(network.map(route)))
         .expect("it fits");
     let nowhere = ServiceKey::Mark {
         family: Family::V4,

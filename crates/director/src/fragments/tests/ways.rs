@@ -90,7 +90,7 @@ impl Bench {
         control
             .new_destination(&service, &server, &settings)
             .expect("new");
-        control.set_sources(|_| Some(Ipv4Addr::new(10, 0, 0, 9).into()));
+        control.set_sources(None, |_| Some(Ipv4Addr::new(10, 0, 0, 9).into()));
         for index in [IN, OUT] {
             let line = &tables.ports[(index % PORTS) as usize];
             line[live::port::ADDRESS].store(OWN_LINK);
@@ -195,7 +195,7 @@ fn a_datagram_goes_and_comes_back_in_fragments_and_counts_once() {
 fn a_tunnel_carries_the_whole_datagram_in_fragments_of_the_outer_packet() {
     let mut bench = Bench::new(ForwardingMethod::Tunnel);
     let hop = lvsx_core::conn::Hop::new(FAR_LINK, OUT);
-    bench.control.set_hops(|_| Some(hop));
+    bench.control.set_hops(None, |_| Some(hop));
     let tasks = bench.send(&datagram((CLIENT, 4000), (VIP, 53), 1200), 620, &KNOWN);
     let frames = sent(&tasks);
     let lengths: Vec<u32> = frames.iter().map(|frame| frame.len() - 14).collect();

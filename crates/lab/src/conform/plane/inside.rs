@@ -236,9 +236,9 @@ impl<'a> Inside<'a> {
             })
         };
         let control = self.control.borrow();
-        control.set_sources(source);
+        control.set_sources(None, source);
         let locals = locals(&self.site);
-        control.set_hops(|server| locals.is_local(server).then_some(Hop::LOCAL));
+        control.set_hops(None, |server| locals.is_local(server).then_some(Hop::LOCAL));
     }
 
     fn pass_through(&self, link: u8, frame: &[u8]) -> Result<Vec<OnLink>> {
@@ -427,5 +427,5 @@ fn locals(site: &Site) -> LocalTable {
     let single = |address: IpAddr| route(address, if address.is_ipv4() { 32 } else { 128 });
     let own = stack::addresses(site).into_iter().map(single);
     let loopback = route([127, 0, 0, 0].into(), 8);
-    LocalTable(own.chain([loopback]).collect())
+    own.chain([loopback]).collect()
 }
