@@ -12,7 +12,7 @@ use crate::errno::{Errno, Refused};
 use crate::mark::{MarkEdit, MarkRule};
 use crate::message::{self, Messages};
 use crate::model::{
-    Destination, DestinationKey, Family, Info, Lead, Service, ServiceKey, SyncDaemon, Timeouts,
+    Destination, DestinationKey, Family, Info, Lead, Row, Service, ServiceKey, SyncDaemon, Timeouts,
 };
 use crate::reply::Reply;
 use crate::request::{EDITS_MAX, Request};
@@ -187,10 +187,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn table(
-        &mut self,
-        statistics: bool,
-    ) -> Result<Option<Vec<(Service, Vec<Destination>)>>, ClientError> {
+    pub fn table(&mut self, statistics: bool) -> Result<Option<Vec<Row>>, ClientError> {
         if self.is_kernel() {
             return Ok(None);
         }

@@ -27,8 +27,8 @@ pub use errno::{Errno, Refused};
 pub use mark::{MarkChange, MarkEdit, MarkRule, PortRange, Prefix};
 pub use model::{
     Destination, DestinationKey, DestinationSettings, Family, FlagChange, ForwardingMethod, Info,
-    Lead, Netmask, Service, ServiceFlags, ServiceKey, ServiceSettings, Stats, SyncDaemon, SyncRole,
-    Timeouts, Tunnel, TunnelType,
+    Lead, Netmask, Row, Service, ServiceFlags, ServiceKey, ServiceSettings, Stats, SyncDaemon,
+    SyncRole, Timeouts, Tunnel, TunnelType,
 };
 pub use namespace::{check_dir, cookie, namespace_dir, pins_dir, register_dir, run_dir};
 pub use reply::Reply;

@@ -327,6 +327,9 @@ pub struct Destination {
     pub stats: Stats,
 }
 
+/// A line of a whole table: a service with its destinations, in the director's order.
+pub type Row = (Service, Vec<Destination>);
+
 /// Counters since the last zeroing, and the estimator's rates per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Stats {

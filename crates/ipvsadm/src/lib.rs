@@ -21,6 +21,9 @@ mod json;
 mod line;
 mod listing;
 pub mod manual;
+#[cfg(test)]
+#[path = "../../ipvs/tests/support/memory.rs"]
+mod memory;
 mod names;
 mod options;
 mod order;

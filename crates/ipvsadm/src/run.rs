@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, Write};
 
-use lvsx_ipvs::{Client, Destination, Info, Request, Service};
+use lvsx_ipvs::{Client, Destination, Info, Request, Row, Service};
 
 use crate::failure::Failure;
 use crate::line::{self, Command, Format, Topic};
@@ -33,7 +33,7 @@ const fn adds(change: &Request) -> bool {
 /// What a listing shows.
 enum Rows {
     /// All of it, as it was at one moment.
-    Whole(Vec<(Service, Vec<Destination>)>),
+    Whole(Vec<Row>),
     /// Services, whose destinations are still to be asked for.
     Services(Vec<Service>),
 }

@@ -20,8 +20,8 @@ use std::net::IpAddr;
 
 use crate::codec::{address, address_field};
 use crate::model::{
-    Destination, DestinationKey, DestinationSettings, Family, ForwardingMethod, Netmask, Service,
-    ServiceFlags, ServiceKey, Stats, Tunnel, TunnelType,
+    Destination, DestinationKey, DestinationSettings, Family, ForwardingMethod, Netmask, Row,
+    Service, ServiceFlags, ServiceKey, Stats, Tunnel, TunnelType,
 };
 
 /// The layout that is described here.
@@ -128,7 +128,7 @@ const fn family_bit(addr: &IpAddr) -> u8 {
 }
 
 /// Reads what [`write`] wrote. `None`: the bytes are no table.
-pub(crate) fn read(bytes: &[u8], statistics: bool) -> Option<Vec<(Service, Vec<Destination>)>> {
+pub(crate) fn read(bytes: &[u8], statistics: bool) -> Option<Vec<Row>> {
     let mut reader = Reader(bytes);
     let mut table = Vec::new();
     while !reader.0.is_empty() {
@@ -137,7 +137,7 @@ pub(crate) fn read(bytes: &[u8], statistics: bool) -> Option<Vec<(Service, Vec<D
     Some(table)
 }
 
-fn read_service(reader: &mut Reader<'_>, statistics: bool) -> Option<(Service, Vec<Destination>)> {
+fn read_service(reader: &mut Reader<'_>, statistics: bool) -> Option<Row> {
     let kind = reader.u8()?;
     let family = family(kind & IPV6);
     let (protocol, port, mark) = (reader.u16()?, reader.u16()?, reader.u32()?);

@@ -1,8 +1,5 @@
 //! Command lines against a director in memory: what it was told, what was printed, which exit code.
 
-#[path = "../../../ipvs/tests/support/memory.rs"]
-mod memory;
-
 use std::cell::RefCell;
 use std::fmt::Write;
 use std::rc::Rc;
@@ -10,7 +7,7 @@ use std::rc::Rc;
 use lvsx_ipvs::{ForwardingMethod, ServiceKey, Stats, Transport, answer};
 
 use super::*;
-use memory::MemoryDirector;
+use crate::memory::MemoryDirector;
 use proptest::prelude::*;
 
 /// A director, and clients of it.

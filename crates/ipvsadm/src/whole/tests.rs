@@ -1,11 +1,8 @@
 //! Files put to the kernel's IPVS, which takes them line by line and may refuse one in the midst.
 
-#[path = "../../../ipvs/tests/support/memory.rs"]
-mod memory;
-
 use super::*;
+use crate::memory::MemoryDirector;
 use lvsx_ipvs::{Transport, answer};
-use memory::MemoryDirector;
 use std::cell::RefCell;
 use std::rc::Rc;
 
