@@ -493,7 +493,7 @@ fn classify<F: Family, P: Packet, E: Env>(
             Verdict::pass(Event::PassProtocol)
         });
     }
-    if F::is_fragment(&header) {
+    if F::is_reassembled(&header) {
         return Err(Verdict::next(F::RAISE));
     }
     if side == Peer::Server && is_expiring(F::ttl(&header)) {

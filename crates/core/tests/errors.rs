@@ -188,6 +188,32 @@ fn an_error_about_our_tunnel_becomes_one_about_the_clients_packet() {
 }
 
 #[test]
+fn what_refuses_a_packet_is_counted_where_a_table_holds_its_connection() {
+    for flags in [0, 4] {
+        for method in [2, 3] {
+            let world = world(
+                SchedulerKind::RoundRobin,
+                &[Server {
+                    method,
+                    ..server(46, 1)
+                }],
+            );
+            reshape(&world, 1, |service| service.flags = flags);
+            let (verdict, bytes) = Build {
+                protocol: 17,
+                ttl: 1,
+                ..to_vip(PORT, 0)
+            }
+            .run(&world);
+            assert_eq!((verdict.action(), bytes[34]), (Action::Out, 11));
+            // One-packet connections are in no table.
+            assert_eq!(tally(&world)[0], 1);
+            assert_eq!(tally(&world)[2], u64::from(flags == 0));
+        }
+    }
+}
+
+#[test]
 fn an_error_about_another_hosts_tunnel_passes() {
     let (world, mut sent) = connected(2);
     let frame = icmp_error(SERVER, ROUTER, 3, 1, 0, &sent);

@@ -105,6 +105,29 @@ fn a_template_that_controls_connections_lives_on_by_a_minute() {
 }
 
 #[test]
+fn a_template_lives_on_whose_last_connection_was_over_a_second_after_it() {
+    // The hand meets both at once, in whichever order they lie.
+    for clients in 1..=20 {
+        let mut world = persistent(299);
+        let first = send(&world, [10, 0, clients, 1], 1000, UDP);
+        world.now = Tick(world.now.0 + RATE.ticks(301));
+        sweep(&world);
+        sweep(&world);
+        assert_eq!(counts(&world, first), (0, 1), "client {clients}");
+        world.now = Tick(world.now.0 + RATE.ticks(60));
+        sweep(&world);
+        assert_eq!(counts(&world, first), (0, 0), "client {clients}");
+    }
+    // Of two that were over at once, none outlives the other.
+    let mut world = persistent(300);
+    let first = send(&world, [10, 0, 0, 1], 1000, UDP);
+    world.now = Tick(world.now.0 + RATE.ticks(301));
+    sweep(&world);
+    sweep(&world);
+    assert_eq!(counts(&world, first), (0, 0));
+}
+
+#[test]
 fn no_opener_takes_a_templates_place() {
     let mut world = persistent(10_000);
     let first = send(&world, [10, 0, 0, 1], 1000, UDP);
@@ -160,9 +183,6 @@ struct Naive {
     /// By network: server, deadline, timeout.
     templates: BTreeMap<[u8; 3], (u8, u32, u32)>,
     picks: u8,
-    /// A template was due to be prolonged in the moment in which its last connection ended: which came first, the order of
-    /// the table decides.
-    is_ambiguous: bool,
 }
 
 /// About a second, in ticks.
@@ -170,7 +190,20 @@ const PATIENCE: u32 = 40;
 
 impl Naive {
     fn settle(&mut self, now: u32, sought: Option<[u8; 3]>) {
-        self.connections.retain(|_, (_, deadline)| *deadline >= now);
+        let templates = &mut self.templates;
+        self.connections.retain(|(client, _), (_, end)| {
+            if *end >= now {
+                return true;
+            }
+            // One that it outlived prolonged its template.
+            if let Some((_, deadline, timeout)) = templates.get_mut(&client[..3])
+                && *deadline < *end
+            {
+                *timeout = RATE.ticks(60);
+                *deadline += RATE.ticks(60);
+            }
+            false
+        });
         let controlled = |net: &[u8; 3]| {
             let mut clients = self.connections.keys();
             clients.any(|(client, _)| client[..3] == *net)
@@ -180,7 +213,6 @@ impl Naive {
                 return true;
             }
             if !controlled(net) {
-                self.is_ambiguous |= *deadline + PATIENCE < now;
                 return false;
             }
             let patience = if sought == Some(*net) { 0 } else { PATIENCE };
@@ -230,9 +262,6 @@ proptest! {
                 sweep(&world);
                 sweep(&world);
                 naive.settle(world.now.0, None);
-                if naive.is_ambiguous {
-                    return Ok(());
-                }
             }
             let templates: u64 = (46..49).map(|last| counts(&world, last).1).sum();
             prop_assert_eq!(templates, naive.templates.len() as u64);

@@ -1,7 +1,7 @@
 //! Ending entries.
 
 use super::set::{ONE_LESS_ELSEWHERE, change};
-use super::template::{expire_patiently, release};
+use super::template::{expire_patiently, outlived, release};
 use super::want::home;
 use super::{Control, Controller, Entry, Hit, Phase, WAYS};
 use crate::env::{Tables, state};
@@ -131,6 +131,10 @@ pub fn sweep_set<E: Entry, T: Tables>(tables: &T, index: u32, now: Tick) -> u32 
                 let ended = if control.is_template() {
                     expire_patiently(tables, &hit, now)
                 } else {
+                    let controller = Controller(entry.controller().peek());
+                    if controller.is_some() {
+                        outlived::<E, T>(tables, controller, control.deadline().0);
+                    }
                     remove(tables, &hit)
                 };
                 if ended {

@@ -338,6 +338,17 @@ pub(super) fn expire_patiently<E: Entry, T: Tables>(
     expire(tables, hit, now)
 }
 
+/// Takes note, before it is counted out, that a connection which the template controls was over at tick `end`: a template whose
+/// time had been over before lives on, as it would if it had been looked at in that moment.
+#[inline(never)]
+pub(super) fn outlived<E: Entry, T: Tables>(tables: &T, template: Controller, end: u32) {
+    if let Some(hit) = template.find::<E, T>(tables)
+        && hit.control.deadline().is_before(Tick(end))
+    {
+        prolong::<E, T>(tables, template, end);
+    }
+}
+
 /// Lets a template whose time is over at tick `now` live on if it controls connections.
 #[inline(never)]
 fn prolong<E: Entry, T: Tables>(tables: &T, template: Controller, now: u32) -> bool {

@@ -15,7 +15,8 @@ use crate::wire::{Ports, TcpFlags};
 pub(super) struct Crossing {
     /// Line of the root of the generation that the packet met.
     pub(super) root: u32,
-    /// Line of the destination picked for it; of a persistent service [`BY_TEMPLATE`] or [`WITHOUT_TEMPLATE`].
+    /// Line of the destination picked for it; of a persistent service [`BY_TEMPLATE`] or [`WITHOUT_TEMPLATE`]. With [`SINGLE`]
+    /// in it of a one-packet service.
     pub(super) picked: u32,
     /// Hash of the flow.
     pub(super) hash: u64,
@@ -78,6 +79,9 @@ pub(super) const BY_TEMPLATE: u32 = 0;
 
 /// In place of a picked destination's line: the client has no template that serves.
 pub(super) const WITHOUT_TEMPLATE: u32 = u32::MAX;
+
+/// Beside a picked destination's line: the packet's service is a one-packet one, so no table holds its connection.
+pub(super) const SINGLE: u32 = 1 << 31;
 
 /// Keeps the picked destination, and what else crosses as it is.
 #[inline(always)]

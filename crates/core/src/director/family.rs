@@ -73,6 +73,9 @@ pub(super) trait Family: Sized {
     fn transport(header: &Self::Header) -> usize;
     fn payload(header: &Self::Header) -> u32;
     fn is_fragment(header: &Self::Header) -> bool;
+    /// Whether it goes through reassembly before anything is decided: fragments, and IPv6's atomic ones, whose fragment header
+    /// is gone behind it (Linux 6.1, `nf_conntrack_reasm.c`).
+    fn is_reassembled(header: &Self::Header) -> bool;
     /// How `packet`, whose header this is, fits a way of `limit` bytes.
     fn fit<P: Packet>(packet: &P, header: &Self::Header, limit: u32, heeds_df: bool) -> Fit;
 
@@ -235,6 +238,11 @@ impl Family for V4 {
 
     #[inline(always)]
     fn is_fragment(header: &Header4) -> bool {
+        header.is_fragment
+    }
+
+    #[inline(always)]
+    fn is_reassembled(header: &Header4) -> bool {
         header.is_fragment
     }
 
@@ -454,6 +462,11 @@ impl Family for V6 {
     #[inline(always)]
     fn is_fragment(header: &Header6) -> bool {
         header.is_fragment()
+    }
+
+    #[inline(always)]
+    fn is_reassembled(header: &Header6) -> bool {
+        header.fragment.present
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! First packets: which service they are for, which destination serves them, and their connection's entry.
 
 use super::crossing::{
-    BY_TEMPLATE, Crossing, Origin, Quoted, WITHOUT_TEMPLATE, forget, keep_picked, keep_refusal,
+    BY_TEMPLATE, Crossing, Origin, Quoted, SINGLE, WITHOUT_TEMPLATE, forget, keep_picked, keep_refusal,
     keep_service, service,
 };
 use super::family::Family;
@@ -108,6 +108,7 @@ pub(super) fn open_stage<F: Family, P: Packet, E: Env>(
         return Err(Verdict::next(F::KEEP));
     }
     if is_one_packet(&head, F::protocol(&header)) {
+        keep_picked(env, picked | SINGLE);
         if let Some(line) = env.config(picked) {
             conn::pass_by(env, DestinationLine::decode(line).id);
         }
@@ -361,10 +362,11 @@ pub(super) fn send_stage<F: Family, P: Packet, E: Env>(
 ) -> Result<Verdict, Verdict> {
     let (flow, crossing) = clients_again::<F, P, E>(packet, env)?;
     let root = crossing.root(env)?;
-    let bound = if crossing.picked == BY_TEMPLATE {
+    let picked = crossing.picked & !SINGLE;
+    let bound = if picked == BY_TEMPLATE {
         bound(env, crossing.side)?.0
     } else {
-        let line = env.config(crossing.picked);
+        let line = env.config(picked);
         Bound::picked(&flow, line.ok_or(Verdict::drop(Event::DropInconsistent))?)
     };
     count_connection(env, bound.id);

@@ -1,7 +1,7 @@
 //! Sending a packet on: next hop, length, forwarding method, link-layer header.
 
 use super::crossing::{
-    BOUND, Crossing, NO_DESTINATION, Origin, answerer, keep_leaving, keep_refusal, keep_refused,
+    BOUND, Crossing, NO_DESTINATION, Origin, SINGLE, answerer, keep_leaving, keep_refusal, keep_refused,
     keep_transport, keep_tunnel, line, refusal, refused_of, tunnel,
 };
 use super::family::{Family, V4};
@@ -397,7 +397,8 @@ pub(super) fn refuse_stage<F: Quoting, P: Packet, E: Env>(
     }
     F::refuse(packet, &header, refusal, mtu, source).ok_or(unanswered)?;
     let id = refused_of(env, refusal);
-    if id != NO_DESTINATION && root.is_available(env, id) {
+    let is_kept = crossing.picked & SINGLE == 0;
+    if is_kept && id != NO_DESTINATION && root.is_available(env, id) {
         tally_of(env, id, Peer::Server, F::answer_length(F::total(&header)));
     }
     if is_by_lo {

@@ -5,7 +5,7 @@
 //! ```
 
 use super::crossing::{
-    BY_TEMPLATE, Crossing, WITHOUT_TEMPLATE, controller, keep_controller, keep_picked, service,
+    BY_TEMPLATE, Crossing, SINGLE, WITHOUT_TEMPLATE, controller, keep_controller, keep_picked, service,
 };
 use super::family::Family;
 use super::first::{FTP, Opening, after_opening, first_count};
@@ -53,7 +53,7 @@ pub(super) fn template_stage<F: Family, P: Packet, E: Env>(
     let (picked, next) = match followed {
         LOST => (WITHOUT_TEMPLATE, F::OPEN),
         JOINED => (BY_TEMPLATE, F::JOIN),
-        _ => (BY_TEMPLATE, F::SEND),
+        _ => (BY_TEMPLATE | SINGLE, F::SEND),
     };
     keep_picked(env, picked);
     Err(Verdict::next(next))

@@ -69,7 +69,7 @@ impl Piece {
 
     fn of6(frame: &Frame) -> Option<Self> {
         let header = Header6::read(frame).ok()?;
-        if !header.is_fragment() {
+        if !header.fragment.present {
             return None;
         }
         let (named_at, fragment) = fragment_header(&frame.bytes)?;
