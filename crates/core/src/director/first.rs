@@ -1,8 +1,8 @@
 //! First packets: which service they are for, which destination serves them, and their connection's entry.
 
 use super::crossing::{
-    BY_TEMPLATE, Crossing, Origin, Quoted, SINGLE, WITHOUT_TEMPLATE, forget, keep_picked, keep_refusal,
-    keep_service, service,
+    BY_TEMPLATE, Crossing, Origin, Quoted, SINGLE, WITHOUT_TEMPLATE, forget, keep_picked,
+    keep_refusal, keep_service, service,
 };
 use super::family::Family;
 use super::hop::{epoch, published};

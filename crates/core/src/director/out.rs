@@ -1,8 +1,8 @@
 //! Sending a packet on: next hop, length, forwarding method, link-layer header.
 
 use super::crossing::{
-    BOUND, Crossing, NO_DESTINATION, Origin, SINGLE, answerer, keep_leaving, keep_refusal, keep_refused,
-    keep_transport, keep_tunnel, line, refusal, refused_of, tunnel,
+    BOUND, Crossing, NO_DESTINATION, Origin, SINGLE, answerer, keep_leaving, keep_refusal,
+    keep_refused, keep_transport, keep_tunnel, line, refusal, refused_of, tunnel,
 };
 use super::family::{Family, V4};
 use super::hop::{Way, find_hop, port_of};

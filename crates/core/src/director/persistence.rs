@@ -5,7 +5,8 @@
 //! ```
 
 use super::crossing::{
-    BY_TEMPLATE, Crossing, SINGLE, WITHOUT_TEMPLATE, controller, keep_controller, keep_picked, service,
+    BY_TEMPLATE, Crossing, SINGLE, WITHOUT_TEMPLATE, controller, keep_controller, keep_picked,
+    service,
 };
 use super::family::Family;
 use super::first::{FTP, Opening, after_opening, first_count};

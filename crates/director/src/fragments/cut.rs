@@ -42,6 +42,15 @@ impl<'a> Measure<'a> {
             parts,
         }
     }
+
+    /// The same, but an IPv6 packet that came in one fragment goes in one, however short.
+    #[must_use]
+    pub fn never_whole(self) -> Self {
+        Self {
+            most: if self.parts.len() == 1 { 0 } else { self.most },
+            ..self
+        }
+    }
 }
 
 /// The packet in fragments, or itself if it is short enough. DF stays as it is. `identification` names an IPv6 packet; an IPv4

@@ -151,7 +151,7 @@ impl Fragments {
         }
         // For a server on this host it may be another packet now.
         let fragments = if verdict.event() == Event::PassLocal {
-            frames(&packet, world)
+            frames_back(&packet, world)
         } else {
             whole.fragments
         };
@@ -337,8 +337,10 @@ fn leave<W: Ways>(packet: Joined, world: &World<'_, W>) -> Vec<Task> {
 
 /// A packet goes to the host's stack.
 fn deliver<W: Ways>(packet: Joined, world: &World<'_, W>) -> Vec<Task> {
-    let frames = frames(&packet, world);
-    if let [first, _, ..] = frames.as_slice() {
+    let frames = frames_back(&packet, world);
+    if let Some(first) = frames.first()
+        && Piece::of(first).is_some()
+    {
         let_pass(first, world);
     }
     frames.into_iter().map(Task::Deliver).collect()
@@ -346,14 +348,27 @@ fn deliver<W: Ways>(packet: Joined, world: &World<'_, W>) -> Vec<Task> {
 
 /// The frames in which a packet leaves by its interface.
 fn frames<W: Ways>(packet: &Joined, world: &World<'_, W>) -> Vec<Frame> {
+    cut_by(packet, &measure(packet, world), world)
+}
+
+/// The frames in which a packet goes to the host's stack. One that came in fragments goes in fragments, which pass by their
+/// name: whole it would be decided on again.
+fn frames_back<W: Ways>(packet: &Joined, world: &World<'_, W>) -> Vec<Frame> {
+    cut_by(packet, &measure(packet, world).never_whole(), world)
+}
+
+fn measure<'a, W: Ways>(packet: &'a Joined, world: &World<'_, W>) -> Measure<'a> {
     let mtu = port_of(world, packet.frame.interface).map_or(0, |(_, port)| {
         (port[live::port::INTERFACE].peek() >> 32) as u32
     });
-    let measure = match packet.longest_fragment() {
+    match packet.longest_fragment() {
         0 => Measure::of(mtu),
         longest => Measure::like(mtu, longest, &packet.parts),
-    };
-    cut::cut(&packet.frame, &measure, world.random()).unwrap_or_else(|| {
+    }
+}
+
+fn cut_by<W: Ways>(packet: &Joined, measure: &Measure<'_>, world: &World<'_, W>) -> Vec<Frame> {
+    cut::cut(&packet.frame, measure, world.random()).unwrap_or_else(|| {
         world.count(Event::DropTooBig);
         Vec::new()
     })

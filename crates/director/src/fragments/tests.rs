@@ -171,6 +171,27 @@ fn ipv6_leaves_as_it_came_where_that_fits() {
 }
 
 #[test]
+fn one_fragment_of_ipv6_is_a_whole_datagram_and_goes_back_as_one_fragment() {
+    let whole = frame6(&data(100));
+    let measure = Measure::like(1500, 170, &[100]);
+    assert_eq!(cut(&whole, &measure, 7), Some(vec![whole.clone()]));
+    let back = cut(&whole, &measure.never_whole(), 7).expect("there is room");
+    let [atomic] = back.as_slice() else {
+        panic!("{} frames", back.len());
+    };
+    assert_eq!(atomic.len(), whole.len() + 8);
+    let Arrival::Whole(joined) = Reassembly::default().take(atomic.clone(), Instant::now()) else {
+        panic!("not whole");
+    };
+    assert_eq!(joined.frame, whole);
+    // What came in more goes back in more anyway.
+    let parts = [400, 600];
+    let measure = Measure::like(1500, 500, &parts);
+    let lengths = |measure| cut(&frame6(&data(1000)), &measure, 7).map(|it| it.len());
+    assert_eq!(lengths(measure), lengths(measure.never_whole()));
+}
+
+#[test]
 fn where_eight_bytes_have_no_room_nothing_is_cut() {
     assert_eq!(cut(&frame4(7, &[], &data(100)), &Measure::of(27), 0), None);
     assert_eq!(cut(&frame6(&data(100)), &Measure::of(63), 0), None);
