@@ -185,8 +185,11 @@ struct Naive {
     picks: u8,
 }
 
-/// About a second, in ticks.
+/// Ticks that the hand waits for connections to be counted out.
 const PATIENCE: u32 = 40;
+
+/// Ticks that make one end later than another.
+const SLACK: u32 = 8;
 
 impl Naive {
     fn settle(&mut self, now: u32, sought: Option<[u8; 3]>) {
@@ -197,7 +200,7 @@ impl Naive {
             }
             // One that it outlived prolonged its template.
             if let Some((_, deadline, timeout)) = templates.get_mut(&client[..3])
-                && *deadline < *end
+                && *deadline + SLACK < *end
             {
                 *timeout = RATE.ticks(60);
                 *deadline += RATE.ticks(60);

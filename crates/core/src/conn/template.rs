@@ -338,12 +338,16 @@ pub(super) fn expire_patiently<E: Entry, T: Tables>(
     expire(tables, hit, now)
 }
 
+/// Ticks by which a connection has to outlast its template: the kernel's timers of some seconds are so coarse that of two which
+/// end within a fraction of a second the one set last runs first, and that is the connection's.
+const SLACK: u32 = 8;
+
 /// Takes note, before it is counted out, that a connection which the template controls was over at tick `end`: a template whose
-/// time had been over before lives on, as it would if it had been looked at in that moment.
+/// time had been over well before lives on, as it would if it had been looked at in that moment.
 #[inline(never)]
 pub(super) fn outlived<E: Entry, T: Tables>(tables: &T, template: Controller, end: u32) {
     if let Some(hit) = template.find::<E, T>(tables)
-        && hit.control.deadline().is_before(Tick(end))
+        && hit.control.deadline().after(SLACK).is_before(Tick(end))
     {
         prolong::<E, T>(tables, template, end);
     }
