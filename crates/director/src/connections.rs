@@ -7,6 +7,7 @@ use lvsx_core::generation::live::tunnel;
 use lvsx_core::state::State;
 use lvsx_core::tick::Tick;
 use lvsx_platform::Line;
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Looks at an entry that packets keep changing.
@@ -59,15 +60,15 @@ pub fn count(tables: &Tables, now: Tick) -> usize {
         .count()
 }
 
-/// Ends all connections and templates of a destination. Those that a packet changes in this very moment are looked at again;
-/// one that is opened meanwhile may be missed.
-pub fn end(tables: &Tables, destination: u32) {
-    end_in::<Entry4>(tables, destination);
-    end_in::<Entry6>(tables, destination);
+/// Ends all connections and templates of these destinations, in one look at the tables. Those that a packet changes in this very
+/// moment are looked at again; one that is opened meanwhile may be missed.
+pub fn end(tables: &Tables, destinations: &HashSet<u32>) {
+    end_in::<Entry4>(tables, destinations);
+    end_in::<Entry6>(tables, destinations);
 }
 
 /// Connections first: so no template goes before those that it controls.
-fn end_in<E: Entry>(tables: &Tables, destination: u32) {
+fn end_in<E: Entry>(tables: &Tables, destinations: &HashSet<u32>) {
     for of_phase in [Control::is_live, Control::is_template] {
         for index in 0..tables.capacity.sets() {
             let Some(set) = E::set(tables, index) else {
@@ -75,7 +76,7 @@ fn end_in<E: Entry>(tables: &Tables, destination: u32) {
             };
             for way in 0..WAYS {
                 end_at(tables, set, index, way, |control, entry| {
-                    of_phase(control) && entry.id() == destination
+                    of_phase(control) && destinations.contains(&entry.id())
                 });
             }
         }

@@ -12,6 +12,7 @@ use lvsx_ipvs::{
     MarkEdit, MarkRule, Refused, Request, Service, ServiceKey, ServiceSettings, Stage, Stats,
     SyncDaemon, SyncRole, Timeouts,
 };
+use std::collections::HashSet;
 
 impl Director for Control {
     fn new_service(&mut self, key: &ServiceKey, settings: &ServiceSettings) -> Result<(), Errno> {
@@ -77,7 +78,7 @@ impl Director for Control {
     fn end_connections(&mut self, service: &ServiceKey, key: &DestinationKey) -> Result<(), Errno> {
         let (_, found) = self.find(service)?;
         let (_, destination) = found.destination(key).ok_or(Errno::ENOENT)?;
-        connections::end(&self.tables, destination.id);
+        connections::end(&self.tables, &HashSet::from([destination.id]));
         Ok(())
     }
 

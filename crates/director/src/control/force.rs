@@ -5,9 +5,10 @@ use super::draft::{Change, Draft, Joined};
 use super::service::first_cursor;
 use crate::concerns::Concerned;
 use crate::config::{Config, DestinationConfig, Removed, ServiceConfig};
+use crate::connections;
 use crate::stats::Rate;
 use lvsx_core::generation::live::destination::{FLAGS, TEMPLATES};
-use lvsx_core::generation::{Concern, SchedulerKind};
+use lvsx_core::generation::{Concern, SchedulerKind, Setting};
 use lvsx_ipvs::{DestinationSettings, Errno, ForwardingMethod, ServiceKey};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -208,8 +209,13 @@ impl Control {
         }
     }
 
-    /// Closes the accounts of removed destinations.
+    /// Closes the accounts of removed destinations. With `expire_nodest_conn` their connections end at once, whether packets come
+    /// for them or not (Linux 5.9 and later).
     fn settle_removed(&mut self, removed: &[Removed]) {
+        if !removed.is_empty() && self.config().values.of(Setting::ExpireNodestConn) != 0 {
+            let ids = removed.iter().map(|entry| entry.destination.id).collect();
+            connections::end(&self.tables, &ids);
+        }
         for entry in removed {
             self.ledger
                 .leave(&self.tables, entry.service_id, entry.destination.id);

@@ -81,6 +81,52 @@ fn a_destination_of_a_service_made_anew_returns_with_its_connections_but_counts_
 }
 
 #[test]
+fn connections_of_removed_destinations_end_where_that_is_set() {
+    use lvsx_core::conn::{Controller, Entry4, Hop, NewEntry, Opened, Peer, Want, open};
+    use lvsx_core::env::Tables as _;
+    use lvsx_core::state::{State, UDP};
+    for (setting, left) in [("0", 2), ("1", 1)] {
+        let mut control = serving("rr", &[1, 1]);
+        control
+            .set_setting("expire_nodest_conn", setting)
+            .expect("a setting");
+        let now = control.clock().now();
+        let tables = control.tables.clone();
+        let ids = [id(&control, 1), id(&control, 2)];
+        for (number, id) in ids.into_iter().enumerate() {
+            let raw = |address: [u8; 4]| (raw_address(address.into()), 53u16.to_be());
+            let want = Want::<Entry4>::new(
+                tables.geometry(),
+                UDP,
+                raw([10, 1, 0, number as u8]),
+                raw([192, 0, 2, 1]),
+                Peer::Virtual,
+            );
+            let new = NewEntry {
+                dest: raw([10, 0, 0, 1]),
+                id,
+                method: 0,
+                input_only: false,
+                hop: Hop::default(),
+                epoch: 0,
+                state: State::NONE,
+                deadline: now.after(CLOCK.rate.ticks(300)),
+                controller: Controller::NONE,
+                timeout: 0,
+            };
+            assert_eq!(open(&*tables, &want, &new, now), Opened::New);
+        }
+        let is_live = |id: u32| tables.destinations[id as usize][COUNTS].load() != 0;
+        control
+            .delete_destination(&service(), &server(2))
+            .expect("it is there");
+        let counts = ids.into_iter().filter(|id| is_live(*id)).count();
+        assert_eq!(counts, left, "expire_nodest_conn = {setting}");
+        assert!(is_live(ids[0]), "one that stays keeps its connections");
+    }
+}
+
+#[test]
 fn ids_with_connections_are_not_given_to_others_and_the_trash_waits_for_them() {
     let mut control = serving("rr", &[1]);
     let old = id(&control, 1);
