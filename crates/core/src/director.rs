@@ -7,8 +7,9 @@
 //! A few stages, which are programs that call each other as their last act, because a BPF program has half a
 //! kilobyte of stack and each must stay small enough for the verifier. Each exists once for either address family:
 //!
-//! - [`fast`], which every packet meets: connections in their two sets. An established packet looks up no service.
-//!   IPv6 packets go on in [`fast6`].
+//! - [`fast`], which every packet meets: sends on what is of an IPv4 connection and has nothing about it that most packets have
+//!   not; all else goes on in [`find`], as if it came there first.
+//! - [`find`]: connections in their two sets. An established packet looks up no service. IPv6 packets go on in [`find6`].
 //! - [`overflow`]: looks for connections in the overflow area, if there are any of the flow's home; [`found`] goes on with
 //!   one, and [`on`] sends it. IPv6 is always sent there: its addresses fill the stack.
 //! - [`open`]: first packets. Finds the service and picks a destination.
@@ -24,7 +25,7 @@
 //! - [`tell`]: what comes from a masqueraded server's port and belongs to no connection, with `nat_icmp_send`.
 //! - [`raise`]: fragments, which the director's daemon puts together; [`cut`]: packets that it fragments.
 //!
-//! The generation is read once, by `fast`; the others are told which it was, so each verdict belongs to one configuration.
+//! The generation is read once, by [`fast`] or [`find`]; the others are told which it was, so each verdict belongs to one configuration.
 //! That, the flow's hash and the line of the picked destination are what crosses from one stage to the next
 //! (`Crossing`); each reads the packet's headers anew. Lines are reused only after a grace period, so they outlive all
 //! stages of a packet.
@@ -35,6 +36,7 @@
 mod convert;
 mod crossing;
 mod family;
+mod fast;
 mod first;
 mod fragment;
 mod hop;
@@ -93,8 +95,8 @@ macro_rules! stages {
 }
 
 stages! {
-    /// Connections in their two sets: every packet's first stage.
-    fast, fast6: fast_stage;
+    /// Connections in their two sets.
+    find, find6: find_stage;
     /// Connections in the overflow area.
     overflow, overflow6: overflow_stage;
     /// Packets of connections in the overflow area.
@@ -131,6 +133,12 @@ stages! {
     tell, tell6: stray::tell_stage;
 }
 
+/// Packets of connections, as most packets are: every packet's first stage.
+#[inline(always)]
+pub fn fast<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
+    conclude(env, fast::fast_stage(packet, env))
+}
+
 /// What sockets of this host send, where it leaves: the first stage there.
 #[inline(always)]
 pub fn own<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
@@ -165,7 +173,8 @@ pub fn handle_own<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
     handle_from(own(packet, env), packet, env)
 }
 
-fn handle_from<P: Packet, E: Env>(first: Verdict, packet: &mut P, env: &E) -> Verdict {
+/// What becomes of a packet of which a stage made this.
+pub fn handle_from<P: Packet, E: Env>(first: Verdict, packet: &mut P, env: &E) -> Verdict {
     if first.action() != Action::Next {
         return first;
     }
@@ -174,6 +183,7 @@ fn handle_from<P: Packet, E: Env>(first: Verdict, packet: &mut P, env: &E) -> Ve
         let verdict = match stage {
             Stage::Fast => fast(packet, env),
             Stage::Overflow => overflow(packet, env),
+            Stage::Find => find(packet, env),
             Stage::Open => open(packet, env),
             Stage::Bind => bind(packet, env),
             Stage::Send => send(packet, env),
@@ -181,7 +191,7 @@ fn handle_from<P: Packet, E: Env>(first: Verdict, packet: &mut P, env: &E) -> Ve
             Stage::On => on(packet, env),
             Stage::Encapsulate => encapsulate(packet, env),
             Stage::Refuse => refuse(packet, env),
-            Stage::Fast6 => fast6(packet, env),
+            Stage::Find6 => find6(packet, env),
             Stage::Overflow6 => overflow6(packet, env),
             Stage::Open6 => open6(packet, env),
             Stage::Bind6 => bind6(packet, env),
@@ -221,7 +231,7 @@ fn handle_from<P: Packet, E: Env>(first: Verdict, packet: &mut P, env: &E) -> Ve
 }
 
 #[inline(always)]
-fn fast_stage<F: Family, P: Packet, E: Env>(
+fn find_stage<F: Family, P: Packet, E: Env>(
     packet: &mut P,
     env: &E,
     _family: F,
@@ -459,7 +469,7 @@ fn classify<F: Family, P: Packet, E: Env>(
     if F::kind(&head) != F::KIND {
         return Err(
             if F::NUMBER == V4::NUMBER && F::kind(&head) == wire::IPV6 && root.filter6.base != 0 {
-                Verdict::next(Stage::Fast6)
+                Verdict::next(Stage::Find6)
             } else {
                 Verdict::pass(Event::PassNotIp)
             },

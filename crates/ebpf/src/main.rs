@@ -2,7 +2,8 @@
 //!
 //! | program | hook | does |
 //! |---|---|---|
-//! | `fast_xdp`, `fast_tc` | every packet in | connections in their sets; hands the rest on |
+//! | `fast_xdp`, `fast_tc` | every packet in | packets of connections as most are; hands the rest on |
+//! | `find_xdp`, `find_tc` | tail call | connections in their sets; hands the rest on |
 //! | `open_xdp`, `open_tc` | tail call | first packets: service and destination |
 //! | `bind_xdp`, `bind_tc` | tail call | first packets: the connection's entry |
 //! | `send_xdp`, `send_tc` | tail call | first packets: out |
@@ -14,7 +15,7 @@
 //! | `carry_xdp`, `carry_tc` | tail call | these errors, on their way |
 //! | `convert_xdp`, `convert_tc` | tail call | ICMP errors about packets of the director's tunnels |
 //! | `elsewhere6_xdp`, `elsewhere6_tc` | tail call | ICMP errors about IPv6 connections in the overflow area |
-//! | `fast6_xdp`, ... | tail call | the same stages for IPv6 |
+//! | `find6_xdp`, ... | tail call | the same stages for IPv6 |
 //! | `raise_xdp`, `raise_tc` | tail call | fragments, handed to the director |
 //! | `cut_xdp`, `cut_tc` | tail call | packets longer than their way, handed to the director |
 //! | `give_back` | test run | XDP: lets frames that the director held go on to the host's stack |
@@ -71,6 +72,7 @@ macro_rules! stages {
 stages! {
     carry_out:
     fast: fast_xdp, fast_tc;
+    find: find_xdp, find_tc;
     open: open_xdp, open_tc;
     overflow: overflow_xdp, overflow_tc;
     bind: bind_xdp, bind_tc;
@@ -78,7 +80,7 @@ stages! {
     found: found_xdp, found_tc;
     encapsulate: encapsulate_xdp, encapsulate_tc;
     refuse: refuse_xdp, refuse_tc;
-    fast6: fast6_xdp, fast6_tc;
+    find6: find6_xdp, find6_tc;
     open6: open6_xdp, open6_tc;
     overflow6: overflow6_xdp, overflow6_tc;
     bind6: bind6_xdp, bind6_tc;
@@ -172,6 +174,7 @@ fn tail_call(context: *mut c_void, programs: *mut c_void, stage: Stage) {
     unsafe {
         match stage {
             Stage::Fast => bpf_tail_call(context, programs, Stage::Fast as u32),
+            Stage::Find => bpf_tail_call(context, programs, Stage::Find as u32),
             Stage::Open => bpf_tail_call(context, programs, Stage::Open as u32),
             Stage::Overflow => bpf_tail_call(context, programs, Stage::Overflow as u32),
             Stage::Bind => bpf_tail_call(context, programs, Stage::Bind as u32),
@@ -179,7 +182,7 @@ fn tail_call(context: *mut c_void, programs: *mut c_void, stage: Stage) {
             Stage::Found => bpf_tail_call(context, programs, Stage::Found as u32),
             Stage::Encapsulate => bpf_tail_call(context, programs, Stage::Encapsulate as u32),
             Stage::Refuse => bpf_tail_call(context, programs, Stage::Refuse as u32),
-            Stage::Fast6 => bpf_tail_call(context, programs, Stage::Fast6 as u32),
+            Stage::Find6 => bpf_tail_call(context, programs, Stage::Find6 as u32),
             Stage::Open6 => bpf_tail_call(context, programs, Stage::Open6 as u32),
             Stage::Overflow6 => bpf_tail_call(context, programs, Stage::Overflow6 as u32),
             Stage::Bind6 => bpf_tail_call(context, programs, Stage::Bind6 as u32),

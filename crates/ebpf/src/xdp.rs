@@ -11,10 +11,9 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::XdpContext;
 use core::mem::size_of;
-use lvsx_core::director::{Action, Verdict, gateway, port_of};
+use lvsx_core::director::{Action, Verdict, gateway};
 use lvsx_core::env::Tables;
 use lvsx_core::event::Event;
-use lvsx_core::generation::live::port;
 use lvsx_core::packet::{Packet, Room};
 use lvsx_core::wire::checksum::{add, correct};
 use lvsx_core::wire::{word16, word32};
@@ -54,11 +53,7 @@ pub(crate) fn carry_out(frame: &Frame, world: &World, verdict: Verdict) -> u32 {
     match verdict.action() {
         Action::Pass => XDP_PASS,
         Action::Drop => XDP_DROP,
-        Action::Out
-            if verdict.interface() == frame.interface && sends_back(world, frame.interface) =>
-        {
-            XDP_TX
-        }
+        Action::Out if verdict.interface() == frame.interface && !verdict.is_held_back() => XDP_TX,
         Action::Out => redirect(verdict.interface()) as u32,
         Action::OutUnresolved => {
             let gateway = gateway(world);
@@ -99,13 +94,6 @@ pub(crate) fn hand_over(frame: &Frame, world: &World, verdict: Verdict) -> u32 {
         return XDP_PASS;
     }
     carry_out(frame, world, verdict)
-}
-
-/// Whether frames sent back by the interface they came in by leave at once.
-#[inline(always)]
-fn sends_back(world: &World, interface: u32) -> bool {
-    port_of(world, interface)
-        .is_some_and(|(_, port)| port[port::FLAGS].peek() & port::HOLDS_BACK == 0)
 }
 
 impl Frame {

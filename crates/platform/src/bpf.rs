@@ -101,7 +101,7 @@ pub fn is_constant(value: u64) -> bool {
 }
 
 macro_rules! unaligned {
-    ($load:ident, $store:ident, $type:ty, $len:literal, $size:literal, $doc:literal) => {
+    ($load:ident, $load_at:ident, $store:ident, $type:ty, $len:literal, $size:literal, $doc:literal) => {
         #[doc = concat!($doc, " bytes as they lie in memory.")]
         #[inline(always)]
         pub fn $load(bytes: &[u8; $len]) -> $type {
@@ -110,6 +110,19 @@ macro_rules! unaligned {
             unsafe {
                 asm!(concat!("{o} = *(", $size, " *)({p} + 0)"), o = lateout(reg) value, p = in(reg) bytes.as_ptr(),
                      options(pure, readonly, nostack));
+            }
+            value as $type
+        }
+
+        #[doc = concat!($doc, " bytes as they lie in memory from `AT` on, in one instruction.")]
+        #[inline(always)]
+        pub fn $load_at<const AT: usize, const N: usize>(bytes: &[u8; N]) -> $type {
+            const { assert!(AT + $len <= N) };
+            let value: u64;
+            // SAFETY: the reference covers the bytes that are read; the kernel allows unaligned access.
+            unsafe {
+                asm!(concat!("{o} = *(", $size, " *)({p} + {at})"), o = lateout(reg) value, p = in(reg) bytes.as_ptr(),
+                     at = const AT, options(pure, readonly, nostack));
             }
             value as $type
         }
@@ -126,6 +139,6 @@ macro_rules! unaligned {
     };
 }
 
-unaligned!(load16, store16, u16, 2, "u16", "two");
-unaligned!(load32, store32, u32, 4, "u32", "four");
-unaligned!(load64, store64, u64, 8, "u64", "eight");
+unaligned!(load16, load16_at, store16, u16, 2, "u16", "two");
+unaligned!(load32, load32_at, store32, u32, 4, "u32", "four");
+unaligned!(load64, load64_at, store64, u64, 8, "u64", "eight");

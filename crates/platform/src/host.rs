@@ -94,6 +94,23 @@ pub fn load64(bytes: &[u8; 8]) -> u64 {
     u64::from_ne_bytes(*bytes)
 }
 
+macro_rules! load_at {
+    ($load_at:ident, $type:ty, $len:literal, $doc:literal) => {
+        #[doc = concat!($doc, " bytes as they lie in memory from `AT` on.")]
+        #[inline(always)]
+        pub fn $load_at<const AT: usize, const N: usize>(bytes: &[u8; N]) -> $type {
+            const { assert!(AT + $len <= N) };
+            let mut value = [0; $len];
+            value.copy_from_slice(&bytes[AT..AT + $len]);
+            <$type>::from_ne_bytes(value)
+        }
+    };
+}
+
+load_at!(load16_at, u16, 2, "Two");
+load_at!(load32_at, u32, 4, "Four");
+load_at!(load64_at, u64, 8, "Eight");
+
 /// Stores two bytes as they lie in memory.
 #[inline(always)]
 pub fn store16(bytes: &mut [u8; 2], value: u16) {

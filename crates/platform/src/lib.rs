@@ -25,7 +25,10 @@ mod body;
 #[path = "host.rs"]
 mod body;
 
-pub use body::{Word, fence, hide, is_constant, load16, load32, load64, store16, store32, store64};
+pub use body::{
+    Word, fence, hide, is_constant, load16, load16_at, load32, load32_at, load64, load64_at,
+    store16, store32, store64,
+};
 
 /// Arithmetic without branches: conditions as 0 or 1, hidden from the compiler so that it makes no branch of them. For code
 /// where the verifier would walk every combination of outcomes.

@@ -1,7 +1,7 @@
 //! Next hops, as entries keep them.
 
 use super::Peer;
-use lvsx_platform::{Word, hide};
+use lvsx_platform::{Word, hide, is_constant};
 
 pub(super) const LOW48: u64 = (1 << 48) - 1;
 
@@ -65,12 +65,18 @@ impl Hops {
     /// The next hop of packets from `side`; unknown if it was not found in this route `epoch`.
     #[inline(always)]
     pub fn find(&self, side: Peer, epoch: u16, generation: u8) -> Hop {
+        self.known(side, epoch, generation).unwrap_or(Hop(0))
+    }
+
+    /// The same; `None` if it was not found in this epoch.
+    #[inline(always)]
+    pub fn known(&self, side: Peer, epoch: u16, generation: u8) -> Option<Hop> {
         let epochs = self.epochs.load();
         let hop = self.hops[index(side)].peek();
         let differs = (epochs >> 56 ^ u64::from(generation))
             | (hop >> 56 ^ u64::from(generation))
             | (epochs >> shift(side) & 0xffff ^ u64::from(epoch));
-        if differs != 0 { Hop(0) } else { Hop(hop) }
+        (differs == 0).then_some(Hop(hop))
     }
 
     /// Keeps a next hop found in this route `epoch`.
@@ -118,10 +124,13 @@ impl Hops {
 
 #[inline(always)]
 fn index(side: Peer) -> usize {
-    let index = match side {
+    let index: u64 = match side {
         Peer::Virtual => 0,
         Peer::Server => 1,
     };
+    if is_constant(index) {
+        return index as usize;
+    }
     hide(index) as usize & 1
 }
 

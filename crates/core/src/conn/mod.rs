@@ -40,7 +40,9 @@ pub use entry::{Entry, Entry4, NewEntry};
 pub use entry6::Entry6;
 #[cfg(not(target_arch = "bpf"))]
 pub use entry6::no_entry6;
-pub use find::{Hit, find, find_at, find_in_overflow, find_in_sets, overflow_reach, overflow_set};
+pub use find::{
+    Hit, find, find_at, find_at_home, find_in_overflow, find_in_sets, overflow_reach, overflow_set,
+};
 pub use hop::{Hop, Hops};
 pub use lead::lead;
 pub use open::{Opened, open};

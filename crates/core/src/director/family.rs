@@ -34,7 +34,7 @@ pub(super) trait Family: Sized {
     /// Whether its packets need more programs for the same way, because their addresses fill BPF's stack.
     const IS_WIDE: bool;
     /// Its stages.
-    const FAST: Stage;
+    const FIND: Stage;
     const OVERFLOW: Stage;
     const OPEN: Stage;
     const BIND: Stage;
@@ -138,7 +138,7 @@ impl Family for V4 {
     const NUMBER: u8 = 2;
     const KIND: u16 = wire::IPV4;
     const IS_WIDE: bool = false;
-    const FAST: Stage = Stage::Fast;
+    const FIND: Stage = Stage::Find;
     const OVERFLOW: Stage = Stage::Overflow;
     const OPEN: Stage = Stage::Open;
     const BIND: Stage = Stage::Bind;
@@ -350,7 +350,7 @@ impl Family for V6 {
     const NUMBER: u8 = 10;
     const KIND: u16 = wire::IPV6;
     const IS_WIDE: bool = true;
-    const FAST: Stage = Stage::Fast6;
+    const FIND: Stage = Stage::Find6;
     const OVERFLOW: Stage = Stage::Overflow6;
     const OPEN: Stage = Stage::Open6;
     const BIND: Stage = Stage::Bind6;

@@ -245,7 +245,7 @@ pub(super) fn after_opening<F: Family, E: Env>(env: &E, opened: Opened) -> Verdi
         // Another CPU was quicker: the packet is one of that connection.
         Opened::Exists => match Crossing::of(env) {
             Ok(crossing) if crossing.origin == Origin::Related => Verdict::next(F::RELATE),
-            _ => Verdict::next(F::FAST),
+            _ => Verdict::next(F::FIND),
         },
     }
 }

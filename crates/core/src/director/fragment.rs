@@ -15,6 +15,7 @@
 
 use super::crossing::{Begun, Crossing, Origin, keep_begun, leaving};
 use super::family::Family;
+use super::out::out_by;
 use super::quoting::Quoting;
 use super::verdict::{Verdict, conclude};
 use super::{V4, V6, header};
@@ -134,7 +135,7 @@ fn late<F: Quoting, P: Packet, E: Env>(
     }
     let interface = packet.interface();
     F::refuse(packet, &header, Refusal::ReassemblyTime, 0, from).ok_or(unanswered)?;
-    Ok(Verdict::out(interface))
+    Ok(out_by(env, interface))
 }
 
 /// Lets the fragments of a datagram leave for half a second, if [`super::own`] would take them for those of a socket: `packet` is

@@ -114,7 +114,7 @@ pub(super) fn unanswered<F: Family>(is_own: bool, is_request: bool) -> Verdict {
     if !is_own {
         Verdict::next(F::OPEN)
     } else if is_request {
-        Verdict::next(F::FAST)
+        Verdict::next(F::FIND)
     } else {
         Verdict::pass(Event::PassNotOurs)
     }

@@ -22,7 +22,7 @@ use crate::forward::{self, Age};
 use crate::generation::{Method, RootLine, live};
 use crate::packet::Packet;
 use crate::wire::{FIXED6, OUTER4, Ports};
-use lvsx_platform::hide;
+use lvsx_platform::{Line, hide};
 
 /// What a connection says of a packet.
 pub(super) struct Bound<F: Family> {
@@ -270,9 +270,27 @@ pub(super) fn leave<P: Packet, E: Env>(
     let port = env
         .port(way.hop.port())
         .ok_or(Verdict::drop(Event::DropInconsistent))?;
-    forward::link(packet, way.hop.address(), port[live::port::ADDRESS].peek())
+    leave_by(packet, port, way.hop)
+}
+
+/// The link-layer header, and out by a port.
+#[inline(always)]
+pub(super) fn leave_by<P: Packet>(
+    packet: &mut P,
+    port: &Line,
+    hop: Hop,
+) -> Result<Verdict, Verdict> {
+    forward::link(packet, hop.address(), port[live::port::ADDRESS].peek())
         .ok_or(Verdict::drop(Event::DropMalformed))?;
-    Ok(Verdict::out(port[live::port::INTERFACE].peek() as u32))
+    let interface = port[live::port::INTERFACE].peek() as u32;
+    Ok(Verdict::out(interface, live::port::holds_back(port)))
+}
+
+/// Out by an interface, the link-layer header written.
+#[inline(always)]
+pub(super) fn out_by<E: Env>(env: &E, interface: u32) -> Verdict {
+    let holds_back = port_of(env, interface).is_none_or(|(_, port)| live::port::holds_back(port));
+    Verdict::out(interface, holds_back)
 }
 
 /// The link-layer header, and out by way of the director, which fragments it.
@@ -292,7 +310,7 @@ fn leave_cut<P: Packet, E: Env>(packet: &mut P, env: &E, way: Way) -> Result<Ver
 }
 
 #[inline(always)]
-fn unwrappable(why: Unwrappable) -> Verdict {
+pub(super) fn unwrappable(why: Unwrappable) -> Verdict {
     match why {
         Unwrappable::NoHeadroom => Verdict::drop(Event::DropNoHeadroom),
         Unwrappable::Malformed => Verdict::drop(Event::DropMalformed),
@@ -408,7 +426,7 @@ pub(super) fn refuse_stage<F: Quoting, P: Packet, E: Env>(
     if is_own {
         return Ok(Verdict::local());
     }
-    Ok(Verdict::out(interface))
+    Ok(out_by(env, interface))
 }
 
 /// Bytes of the frame that a refusal looks at.

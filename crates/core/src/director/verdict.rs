@@ -6,7 +6,7 @@ use crate::event::Event;
 /// What becomes of a packet: one word, because BPF keeps few things in registers and many of its steps may end a packet.
 ///
 /// ```text
-/// 63..32 interface it leaves by, or what a fragment is counted as that nobody takes and from bit 40 on whether it is this host's | 23..16 stage that goes on with it | 15..8 event it was counted as | 7..0 action
+/// 63..32 interface it leaves by, or what a fragment is counted as that nobody takes and from bit 40 on whether it is this host's | 24 whether that interface holds back | 23..16 stage that goes on with it | 15..8 event it was counted as | 7..0 action
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Verdict(u64);
@@ -30,10 +30,23 @@ impl Verdict {
         Self(Action::Next as u64 | (Event::Forwarded as u64) << 8 | (stage as u64) << 16)
     }
 
-    /// It leaves by interface number `interface`.
+    /// It leaves by interface number `interface`, which in XDP holds back what is sent back by it, or not.
     #[inline(always)]
-    pub(super) const fn out(interface: u32) -> Self {
-        Self(Action::Out as u64 | (Event::Forwarded as u64) << 8 | (interface as u64) << 32)
+    pub(super) const fn out(interface: u32, holds_back: bool) -> Self {
+        let holds_back = (holds_back as u64) << HOLDS_BACK;
+        Self(
+            Action::Out as u64
+                | (Event::Forwarded as u64) << 8
+                | holds_back
+                | (interface as u64) << 32,
+        )
+    }
+
+    /// Of [`Action::Out`]: whether the interface holds back frames that came in by it and are sent back, until others follow.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_held_back(self) -> bool {
+        self.0 >> HOLDS_BACK & 1 != 0
     }
 
     /// It leaves by interface number `interface` towards the next hop in [`super::gateway`], once the kernel knows that one's
@@ -140,7 +153,7 @@ impl Verdict {
             5 => Stage::Refuse,
             6 => Stage::Send,
             7 => Stage::Found,
-            8 => Stage::Fast6,
+            8 => Stage::Find6,
             9 => Stage::Open6,
             10 => Stage::Overflow6,
             11 => Stage::Bind6,
@@ -164,6 +177,7 @@ impl Verdict {
             29 => Stage::Raise,
             30 => Stage::Raise6,
             31 => Stage::Cut,
+            32 => Stage::Find,
             33 => Stage::Answer,
             34 => Stage::Answer6,
             35 => Stage::Local,
@@ -175,6 +189,9 @@ impl Verdict {
         }
     }
 }
+
+/// Bit of the verdict of a packet that leaves: its interface holds back what is sent back.
+const HOLDS_BACK: u32 = 24;
 
 /// Bit of a fragment's verdict: a socket of this host sent it.
 const OWN: u32 = 40;
@@ -222,7 +239,7 @@ pub enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Stage {
-    /// [`super::fast`]: the first; again for a packet whose connection another CPU opened meanwhile.
+    /// [`super::fast`]: the first.
     Fast = 0,
     /// [`super::open`].
     Open = 1,
@@ -238,8 +255,8 @@ pub enum Stage {
     Send = 6,
     /// [`super::found`].
     Found = 7,
-    /// [`super::fast6`].
-    Fast6 = 8,
+    /// [`super::find6`].
+    Find6 = 8,
     /// [`super::open6`].
     Open6 = 9,
     /// [`super::overflow6`].
@@ -286,6 +303,8 @@ pub enum Stage {
     Raise6 = 30,
     /// [`super::cut`].
     Cut = 31,
+    /// [`super::find`]: also again for a packet whose connection another CPU opened meanwhile.
+    Find = 32,
     /// [`super::answer`].
     Answer = 33,
     /// [`super::answer6`].

@@ -62,27 +62,51 @@ pub fn readdress<P: Packet>(
     change: &Readdress,
     age: Age,
 ) -> Option<()> {
+    if is_summed(packet, header)? {
+        return readdress_summed(packet, header, change, age);
+    }
+    let (_, port) = replace(packet, change, age)?;
+    if header.is_fragment {
+        return Some(());
+    }
+    fill_udp(packet, header, change, port)
+}
+
+/// Whether a packet has a transport checksum. `None`: the headers read before are not there any more.
+#[inline(always)]
+pub fn is_summed<P: Packet>(packet: &P, header: &Header4) -> Option<bool> {
+    if header.protocol != UDP {
+        return Some(true);
+    }
+    Some(load16(packet.bytes::<2>(header.transport + UDP_CHECKSUM)?) != 0)
+}
+
+/// Carries out the change of a packet that has a transport checksum.
+#[inline(always)]
+pub fn readdress_summed<P: Packet>(
+    packet: &mut P,
+    header: &Header4,
+    change: &Readdress,
+    age: Age,
+) -> Option<()> {
+    let (address, port) = replace(packet, change, age)?;
+    let is_udp = header.protocol == UDP;
+    let checksum_at = header.transport + if is_udp { UDP_CHECKSUM } else { TCP_CHECKSUM };
+    packet.adjust_checksum(checksum_at, address, port, is_udp)
+}
+
+/// Replaces address and port. What that adds to the sum of each.
+#[inline(always)]
+fn replace<P: Packet>(packet: &mut P, change: &Readdress, age: Age) -> Option<(u32, u32)> {
     let address = change32(change.old.0, change.new.0);
     let mut rewrite = Rewrite::of(packet)?;
     rewrite.store(change.address_at, change.new.0);
     rewrite.age_by(age, address);
-    if change.old.1 != change.new.1 {
-        store16(packet.bytes_mut::<2>(change.port_at)?, change.new.1);
+    if change.old.1 == change.new.1 {
+        return Some((address, 0));
     }
-    let port = if change.old.1 == change.new.1 {
-        0
-    } else {
-        change16(change.old.1, change.new.1)
-    };
-    let is_udp = header.protocol == UDP;
-    let checksum_at = header.transport + if is_udp { UDP_CHECKSUM } else { TCP_CHECKSUM };
-    if is_udp && load16(packet.bytes::<2>(checksum_at)?) == 0 {
-        if header.is_fragment {
-            return Some(());
-        }
-        return fill_udp(packet, header, change, port);
-    }
-    packet.adjust_checksum(checksum_at, address, port, is_udp)
+    store16(packet.bytes_mut::<2>(change.port_at)?, change.new.1);
+    Some((address, change16(change.old.1, change.new.1)))
 }
 
 /// The change for a later fragment, which has no transport header: the address alone. The first fragment's checksum covers

@@ -3,7 +3,7 @@
 //! Buckets of eight words, each an IPv4 address with what it is; a full bucket spills into the next, at most
 //! [`FILTER_PROBES`] in all (the builder doubles the table or changes the seed when that does not hold).
 
-use super::{RootLine, spread};
+use super::{RootLine, Table, spread};
 use crate::env::Tables;
 use lvsx_platform::hide;
 
@@ -102,31 +102,37 @@ impl RootLine {
     /// What the raw IPv4 address `address` is to the director.
     #[inline(always)]
     pub fn concern<T: Tables>(&self, tables: &T, address: u32) -> Concern {
-        let first = filter_bucket(address, self.seed, self.filter.mask);
-        let wanted = PRESENT | u64::from(address);
-        let mut probe = 0;
-        while hide(probe) < u64::from(FILTER_PROBES) {
-            let bucket = first.wrapping_add(probe as u32) & self.filter.mask;
-            let Some(line) = tables.config(self.filter.base.wrapping_add(bucket)) else {
-                break;
-            };
-            let mut slot = 0;
-            while hide(slot) < 8 {
-                let word = line[slot as usize & 7].peek();
-                if word & !(VIRTUAL | SERVER | LOCAL) == wanted {
-                    return Concern {
-                        is_virtual: word & VIRTUAL != 0,
-                        is_server: word & SERVER != 0,
-                        is_local: word & LOCAL != 0,
-                    };
-                }
-                if word == 0 {
-                    return Concern::default();
-                }
-                slot += 1;
-            }
-            probe += 1;
-        }
-        Concern::default()
+        concern(tables, self.filter, self.seed, address)
     }
+}
+
+/// The same by the filter that lies in `table`.
+#[inline(always)]
+pub(super) fn concern<T: Tables>(tables: &T, table: Table, seed: u64, address: u32) -> Concern {
+    let first = filter_bucket(address, seed, table.mask);
+    let wanted = PRESENT | u64::from(address);
+    let mut probe = 0;
+    while hide(probe) < u64::from(FILTER_PROBES) {
+        let bucket = first.wrapping_add(probe as u32) & table.mask;
+        let Some(line) = tables.config(table.base.wrapping_add(bucket)) else {
+            break;
+        };
+        let mut slot = 0;
+        while hide(slot) < 8 {
+            let word = line[slot as usize & 7].peek();
+            if word & !(VIRTUAL | SERVER | LOCAL) == wanted {
+                return Concern {
+                    is_virtual: word & VIRTUAL != 0,
+                    is_server: word & SERVER != 0,
+                    is_local: word & LOCAL != 0,
+                };
+            }
+            if word == 0 {
+                return Concern::default();
+            }
+            slot += 1;
+        }
+        probe += 1;
+    }
+    Concern::default()
 }

@@ -64,6 +64,8 @@ pub mod service {
 
 /// Words of a port.
 pub mod port {
+    use lvsx_platform::Line;
+
     /// Interface index + MTU << 32; 0 for a port not in use.
     pub const INTERFACE: usize = 0;
     /// Link-layer address: 48 bits, raw.
@@ -74,6 +76,18 @@ pub mod port {
     pub const LOOPBACK: u64 = 1;
     /// Flag: frames sent back by `XDP_TX` are held back until others follow; a redirect sends them at once.
     pub const HOLDS_BACK: u64 = 2;
+
+    /// The longest packet that a port takes.
+    #[inline(always)]
+    pub(crate) fn mtu(port: &Line) -> u32 {
+        (port[INTERFACE].peek() >> 32) as u32
+    }
+
+    /// Whether a port has that flag.
+    #[inline(always)]
+    pub(crate) fn holds_back(port: &Line) -> bool {
+        port[FLAGS].peek() & HOLDS_BACK != 0
+    }
 }
 
 /// Words of a tally.

@@ -35,8 +35,8 @@ pub use marks::{Ends, MARK_RULE_LINES, MOST_MARK_RULES, MarkRule};
 pub use prefixes::{MOST_PREFIXES, PREFIX_LINES, PrefixWords, prefix_lines};
 pub(crate) use root::timeout;
 pub use root::{
-    Kinds, ROOT_LINES, RootLine, TIMEOUT_LBLC, TIMEOUT_LBLCR, TIMEOUT_SCALE, TIMEOUT_UDP, TIMEOUTS,
-    Table,
+    Kinds, ROOT_LINES, RootLine, RootWords, TIMEOUT_LBLC, TIMEOUT_LBLCR, TIMEOUT_SCALE,
+    TIMEOUT_UDP, TIMEOUTS, Table,
 };
 pub use servers::ANY_PROTOCOL;
 pub use service::{

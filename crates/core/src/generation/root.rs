@@ -1,6 +1,7 @@
 //! The root of a generation: where its tables lie, its settings, its timeouts.
 
 use super::details::DETAIL_LINES;
+use super::filter::{Concern, concern};
 use super::settings::Settings;
 use crate::env::Tables;
 use lvsx_platform::Line;
@@ -22,6 +23,19 @@ pub const TIMEOUT_LBLCR: usize = 13;
 
 /// Index of the clock's scale: the ticks in 65,536 seconds, by which packets turn seconds into ticks.
 pub const TIMEOUT_SCALE: usize = 14;
+
+// The words of its first line.
+const FILTER: usize = 0;
+const SERVICES: usize = 1;
+/// First line of the availability bits, and their number << 32.
+const AVAILABLE: usize = 2;
+const SETTINGS: usize = 3;
+const SEED: usize = 4;
+/// Line of the timeouts, and that of the trash << 32.
+const PLACES: usize = 5;
+/// Number of services, and the kinds << 32.
+const COUNT: usize = 6;
+const FILTER6: usize = 7;
 
 /// A hash table of lines: the first line and the number of lines less one (a power of two less one).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -148,16 +162,16 @@ impl RootLine {
     #[inline(always)]
     #[must_use]
     pub fn decode(line: &Line) -> Self {
-        let available = line[2].peek();
-        let (places, count) = (line[5].peek(), line[6].peek());
+        let available = line[AVAILABLE].peek();
+        let (places, count) = (line[PLACES].peek(), line[COUNT].peek());
         Self {
-            filter: Table::decode(line[0].peek()),
-            filter6: Table::decode(line[7].peek()),
-            services: Table::decode(line[1].peek()),
+            filter: Table::decode(line[FILTER].peek()),
+            filter6: Table::decode(line[FILTER6].peek()),
+            services: Table::decode(line[SERVICES].peek()),
             available: available as u32,
             available_lines: (available >> 32) as u32,
-            settings: Settings::decode(line[3].peek()),
-            seed: line[4].peek(),
+            settings: Settings::decode(line[SETTINGS].peek()),
+            seed: line[SEED].peek(),
             timeouts: places as u32,
             trash: (places >> 32) as u32,
             services_count: count as u32,
@@ -190,14 +204,7 @@ impl RootLine {
     /// Whether destination `id` belongs to a service.
     #[inline(always)]
     pub fn is_available<T: Tables>(&self, tables: &T, id: u32) -> bool {
-        let index = id / 512;
-        if index >= self.available_lines {
-            return false;
-        }
-        match tables.config(self.available.wrapping_add(index)) {
-            Some(line) => line[(id / 64 % 8) as usize].peek() >> (id % 64) & 1 != 0,
-            None => false,
-        }
+        is_available(tables, self.available, self.available_lines, id)
     }
 
     /// The ticks that `seconds` last, rounded up, at most 2^31 - 1.
@@ -216,6 +223,64 @@ impl RootLine {
     #[inline(always)]
     pub fn timeout<T: Tables>(&self, tables: &T, index: u32) -> u32 {
         timeout(tables, self.timeouts, index)
+    }
+}
+
+/// The root as it lies in its line, for those who need little of it: each answer reads its words.
+#[derive(Clone, Copy)]
+pub struct RootWords<'a>(&'a Line);
+
+impl<'a> RootWords<'a> {
+    /// The root at `line`.
+    #[inline(always)]
+    pub fn at<T: Tables>(tables: &'a T, line: u32) -> Option<Self> {
+        tables.config(line).map(Self)
+    }
+
+    /// As [`RootLine::concern`].
+    #[inline(always)]
+    pub fn concern<T: Tables>(self, tables: &T, address: u32) -> Concern {
+        let table = Table::decode(self.0[FILTER].peek());
+        concern(tables, table, self.0[SEED].peek(), address)
+    }
+
+    /// As [`RootLine::is_available`].
+    #[inline(always)]
+    pub fn is_available<T: Tables>(self, tables: &T, id: u32) -> bool {
+        let available = self.0[AVAILABLE].peek();
+        is_available(tables, available as u32, (available >> 32) as u32, id)
+    }
+
+    /// Its switches.
+    #[inline(always)]
+    #[must_use]
+    pub fn settings(self) -> Settings {
+        Settings::decode(self.0[SETTINGS].peek())
+    }
+
+    /// What kinds of services and rules there are.
+    #[inline(always)]
+    #[must_use]
+    pub fn kinds(self) -> Kinds {
+        Kinds::decode((self.0[COUNT].peek() >> 32) as u32)
+    }
+
+    /// As [`RootLine::timeout`].
+    #[inline(always)]
+    pub fn timeout<T: Tables>(self, tables: &T, index: u32) -> u32 {
+        timeout(tables, self.0[PLACES].peek() as u32, index)
+    }
+}
+
+#[inline(always)]
+fn is_available<T: Tables>(tables: &T, first: u32, lines: u32, id: u32) -> bool {
+    let index = id / 512;
+    if index >= lines {
+        return false;
+    }
+    match tables.config(first.wrapping_add(index)) {
+        Some(line) => line[(id / 64 % 8) as usize].peek() >> (id % 64) & 1 != 0,
+        None => false,
     }
 }
 

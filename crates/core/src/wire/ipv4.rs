@@ -1,7 +1,8 @@
 //! The IPv4 header (RFC 791).
 
-use super::{ETHERNET, word16, word32};
+use super::ETHERNET;
 use crate::packet::Packet;
+use lvsx_platform::{load16_at, load32_at};
 
 /// What the director reads of an IPv4 header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +54,7 @@ impl Header4 {
     pub fn parse(head: &Head4<'_>, length: u32) -> Result<Self, Malformed4> {
         let bytes = head.0;
         let header = usize::from(bytes[ETHERNET] & 0xf) * 4;
-        let mut total = u16::from_be(word16(bytes, ETHERNET + 2));
+        let mut total = u16::from_be(load16_at::<{ ETHERNET + 2 }, _>(bytes));
         if total == 0 && length > ETHERNET as u32 + u32::from(u16::MAX) {
             // A super-frame longer than the field can say, such as `lo` carries (Linux 6.3): it counts as the longest.
             total = u16::MAX;
@@ -64,7 +65,7 @@ impl Header4 {
         if u32::from(total) + ETHERNET as u32 > length {
             return Err(Malformed4);
         }
-        let fragment = u16::from_be(word16(bytes, ETHERNET + 6));
+        let fragment = u16::from_be(load16_at::<{ ETHERNET + 6 }, _>(bytes));
         Ok(Self {
             source: head.source(),
             destination: head.destination(),
@@ -72,7 +73,7 @@ impl Header4 {
             tos: bytes[ETHERNET + 1],
             ttl: bytes[ETHERNET + 8],
             total,
-            identification: u16::from_be(word16(bytes, ETHERNET + 4)),
+            identification: u16::from_be(load16_at::<{ ETHERNET + 4 }, _>(bytes)),
             transport: ETHERNET + header,
             is_fragment: fragment & 0x3fff != 0,
             fragment_offset: (fragment & 0x1fff) * 8,
@@ -98,14 +99,14 @@ impl<'a> Head4<'a> {
     #[inline(always)]
     #[must_use]
     pub fn kind(&self) -> u16 {
-        word16(self.0, 12)
+        load16_at::<12, _>(self.0)
     }
 
     /// Raw destination link-layer address.
     #[inline(always)]
     #[must_use]
     pub fn link_destination(&self) -> u64 {
-        u64::from(word32(self.0, 0)) | u64::from(word16(self.0, 4)) << 32
+        u64::from(load32_at::<0, _>(self.0)) | u64::from(load16_at::<4, _>(self.0)) << 32
     }
 
     /// Protocol number.
@@ -119,13 +120,13 @@ impl<'a> Head4<'a> {
     #[inline(always)]
     #[must_use]
     pub fn source(&self) -> u32 {
-        word32(self.0, ETHERNET + 12)
+        load32_at::<{ ETHERNET + 12 }, _>(self.0)
     }
 
     /// Raw IPv4 destination address.
     #[inline(always)]
     #[must_use]
     pub fn destination(&self) -> u32 {
-        word32(self.0, ETHERNET + 16)
+        load32_at::<{ ETHERNET + 16 }, _>(self.0)
     }
 }

@@ -54,6 +54,13 @@ impl TcpFlags {
     pub fn ack(self) -> bool {
         self.0 & 0x10 != 0
     }
+
+    /// Whether of these four only the last is set.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_ack_alone(self) -> bool {
+        self.0 & 0x17 == 0x10
+    }
 }
 
 /// What the director reads of a TCP or UDP header.

@@ -10,8 +10,9 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// The stages with their programs of either hook.
-const STAGES: [(Stage, &str, &str); 39] = [
+const STAGES: [(Stage, &str, &str); 40] = [
     (Stage::Fast, "fast_tc", "fast_xdp"),
+    (Stage::Find, "find_tc", "find_xdp"),
     (Stage::Open, "open_tc", "open_xdp"),
     (Stage::Overflow, "overflow_tc", "overflow_xdp"),
     (Stage::Bind, "bind_tc", "bind_xdp"),
@@ -19,7 +20,7 @@ const STAGES: [(Stage, &str, &str); 39] = [
     (Stage::Found, "found_tc", "found_xdp"),
     (Stage::Encapsulate, "encapsulate_tc", "encapsulate_xdp"),
     (Stage::Refuse, "refuse_tc", "refuse_xdp"),
-    (Stage::Fast6, "fast6_tc", "fast6_xdp"),
+    (Stage::Find6, "find6_tc", "find6_xdp"),
     (Stage::Open6, "open6_tc", "open6_xdp"),
     (Stage::Overflow6, "overflow6_tc", "overflow6_xdp"),
     (Stage::Bind6, "bind6_tc", "bind6_xdp"),

@@ -1,0 +1,189 @@
+//! The short way decides as the long one: the same packets through two worlds, one of which has no short way.
+
+mod common;
+
+use common::*;
+use lvsx_core::conn::{Control, Entry, Peer};
+use lvsx_core::director::{Action, fast, find, handle_from};
+use lvsx_core::env::state;
+use lvsx_core::event::Event;
+use lvsx_core::generation::SchedulerKind::RoundRobin;
+use lvsx_core::generation::live;
+use lvsx_core::host::World;
+use lvsx_core::tick::Tick;
+use proptest::prelude::*;
+
+/// What happens: mostly packets.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Packet(Build),
+    Pause(u32),
+    /// The route epoch moves.
+    Reroute,
+    /// The first destination leaves its service, or comes back.
+    Configure(bool),
+    /// A setting changes: `drop_entry`'s mode or `expire_nodest_conn`.
+    Set(u8, bool),
+    /// The longest packet that leaves.
+    Narrow(u16),
+}
+
+const SERVERS: [[u8; 4]; 2] = [[192, 168, 1, 46], [192, 168, 1, 47]];
+
+fn build() -> impl Strategy<Value = Build> {
+    let ends = (
+        0u16..4,
+        0usize..2,
+        prop_oneof![6 => Just(0u8), 5 => Just(1u8), 1 => Just(2u8)],
+    );
+    let flags = prop_oneof![
+        2 => Just(SYN), 12 => Just(ACK), 1 => Just(FIN), 1 => Just(RST), 1 => Just(SYN | ACK), 1 => any::<u8>()
+    ];
+    let protocol = prop_oneof![8 => Just(6u8), 3 => Just(17u8), 1 => any::<u8>()];
+    let ttl = prop_oneof![12 => Just(64u8), 1 => 0u8..4];
+    let payload = prop_oneof![6 => Just(10usize), 1 => Just(0usize), 1 => 1400usize..1470];
+    let shape = (
+        prop_oneof![9 => Just(true), 1 => Just(false)],
+        prop_oneof![9 => Just(0usize), 1 => Just(8usize)],
+    );
+    (ends, flags, protocol, ttl, payload, shape, any::<u8>()).prop_map(
+        |((client, server, way), flags, protocol, ttl, payload, (checksum, options), tos)| {
+            let port = 1000 + client;
+            let build = match way {
+                0 => to_vip(port, flags),
+                1 => reply((SERVERS[server], 80), port, flags),
+                _ => reply((VIP, 80), port, flags),
+            };
+            Build {
+                protocol,
+                ttl,
+                payload,
+                checksum,
+                options,
+                tos,
+                ..build
+            }
+        },
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        40 => build().prop_map(Step::Packet),
+        2 => prop_oneof![0u32..3, 0u32..20_000].prop_map(Step::Pause),
+        1 => Just(Step::Reroute),
+        1 => any::<bool>().prop_map(Step::Configure),
+        1 => (0u8..2, any::<bool>()).prop_map(|(setting, on)| Step::Set(setting, on)),
+        1 => prop_oneof![Just(1500u16), 1400u16..1500].prop_map(Step::Narrow),
+    ]
+}
+
+/// All that packets write but for what one stage keeps for the next.
+fn written(world: &World) -> Vec<u64> {
+    let memory = &world.memory;
+    let sets = memory.sets.iter().flat_map(|set| {
+        let ways = set.control.iter().zip(&set.entry);
+        let ways = ways.flat_map(|(control, entry)| {
+            let control = Control(control.load());
+            let hops = [Peer::Virtual, Peer::Server].map(|side| {
+                let epochs = 1..=3;
+                let hops =
+                    epochs.map(|epoch| entry.hops().find(side, epoch, control.generation()).0);
+                hops.fold(0, u64::wrapping_add)
+            });
+            let (key, controller) = (entry.own_key(), entry.controller().load());
+            [control.0, key, controller, hops[0], hops[1]]
+        });
+        ways.chain([set.head.load()]).collect::<Vec<_>>()
+    });
+    let lines = [&memory.destinations, &memory.tallies, &memory.services]
+        .into_iter()
+        .flatten()
+        .flatten();
+    let events = memory.events.iter();
+    sets.chain(lines.chain(events).map(|word| word.load()))
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn decides_as_the_long_way(methods in [0u8..4, 0u8..4], steps in prop::collection::vec(step(), 1..120)) {
+        let mut servers: Vec<Server> = [46, 47].into_iter().zip(methods)
+            .map(|(last, method)| Server { method, ..server(last, 1) }).collect();
+        let mut worlds = [world(RoundRobin, &servers), world(RoundRobin, &servers)];
+        let (mut number, mut epoch) = (1, 1);
+        for step in steps {
+            match step {
+                Step::Packet(build) => {
+                    let [short, long] = &worlds;
+                    let (mut frame, mut other) = (build.frame(), build.frame());
+                    let first = fast(&mut frame, short);
+                    let verdict = handle_from(first, &mut frame, short);
+                    let wanted = handle_from(find(&mut other, long), &mut other, long);
+                    prop_assert_eq!(verdict, wanted, "{:?}", build);
+                    prop_assert_eq!(frame.bytes, other.bytes, "{:?}", build);
+                    prop_assert!(written(short) == written(long), "{:?}", build);
+                }
+                Step::Pause(ticks) => worlds.iter_mut().for_each(|world| world.now = world.now.after(ticks)),
+                Step::Reroute => {
+                    epoch = epoch % 3 + 1;
+                    worlds.iter().for_each(|world| world.memory.state[0][state::EPOCH].store(epoch));
+                }
+                Step::Configure(is_removed) => {
+                    servers[0].is_removed = is_removed;
+                    number += 1;
+                    worlds.iter().for_each(|world| configure(world, RoundRobin, &servers, number));
+                }
+                Step::Set(setting, on) => worlds.iter().for_each(|world| set(world, number, |settings| match setting {
+                    0 => settings.drop_entry = u8::from(on),
+                    _ => settings.expire_nodest_conn = on,
+                })),
+                Step::Narrow(mtu) => worlds.iter().for_each(|world| {
+                    let word = u64::from(INTERFACE) | u64::from(mtu) << 32;
+                    world.memory.ports[INTERFACE as usize][live::port::INTERFACE].store(word);
+                }),
+            }
+        }
+    }
+}
+
+#[test]
+fn goes_the_short_way_once_it_is_known() {
+    for (method, protocol) in [(0, 6), (0, 17), (2, 6), (3, 6), (3, 17)] {
+        let mut world = world(
+            RoundRobin,
+            &[Server {
+                method,
+                ..server(46, 1)
+            }],
+        );
+        world.memory.tunnels[0][live::tunnel::SHAPE].store(live::tunnel::PLAIN);
+        let packet = |flags| Build {
+            protocol,
+            ..to_vip(1234, flags)
+        };
+        let back = |flags| Build {
+            protocol,
+            ..reply((SERVERS[0], 80), 1234, flags)
+        };
+        let is_short =
+            |world: &World, build: Build| fast(&mut build.frame(), world).action() == Action::Out;
+        assert!(!is_short(&world, packet(SYN)));
+        packet(SYN).run(&world);
+        if method == 0 {
+            back(SYN | ACK).run(&world);
+        }
+        packet(ACK).run(&world);
+        for ticks in [0, 1, 30] {
+            world.now = Tick(world.now.0 + ticks);
+            assert!(
+                is_short(&world, packet(ACK)),
+                "method {method}, protocol {protocol}"
+            );
+            assert_eq!(is_short(&world, back(ACK)), method == 0);
+        }
+        assert_eq!(is_short(&world, packet(FIN)), protocol == 17);
+        assert_eq!(world.memory.counted(Event::Expired), 0);
+    }
+}
