@@ -161,10 +161,12 @@ fn goes_the_short_way_once_it_is_known() {
         world.memory.tunnels[0][live::tunnel::SHAPE].store(live::tunnel::PLAIN);
         let packet = |flags| Build {
             protocol,
+            payload: 20,
             ..to_vip(1234, flags)
         };
         let back = |flags| Build {
             protocol,
+            payload: 20,
             ..reply((SERVERS[0], 80), 1234, flags)
         };
         let is_short =

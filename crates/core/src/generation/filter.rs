@@ -118,8 +118,8 @@ pub(super) fn concern<T: Tables>(tables: &T, table: Table, seed: u64, address: u
             break;
         };
         let mut slot = 0;
-        while hide(slot) < 8 {
-            let word = line[slot as usize & 7].peek();
+        while slot < 8 {
+            let word = line[slot].peek();
             if word & !(VIRTUAL | SERVER | LOCAL) == wanted {
                 return Concern {
                     is_virtual: word & VIRTUAL != 0,

@@ -3,13 +3,22 @@
 //! Sums are one's complement over raw 16-bit words: the sum of byte-swapped words is the byte-swapped sum (RFC 1071
 //! section 2.B), so nothing here ever swaps bytes.
 
-use lvsx_platform::{load16, store16};
+use lvsx_platform::{hide, load16, store16};
 
 /// A 64-bit sum folded to 16 bits.
 #[inline(always)]
 #[must_use]
 pub fn fold(sum: u64) -> u16 {
     let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    sum as u16
+}
+
+/// The same of a sum below 2^33.
+#[inline(always)]
+fn fold33(sum: u64) -> u16 {
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);
@@ -53,7 +62,14 @@ fn words(word: u64) -> u64 {
 #[inline(always)]
 #[must_use]
 pub fn reduce(sum: u64) -> u32 {
-    let sum = words(sum);
+    carried(words(sum))
+}
+
+/// A sum of 33 bits with its carry added. Hidden, because the compiler would make a branch of the carry, which is as good as
+/// random.
+#[inline(always)]
+fn carried(sum: u64) -> u32 {
+    let sum = hide(sum);
     (sum as u32).wrapping_add((sum >> 32) as u32)
 }
 
@@ -61,15 +77,14 @@ pub fn reduce(sum: u64) -> u32 {
 #[inline(always)]
 #[must_use]
 pub fn add(a: u32, b: u32) -> u32 {
-    let sum = u64::from(a) + u64::from(b);
-    (sum as u32).wrapping_add((sum >> 32) as u32)
+    carried(u64::from(a) + u64::from(b))
 }
 
 /// The checksum field `old` after its data changed by `change`.
 #[inline(always)]
 #[must_use]
 pub fn corrected(old: u16, change: u32) -> u16 {
-    !fold(u64::from(!old) + u64::from(change))
+    !fold33(u64::from(!old) + u64::from(change))
 }
 
 /// The same for UDP, where 0 means "no checksum" and a computed 0 is sent as 0xffff (RFC 768).
