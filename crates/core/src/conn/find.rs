@@ -75,13 +75,8 @@ pub(super) fn lowest(ways: u64) -> usize {
 /// The flow's entry in its home, if it has the way that it wanted: with a look at that way alone.
 #[inline(always)]
 pub fn find_at_home<'a, E: Entry, T: Tables>(tables: &'a T, want: &Want<E>) -> Option<Hit<'a, E>> {
-    find_wanted(E::set(tables, want.home)?, want.home, want)
-}
-
-/// The flow's entry, if it has the way that it wanted in this set.
-#[inline(always)]
-fn find_wanted<'a, E: Entry>(set: &'a Set<E>, index: u32, want: &Want<E>) -> Option<Hit<'a, E>> {
-    // Hidden, as below.
+    let set = E::set(tables, want.home)?;
+    // Hidden, as below, where the same stands once more: as one function it takes openers beyond BPF's stack.
     let way = hide(want.way() as u64) as usize;
     if way >= WAYS {
         return None;
@@ -92,7 +87,7 @@ fn find_wanted<'a, E: Entry>(set: &'a Set<E>, index: u32, want: &Want<E>) -> Opt
         return None;
     }
     Some(Hit {
-        index,
+        index: want.home,
         way: way as u64,
         entry,
         word,
@@ -103,14 +98,25 @@ fn find_wanted<'a, E: Entry>(set: &'a Set<E>, index: u32, want: &Want<E>) -> Opt
 /// The flow's entry in one set.
 #[inline(always)]
 fn find_in_set<'a, E: Entry>(set: &'a Set<E>, index: u32, want: &Want<E>) -> Option<Hit<'a, E>> {
-    if let Some(hit) = find_wanted(set, index, want) {
-        return Some(hit);
-    }
     let look = want.look();
+    // Hidden here and below, so that what is compared is what is used: Linux 6.1 keeps no bound for a copy.
+    let way = hide(want.way() as u64) as usize;
+    if way < WAYS
+        && let (word, entry) = (&set.control[way], &set.entry[way])
+        && let control = Control(word.load())
+        && (control.0 ^ look) & Control::LOOK | entry.differs(want) == 0
+    {
+        return Some(Hit {
+            index,
+            way: way as u64,
+            entry,
+            word,
+            control,
+        });
+    }
     let mut ways = tagged(set, look);
     let mut tries = 0;
     while ways != 0 && hide(tries) < WAYS as u64 {
-        // Hidden, so that what is compared is what is used: Linux 6.1 keeps no bound for a copy.
         let way = hide(lowest(ways) as u64) as usize;
         if way >= WAYS {
             break;

@@ -62,23 +62,14 @@ pub fn readdress<P: Packet>(
     change: &Readdress,
     age: Age,
 ) -> Option<()> {
-    if is_summed(packet, header)? {
-        return readdress_summed(packet, header, change, age);
+    let (address, port) = replace(packet, change, age)?;
+    if !is_summed(packet, header)? {
+        if header.is_fragment {
+            return Some(());
+        }
+        return fill_udp(packet, header, change, port);
     }
-    let (_, port) = replace(packet, change, age)?;
-    if header.is_fragment {
-        return Some(());
-    }
-    fill_udp(packet, header, change, port)
-}
-
-/// Whether a packet has a transport checksum. `None`: the headers read before are not there any more.
-#[inline(always)]
-pub fn is_summed<P: Packet>(packet: &P, header: &Header4) -> Option<bool> {
-    if header.protocol != UDP {
-        return Some(true);
-    }
-    Some(load16(packet.bytes::<2>(header.transport + UDP_CHECKSUM)?) != 0)
+    correct(packet, header, address, port)
 }
 
 /// Carries out the change of a packet that has a transport checksum.
@@ -90,6 +81,21 @@ pub fn readdress_summed<P: Packet>(
     age: Age,
 ) -> Option<()> {
     let (address, port) = replace(packet, change, age)?;
+    correct(packet, header, address, port)
+}
+
+/// Whether a packet has a transport checksum. `None`: the headers read before are not there any more.
+#[inline(always)]
+fn is_summed<P: Packet>(packet: &P, header: &Header4) -> Option<bool> {
+    if header.protocol != UDP {
+        return Some(true);
+    }
+    Some(load16(packet.bytes::<2>(header.transport + UDP_CHECKSUM)?) != 0)
+}
+
+/// Corrects the transport checksum for what the changes of address and port add to its sum.
+#[inline(always)]
+fn correct<P: Packet>(packet: &mut P, header: &Header4, address: u32, port: u32) -> Option<()> {
     let is_udp = header.protocol == UDP;
     let checksum_at = header.transport + if is_udp { UDP_CHECKSUM } else { TCP_CHECKSUM };
     packet.adjust_checksum(checksum_at, address, port, is_udp)
