@@ -5,9 +5,9 @@ use crate::config::{Config, Marked};
 use crate::generation::{raw_address, raw_address6};
 use lvsx_core::generation::{Concern, MOST_PREFIXES};
 use lvsx_ipvs::{Family, MarkRule, Prefix, ServiceKey};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 
 /// Addresses that concern the director, raw, with what they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +36,12 @@ impl Concerns {
         }
     }
 
+    /// Makes these addresses what they are.
+    pub fn extend(&mut self, more: &BTreeMap<IpAddr, Concern>) {
+        more.iter()
+            .for_each(|(addr, concern)| *self.at(*addr) = *concern);
+    }
+
     fn at(&mut self, addr: IpAddr) -> &mut Concern {
         match addr {
             IpAddr::V4(addr) => self.v4.entry(raw_address(addr)).or_default(),
@@ -46,49 +52,39 @@ impl Concerns {
 
 /// What concerns the director in the next generation.
 #[derive(Clone, Debug)]
-pub struct Concerned {
-    /// All of it.
-    pub all: Arc<Concerns>,
-    /// The addresses of which that is more than in the generation before, nothing being less. `None`: anything may be other.
-    pub news: Option<Vec<IpAddr>>,
+pub enum Concerned {
+    /// This.
+    Whole(Concerns),
+    /// What does in the one before, but these addresses, which then are this: more than before, never less.
+    More(BTreeMap<IpAddr, Concern>),
 }
 
 impl From<Concerns> for Concerned {
-    fn from(all: Concerns) -> Self {
-        Self {
-            all: Arc::new(all),
-            news: None,
-        }
+    fn from(concerns: Concerns) -> Self {
+        Self::Whole(concerns)
     }
 }
 
 impl Concerned {
-    /// What concerned it before, and nothing else.
+    /// All of it, given what concerns the director before.
     #[must_use]
-    pub fn as_before(all: &Arc<Concerns>) -> Self {
-        Self {
-            all: all.clone(),
-            news: Some(Vec::new()),
+    pub fn after<'a>(&'a self, before: Option<&Concerns>) -> Cow<'a, Concerns> {
+        match self {
+            Self::Whole(concerns) => Cow::Borrowed(concerns),
+            Self::More(more) => {
+                let mut concerns = before.cloned().unwrap_or_default();
+                concerns.extend(more);
+                Cow::Owned(concerns)
+            }
         }
     }
 
-    /// `addr` is this too.
-    pub fn add(&mut self, addr: IpAddr, more: Concern) {
-        let is_more = |now: Concern| now.with(more) != now;
-        if !self.all.of(addr).is_none_or(is_more) {
-            return;
-        }
-        let all = Arc::make_mut(&mut self.all).at(addr);
-        *all = all.with(more);
-        self.news.iter_mut().for_each(|news| news.push(addr));
-    }
-
-    /// Whether of IPv6 it is the same as `then`.
+    /// Whether of IPv6 it is what it was.
     #[must_use]
-    pub fn has_same_v6(&self, then: &Concerns) -> bool {
-        match &self.news {
-            Some(news) => news.iter().all(IpAddr::is_ipv4),
-            None => then.v6 == self.all.v6 && then.has_v6() == self.all.has_v6(),
+    pub fn keeps_v6(&self, before: &Concerns) -> bool {
+        match self {
+            Self::Whole(now) => before.v6 == now.v6 && before.has_v6() == now.has_v6(),
+            Self::More(more) => more.keys().all(IpAddr::is_ipv4),
         }
     }
 }

@@ -11,6 +11,7 @@ use lvsx_core::generation::live::destination::{FLAGS, TEMPLATES};
 use lvsx_core::generation::{Concern, SchedulerKind, Setting};
 use lvsx_ipvs::{DestinationSettings, Errno, ForwardingMethod, ServiceKey};
 use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 type Services = BTreeMap<u32, Arc<ServiceConfig>>;
@@ -130,27 +131,31 @@ impl Control {
         else {
             return self.concerns(config).into();
         };
-        let mut concerned = Concerned::as_before(present);
-        for id in touched {
-            let Some(service) = config.services.get(id) else {
-                continue;
-            };
+        let mut more = BTreeMap::new();
+        let mut add = |addr: IpAddr, what: Concern| {
+            let then = present.of(addr);
+            let now = more.get(&addr).copied().or(then).unwrap_or_default();
+            if then.is_none() || now.with(what) != now {
+                more.insert(addr, now.with(what));
+            }
+        };
+        for service in touched.iter().filter_map(|id| config.services.get(id)) {
             if let ServiceKey::Address { addr, .. } = service.key
                 && self.ours().has(addr)
             {
-                concerned.add(addr, Concern::VIRTUAL);
+                add(addr, Concern::VIRTUAL);
             }
             for destination in &service.destinations {
                 let addr = destination.key.addr;
                 if destination.settings.method == ForwardingMethod::Masquerade {
-                    concerned.add(addr, Concern::SERVER);
+                    add(addr, Concern::SERVER);
                 }
                 if self.locals.is_local(addr) {
-                    concerned.add(addr, Concern::LOCAL);
+                    add(addr, Concern::LOCAL);
                 }
             }
         }
-        concerned
+        Concerned::More(more)
     }
 
     /// From here on a destination counts for its service.

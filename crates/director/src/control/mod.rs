@@ -214,7 +214,7 @@ impl Control {
         if self
             .generations
             .concerns()
-            .is_some_and(|now| **now == concerns)
+            .is_some_and(|now| *now == concerns)
         {
             return Ok(());
         }
@@ -376,13 +376,17 @@ impl Control {
     }
 
     fn publish(&mut self, config: Config, concerned: Concerned) -> Result<(), Errno> {
-        debug_assert_eq!(*concerned.all, self.concerns(&config));
         self.generations
             .publish(&self.tables, config, concerned)
             .map_err(|full| {
                 tracing::error!("{full}; the request is refused");
                 Errno::ENOMEM
-            })
+            })?;
+        debug_assert_eq!(
+            self.generations.concerns(),
+            Some(&self.concerns(self.config()))
+        );
+        Ok(())
     }
 
     fn concerns(&self, config: &Config) -> Concerns {

@@ -37,19 +37,19 @@ impl Generation {
         tables: &Tables,
         concerned: &Concerned,
     ) -> Option<Vec<Addition>> {
-        let Some(news) = &concerned.news else {
-            return (self.concerns.v4 == concerned.all.v4).then(Vec::new);
+        let more = match concerned {
+            Concerned::Whole(now) => return (self.concerns.v4 == now.v4).then(Vec::new),
+            Concerned::More(more) => more,
         };
-        if news.len() > MOST {
+        if more.len() > MOST {
             return None;
         }
         let mut additions: Vec<Addition> = Vec::new();
-        for address in news {
+        for (address, concern) in more {
             let IpAddr::V4(address) = address else {
                 continue;
             };
             let address = raw_address(*address);
-            let concern = concerned.all.v4.get(&address)?;
             let (line, slot) = self.place(tables, &additions, address)?;
             let word = filter_word(address, *concern);
             additions.push(Addition { line, slot, word });

@@ -60,7 +60,7 @@ struct Generation {
     root: RootLine,
     line: Extent,
     config: Config,
-    concerns: Arc<Concerns>,
+    concerns: Concerns,
     /// The service blocks, by service id.
     blocks: BTreeMap<u32, Extent>,
     trash: Extent,
@@ -187,7 +187,7 @@ impl Generations {
 
     /// The addresses that concern the director.
     #[must_use]
-    pub fn concerns(&self) -> Option<&Arc<Concerns>> {
+    pub fn concerns(&self) -> Option<&Concerns> {
         self.present.as_ref().map(|present| &present.concerns)
     }
 
@@ -208,7 +208,7 @@ impl Generations {
         concerned: impl Into<Concerned>,
     ) -> Result<(), ArenaFull> {
         let concerned = concerned.into();
-        let next = match self.write(tables, &config, &concerned) {
+        let mut next = match self.write(tables, &config, &concerned) {
             Some(next) => next,
             None => {
                 self.wait_for_readers();
@@ -219,7 +219,17 @@ impl Generations {
         };
         let word = u64::from(next.number) << 32 | u64::from(next.line.first);
         tables.state[state::READ as usize][state::ROOT].store(word);
-        let past = self.present.replace(next);
+        let mut past = self.present.take();
+        next.concerns = match concerned {
+            Concerned::Whole(concerns) => concerns,
+            Concerned::More(more) => {
+                let before = past.as_mut().map(|past| std::mem::take(&mut past.concerns));
+                let mut concerns = before.unwrap_or_default();
+                concerns.extend(&more);
+                concerns
+            }
+        };
+        self.present = Some(next);
         let has_names = past.as_ref().is_some_and(|past| {
             let [then, now] = [&past.config, self.config()].map(|config| {
                 let services = config.services.iter();

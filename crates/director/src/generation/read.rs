@@ -124,11 +124,11 @@ impl<'a> Reader<'a> {
             root,
             line,
             config,
-            concerns: Arc::new(Concerns {
+            concerns: Concerns {
                 v4: concerns(filter),
                 v6: filter6.iter().flat_map(RootLine::in_filter6).collect(),
                 prefixes: whole,
-            }),
+            },
             blocks,
             trash,
             marks,

@@ -111,12 +111,11 @@ fn concerned(generations: &Generations, config: &Config) -> Concerned {
     if before.prefixes != all.prefixes || addresses(before).iter().any(is_less) {
         return all.into();
     }
-    let is_more = |addr: &IpAddr| before.of(*addr) != all.of(*addr);
-    let news = addresses(&all).into_iter().filter(is_more).collect();
-    Concerned {
-        all: Arc::new(all),
-        news: Some(news),
-    }
+    let news = addresses(&all).into_iter().filter_map(|addr| {
+        let is_news = before.of(addr) != all.of(addr);
+        is_news.then(|| (addr, of(&all, addr)))
+    });
+    Concerned::More(news.collect())
 }
 
 /// The block that packets to a service find.

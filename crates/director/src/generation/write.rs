@@ -17,6 +17,7 @@ use lvsx_core::generation::{
     prefix_lines, service_bucket,
 };
 use lvsx_ipvs::{Family, ForwardingMethod, Prefix};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -66,7 +67,8 @@ impl Draft<'_> {
 }
 
 impl Generations {
-    /// Writes the generation after the present one. `None`: it does not fit, and no line is taken.
+    /// Writes the generation after the present one; what concerns the director is to be put in. `None`: it does not fit, and no line
+    /// is taken.
     pub(super) fn write(
         &mut self,
         tables: &Tables,
@@ -95,7 +97,6 @@ fn next(
     config: &Config,
     concerned: &Concerned,
 ) -> Option<Generation> {
-    let concerns = &concerned.all;
     let touched = touched(present.map(|present| &present.config), config);
     let mut blocks = present.map_or_else(BTreeMap::new, |present| present.blocks.clone());
     for id in &touched {
@@ -114,15 +115,19 @@ fn next(
     let root_if = |is_kept| present.filter(|_| is_kept).map(|present| present.root);
     let kept = Kept {
         filter: root_if(additions.is_some()),
-        filter6: root_if(present.is_some_and(|it| concerned.has_same_v6(&it.concerns))),
+        filter6: root_if(present.is_some_and(|it| concerned.keeps_v6(&it.concerns))),
         services: root_if(present.is_some_and(|present| {
             touched.is_empty() && lists_servers(&present.config) == lists_servers(config)
         })),
     };
     let seed = present.map_or(0, |present| present.root.seed);
+    let before = present.map(|present| &present.concerns);
+    // Put together only where a filter is written anew.
+    let whole = OnceCell::new();
+    let concerns = || -> &Concerns { whole.get_or_init(|| concerned.after(before)) };
     let hashes = Hashes {
         config,
-        concerns,
+        concerns: &concerns,
         blocks: &blocks,
     };
     let (seed, tables, kept) = match hashes.tables(&kept, seed) {
@@ -141,7 +146,7 @@ fn next(
     let filter6 = match kept.filter6 {
         Some(root) => root.filter6,
         // Not none where there are prefixes: it is what says that IPv6 is served.
-        None if !concerns.has_v6() => Table::default(),
+        None if !concerns().has_v6() => Table::default(),
         None => draft.put_table(&tables.filter6)?,
     };
     let services = match kept.services {
@@ -177,10 +182,14 @@ fn next(
         }
     };
 
+    let whole_prefixes = match (concerned, before) {
+        (Concerned::More(_), Some(before)) => &before.prefixes,
+        _ => &concerns().prefixes,
+    };
     let prefixes = match present {
-        Some(present) if present.concerns.prefixes == concerns.prefixes => present.prefixes,
-        _ if concerns.prefixes.is_empty() => NOTHING,
-        _ => draft.put(&prefix_block(&concerns.prefixes))?,
+        Some(present) if present.concerns.prefixes == *whole_prefixes => present.prefixes,
+        _ if whole_prefixes.is_empty() => NOTHING,
+        _ => draft.put(&prefix_block(whole_prefixes))?,
     };
 
     let line = draft.put(&[[0; WORDS]; ROOT_LINES as usize])?;
@@ -196,7 +205,7 @@ fn next(
         trash: trash.first,
         services_count: config.services.len() as u32,
         kinds: Kinds {
-            prefixes: !concerns.prefixes.is_empty(),
+            prefixes: !whole_prefixes.is_empty(),
             ..config.kinds()
         },
     };
@@ -229,7 +238,7 @@ fn next(
         root,
         line,
         config: config.clone(),
-        concerns: concerned.all.clone(),
+        concerns: Concerns::default(),
         blocks,
         trash,
         marks,
@@ -352,7 +361,7 @@ struct Kept {
 /// What the hash tables are made of.
 struct Hashes<'a> {
     config: &'a Config,
-    concerns: &'a Concerns,
+    concerns: &'a dyn Fn() -> &'a Concerns,
     blocks: &'a BTreeMap<u32, Extent>,
 }
 
@@ -372,10 +381,10 @@ impl Hashes<'_> {
         };
         Some(HashTables {
             filter: new(kept.filter.is_some(), &|| {
-                filter_table(&self.concerns.v4, seed)
+                filter_table(&(self.concerns)().v4, seed)
             })?,
             filter6: new(kept.filter6.is_some(), &|| {
-                filter6_table(&self.concerns.v6, seed)
+                filter6_table(&(self.concerns)().v6, seed)
             })?,
             services: new(kept.services.is_some(), &|| {
                 service_table(self.config, self.blocks, seed)
