@@ -7,6 +7,7 @@
 pub mod arena;
 mod buckets;
 mod grow;
+mod hashes;
 mod lines;
 mod read;
 mod slots;
