@@ -9,7 +9,8 @@
 //!
 //! A packet reads the root word once and everything else through it. A change writes new lines beside the old ones and
 //! then the root word; lines that only the old root reaches are reused when every packet that could have seen it is
-//! done (a grace period; the director's business). What lives on across generations (counters, cursors, overload flags)
+//! done (a grace period; the director's business). To the address filter alone words may be added while packets read it: it says
+//! which packets are looked at, not what becomes of them. What lives on across generations (counters, cursors, overload flags)
 //! is kept outside, under service and destination ids, see [`live`].
 //!
 //! Each kind of line has a plain struct here with `encode` and a reading function, so that the layout is written once.
