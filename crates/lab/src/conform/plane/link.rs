@@ -215,11 +215,17 @@ fn answered(frame: &[u8]) -> Option<u16> {
     }
 }
 
-/// Whether a packet is a fragment, or one that may become some.
+/// Next header of IPv6's fragment header.
+const FRAGMENT: u8 = 44;
+
+/// Whether a packet is a fragment, be it the only one, or one that may become some.
 fn may_be_cut(frame: &[u8]) -> bool {
     let packet = frame.get(14..).unwrap_or_default();
     let is_fragment = read::ip(packet, false).is_some_and(|outer| outer.more || outer.offset > 0);
-    is_fragment || packet.len() > NARROW && packet.get(6).is_some_and(|flags| flags & 0x40 == 0)
+    let is_only_one = frame.get(12..14) == Some(&[0x86, 0xdd]) && packet.get(6) == Some(&FRAGMENT);
+    is_fragment
+        || is_only_one
+        || packet.len() > NARROW && packet.get(6).is_some_and(|flags| flags & 0x40 == 0)
 }
 
 /// What a kernel sends of its own accord: neighbour discovery, multicast reports, anything but IP.
