@@ -45,6 +45,11 @@ pub(crate) fn server(last: u8, weight: u32) -> Server {
     }
 }
 
+/// Two servers of one forwarding method.
+pub(crate) fn by(method: u8) -> [Server; 2] {
+    [server(46, 1), server(47, 1)].map(|server| Server { method, ..server })
+}
+
 /// Whether it is on the director itself.
 fn is_local(server: &Server) -> bool {
     server.address == OWN || server.address[0] == 127
@@ -431,4 +436,9 @@ pub(crate) fn icmp_error(
     let sum = checksum(&[&frame.bytes[14..34]]);
     frame.bytes[24..26].copy_from_slice(&sum.to_be_bytes());
     frame
+}
+
+/// Type and code of an ICMP message without IP options.
+pub(crate) fn icmp(bytes: &[u8]) -> Option<(u8, u8)> {
+    (bytes[23] == 1).then(|| (bytes[34], bytes[35]))
 }
