@@ -2,7 +2,7 @@
 //!
 //! An entry is keyed as the kernel keys it, by protocol, client address and client port, so a packet from the client
 //! hashes its source and a reply its destination, and both find the same entry. A key has two candidate sets; it goes
-//! to the first, its home, while that has room (five of seven), then to the emptier. What fits in neither goes to an
+//! to the first, its home, while that has room (six of seven), then to the emptier. What fits in neither goes to an
 //! overflow area that is searched set after set, as far as the home's `reach` says: slow, counted, lossless.
 //!
 //! ```text

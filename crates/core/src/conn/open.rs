@@ -19,7 +19,7 @@ const SLOT_TRIES: u64 = 2;
 pub(super) const MAX_REACH: u32 = 256;
 
 /// A home takes a new flow before its twin while fewer of its ways than this are in use.
-const ROOMY: u64 = 5;
+const ROOMY: u64 = 6;
 
 /// What became of an attempt to open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
