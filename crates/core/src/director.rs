@@ -65,7 +65,7 @@ use crate::generation::{Method, RootLine, live};
 use crate::packet::Packet;
 use crate::state::{TCP, UDP};
 use crate::wire::{self, Ports};
-use crossing::{Crossing, Origin, Quoted, keep_set, set};
+use crossing::{Crossing, Origin, Quoted, keep_over, keep_set, set};
 use family::{Family, V4, V6};
 use hop::{epoch, port_of as port};
 use out::{Bound, keep_bound, send_on};
@@ -429,9 +429,10 @@ fn established<F: Family, P: Packet, E: Env>(
         return Err(Verdict::next(F::OPEN));
     }
     if begins_anew(flow) && gives_way(env, root, &hit) {
-        // It ends once another is picked: the kernel's timer runs after the scheduler, which still counts it.
+        // It ends once another is picked, or none: the kernel's timer runs after the scheduler, which still counts it.
         if hit.run_out(now) {
             env.count(Event::Reused);
+            keep_over(env, Controller::of(&hit));
         }
         return Err(Verdict::next(F::OPEN));
     }

@@ -47,7 +47,7 @@ pub use hop::{Hop, Hops};
 pub use lead::lead;
 pub use open::{Opened, open};
 pub use set::{Head, Set, WAYS};
-pub use sweep::{pass_by, remove, sweep_set};
+pub use sweep::{NOTHING_OVER, end_over, pass_by, remove, sweep_set};
 pub use template::{
     Controller, Controls, LINGER, assure, control, find_template, release, renew, retire,
 };

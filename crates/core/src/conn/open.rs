@@ -379,7 +379,7 @@ fn enter_second<E: Entry, T: Tables>(tables: &T, slot: u64, want: &Want<E>) -> b
 }
 
 /// A free way of the overflow area, the nearest to the flow's start there; extends its home's reach to it. Expired ones
-/// become free within the two seconds that the hand takes.
+/// become free within the time that the hand takes.
 #[inline(never)]
 fn choose_in_overflow<E: Entry, T: Tables>(tables: &T, want: &Want<E>) -> u64 {
     let geometry = E::geometry(tables);

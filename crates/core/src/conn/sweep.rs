@@ -32,6 +32,25 @@ pub fn remove<E: Entry, T: Tables>(tables: &T, hit: &Hit<'_, E>) -> bool {
     true
 }
 
+/// Ends a connection that was let run out ([`Hit::run_out`]) and whose place no other took. `now`: a tick. Its destination and
+/// its method << 32, or [`NOTHING_OVER`].
+#[inline(never)]
+pub fn end_over<E: Entry, T: Tables>(tables: &T, place: Controller, now: u32) -> u64 {
+    let Some(hit) = place.life::<E, T>(tables, |it| it.is_live() && it.is_expired(Tick(now)))
+    else {
+        return NOTHING_OVER;
+    };
+    let was = u64::from(hit.entry.id()) | u64::from(hit.entry.method()) << 32;
+    if !remove(tables, &hit) {
+        return NOTHING_OVER;
+    }
+    tables.count(Event::Expired);
+    was
+}
+
+/// Of [`end_over`]: it ended nothing.
+pub const NOTHING_OVER: u64 = u64::MAX;
+
 /// The home of the flow whose entry this is.
 #[inline(always)]
 pub(super) fn home_of<E: Entry, T: Tables>(tables: &T, entry: &E) -> u32 {

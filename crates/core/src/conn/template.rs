@@ -58,7 +58,7 @@ impl Controller {
         self.0 == LED
     }
 
-    /// The life of this template.
+    /// The life of this template, or of another entry that was met.
     #[inline(always)]
     #[must_use]
     pub fn of<E>(hit: &Hit<'_, E>) -> Self {
@@ -88,6 +88,16 @@ impl Controller {
     /// The template, if this life of it goes on.
     #[inline(always)]
     pub fn find<E: Entry, T: Tables>(self, tables: &T) -> Option<Hit<'_, E>> {
+        self.life(tables, Control::is_template)
+    }
+
+    /// What `is_it` in this place, if this life of it goes on.
+    #[inline(always)]
+    pub(super) fn life<E: Entry, T: Tables>(
+        self,
+        tables: &T,
+        is_it: impl Fn(Control) -> bool,
+    ) -> Option<Hit<'_, E>> {
         let (index, way) = (self.0 as u32, hide(self.0 >> 32 & 7) as usize);
         if !self.is_some() || way >= WAYS {
             return None;
@@ -95,7 +105,7 @@ impl Controller {
         let set = E::set(tables, index)?;
         let (word, entry) = (&set.control[way], &set.entry[way]);
         let control = Control(word.load());
-        let is_it = control.is_template() && control.generation() == self.generation();
+        let is_it = is_it(control) && control.generation() == self.generation();
         is_it.then_some(Hit {
             index,
             way: way as u64,

@@ -3,11 +3,11 @@
 use super::family::Family;
 use super::hop::Way;
 use super::verdict::Verdict;
-use crate::conn::{Controller, Hop, Peer};
+use crate::conn::{self, Controller, Hop, Peer};
 use crate::env::{Env, Gateway, Scratch};
 use crate::event::Event;
 use crate::forward::refusal::Refusal;
-use crate::generation::RootLine;
+use crate::generation::{Method, RootLine};
 use crate::wire::{Ports, TcpFlags};
 
 /// What crosses from one stage to the next.
@@ -118,6 +118,32 @@ pub(super) fn controller<E: Env>(env: &E) -> Result<Controller, Verdict> {
     Ok(Controller(line(env)?[CONTROLLER].peek()))
 }
 
+/// Keeps which connection gave way to the packet: if that opens none, it ends all the same.
+#[inline(always)]
+pub(super) fn keep_over<E: Env>(env: &E, over: Controller) {
+    if let Some(line) = env.scratch() {
+        line[OVER].poke(over.0);
+    }
+}
+
+/// Ends the connection that gave way to a packet which opened none. What was kept for a packet before is over as well. If that
+/// is answered, the answer is counted in the tally of the connection's destination, unless it was masqueraded: the kernel finds
+/// it by what the answer quotes.
+#[inline(always)]
+pub(super) fn end_over<F: Family, E: Env>(env: &E) {
+    let Some(line) = env.scratch() else { return };
+    let over = Controller(line[OVER].peek());
+    let mut id = NO_DESTINATION;
+    if over.is_some() {
+        line[OVER].poke(Controller::NONE.0);
+        let was = conn::end_over::<F::Entry, E>(env, over, env.now().0);
+        if was != conn::NOTHING_OVER && (was >> 32) as u8 & 7 != Method::Masquerade as u8 {
+            id = was as u32;
+        }
+    }
+    keep_refused(env, id);
+}
+
 /// Word of the scratch: the interface by which a packet to be fragmented leaves, and how far from its end its transport header
 /// begins << 32.
 const CUT: usize = 18;
@@ -127,6 +153,9 @@ const CUT_CHECKSUM: usize = 19;
 /// Words of the scratch: the ends of the flow that an ICMP error is about: the client's address, the other one, and
 /// client's port, other port << 16, protocol << 32, whether the transport header was quoted whole << 40, the side << 41.
 const QUOTED: usize = 20;
+
+/// Word of the scratch: the connection that gave way to the packet.
+const OVER: usize = 25;
 
 /// No destination.
 pub(super) const NO_DESTINATION: u32 = u32::MAX;
@@ -219,8 +248,8 @@ pub(super) fn forget<E: Env>(env: &E, number: u64) -> u64 {
     line[REFUSED].peek()
 }
 
-/// In whose tally the answer to a refused packet is counted, or [`NO_DESTINATION`]. Not for [`Refusal::PortUnreachable`] and
-/// [`Refusal::NoConnection`], which no connection has.
+/// In whose tally the answer to a refused packet is counted, or [`NO_DESTINATION`]. Not for [`Refusal::NoConnection`], which no
+/// connection has.
 #[inline(always)]
 pub(super) fn keep_refused<E: Env>(env: &E, id: u32) {
     if let Some(line) = env.scratch() {
@@ -231,9 +260,7 @@ pub(super) fn keep_refused<E: Env>(env: &E, id: u32) {
 #[inline(always)]
 pub(super) fn refused_of<E: Env>(env: &E, refusal: Refusal) -> u32 {
     match env.scratch() {
-        Some(line) if matches!(refusal, Refusal::TooBig | Refusal::TimeExceeded) => {
-            line[REFUSED].peek() as u32
-        }
+        Some(line) if refusal != Refusal::NoConnection => line[REFUSED].peek() as u32,
         _ => NO_DESTINATION,
     }
 }

@@ -1,7 +1,7 @@
 //! First packets: which service they are for, which destination serves them, and their connection's entry.
 
 use super::crossing::{
-    BY_TEMPLATE, Crossing, Origin, Quoted, SINGLE, WITHOUT_TEMPLATE, forget, keep_picked,
+    BY_TEMPLATE, Crossing, Origin, Quoted, SINGLE, WITHOUT_TEMPLATE, end_over, forget, keep_picked,
     keep_refusal, keep_service, service,
 };
 use super::family::Family;
@@ -10,7 +10,7 @@ use super::local::may_answer;
 use super::out::{Bound, bound, keep_bound, next_stage, send_on};
 use super::persistence::{PERSISTENT, is_one_packet};
 use super::progress::{count_connection, tally, timeout, view};
-use super::verdict::Verdict;
+use super::verdict::{Action, Verdict};
 use super::{Flow, clients_again, opening};
 use crate::conn::{self, Controller, Hop, NewEntry, Opened, Peer, Want};
 use crate::env::Env;
@@ -33,6 +33,16 @@ pub(super) fn open_stage<F: Family, P: Packet, E: Env>(
     env: &E,
     _family: F,
 ) -> Result<Verdict, Verdict> {
+    let (Ok(way) | Err(way)) = open_way::<F, P, E>(packet, env);
+    if way.action() != Action::Next || way == Verdict::next(F::REFUSE) {
+        end_over::<F, E>(env);
+    }
+    Err(way)
+}
+
+/// What becomes of such a packet.
+#[inline(always)]
+fn open_way<F: Family, P: Packet, E: Env>(packet: &P, env: &E) -> Result<Verdict, Verdict> {
     let crossing = Crossing::of(env)?;
     let root = crossing.root(env)?;
     let (header, ports) = opening::<F, P, E>(packet, env, crossing.origin)?;
