@@ -413,3 +413,29 @@ fn an_error_that_no_server_takes_ends_without_an_answer() {
     assert_eq!(verdict.action(), Action::Drop);
     assert_eq!(verdict.event(), Event::DropNoDestination);
 }
+
+#[test]
+fn an_error_that_quotes_no_ports_ends_where_errors_are_scheduled() {
+    let world = world(SchedulerKind::RoundRobin, &[server(46, 1)]);
+    let told = |from: [u8; 4], protocol, length| {
+        let sent = Build {
+            from: (from, 80),
+            to: (CLIENT, 1),
+            protocol,
+            ..to_vip(1, ACK)
+        };
+        let mut frame = icmp_error(CLIENT, from, 3, 1, 0, &sent.packet()[..length]);
+        handle(&mut frame, &world).action()
+    };
+    assert_eq!(told(VIP, 6, 23), Action::Pass);
+    set(&world, 1, |settings| settings.schedule_icmp = true);
+    for protocol in [6, 17, 132] {
+        assert_eq!(told(VIP, protocol, 23), Action::Drop);
+        assert_eq!(told(VIP, protocol, 20), Action::Drop);
+        assert_eq!(told([203, 0, 113, 9], protocol, 23), Action::Drop);
+        assert_eq!(told([203, 0, 113, 9], protocol, 24), Action::Pass);
+        assert_eq!(told(VIP, protocol, 19), Action::Pass, "it quotes no packet");
+    }
+    assert_eq!(told(VIP, 47, 23), Action::Pass, "it has no ports");
+    assert_eq!(told(VIP, 6, 24), Action::Out);
+}

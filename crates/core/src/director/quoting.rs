@@ -22,6 +22,8 @@ pub(super) trait Quoting: Family {
     /// Whether a fragment of an error is dropped; else it passes.
     fn drops_fragment(header: &Self::Header) -> bool;
     fn quote<P: Packet>(packet: &P, header: &Self::Header) -> Option<Self::Quote>;
+    /// Whether an error quotes too little of its packet for the ports, where there are any.
+    fn lacks_ports<P: Packet>(packet: &P, header: &Self::Header) -> bool;
     fn protocol_of(quote: &Self::Quote) -> u8;
     /// Whether its transport header is quoted whole.
     fn is_whole(header: &Self::Header, quote: &Self::Quote) -> bool;
@@ -64,6 +66,11 @@ impl Quoting for V4 {
     #[inline(always)]
     fn quote<P: Packet>(packet: &P, header: &Header4) -> Option<Quote4> {
         Quote4::of_error(packet, header)
+    }
+
+    #[inline(always)]
+    fn lacks_ports<P: Packet>(packet: &P, header: &Header4) -> bool {
+        icmp::lacks_ports4(packet, header)
     }
 
     #[inline(always)]
@@ -139,6 +146,11 @@ impl Quoting for V6 {
     #[inline(always)]
     fn quote<P: Packet>(packet: &P, header: &Header6) -> Option<Quote6> {
         Quote6::of_error(packet, header)
+    }
+
+    #[inline(always)]
+    fn lacks_ports<P: Packet>(packet: &P, header: &Header6) -> bool {
+        icmp::lacks_ports6(packet, header)
     }
 
     #[inline(always)]

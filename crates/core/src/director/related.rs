@@ -15,7 +15,7 @@
 //!
 //! They are counted as packets of the connection, but change neither its state nor its timer. Errors about nothing that is
 //! known here pass; with `schedule_icmp`, one about what a virtual address sent opens a connection as a packet of the client
-//! would, which lives for three seconds if nothing follows.
+//! would, which lives for three seconds if nothing follows; and one that quotes no ports is dropped, whomever it is about.
 
 use super::crossing::{Crossing, Origin, Quoted, keep_tunnel};
 use super::family::Family;
@@ -49,7 +49,15 @@ pub(super) fn relate_stage<F: Quoting, P: Packet, E: Env>(
     let root = crossing.root(env)?;
     let is_own = crossing.origin == Origin::Own;
     let (header, aside) = error::<F, P, E>(packet, env, &root, is_own)?;
-    let quote = F::quote(packet, &header).ok_or(aside)?;
+    let Some(quote) = F::quote(packet, &header) else {
+        return Err(
+            if root.settings.schedule_icmp && F::lacks_ports(packet, &header) {
+                Verdict::drop(Event::DropMalformed)
+            } else {
+                aside
+            },
+        );
+    };
     let missed = if F::may_be_outside(&header, &quote) {
         Verdict::next(Stage::Convert)
     } else {

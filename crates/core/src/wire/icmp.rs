@@ -6,7 +6,7 @@
 
 use super::{Chain, ETHERNET, FIXED6, Header4, Header6, high, low, word16, word32, word64};
 use crate::packet::Packet;
-use crate::state::UDP;
+use crate::state::{TCP, UDP};
 use crate::wire::checksum::{fold, sum128};
 
 /// Protocol number of ICMP.
@@ -79,6 +79,35 @@ pub fn is_sound6<P: Packet>(packet: &P, header: &Header6) -> Option<bool> {
         + pseudo6(header.source, header.destination, length, ICMP6);
     Some(fold(sum) == 0xffff)
 }
+
+/// Whether an ICMP error quotes a packet of a protocol with ports up to where these begin, and no further.
+#[inline(always)]
+pub fn lacks_ports4<P: Packet>(packet: &P, header: &Header4) -> bool {
+    let at = header.transport + ICMP_HEADER;
+    let end = ETHERNET + usize::from(header.total);
+    packet.bytes::<20>(at).is_some_and(|bytes| {
+        let length = usize::from(bytes[0] & 0xf) * 4;
+        bytes[0] >> 4 == 4 && length >= 20 && has_ports(bytes[9]) && at + length + 4 > end
+    })
+}
+
+/// The same of an ICMPv6 error. One that quotes extension headers does not.
+#[inline(always)]
+pub fn lacks_ports6<P: Packet>(packet: &P, header: &Header6) -> bool {
+    let at = header.transport + ICMP_HEADER;
+    let end = ETHERNET + header.total as usize;
+    packet
+        .bytes::<FIXED6>(at)
+        .is_some_and(|bytes| bytes[0] >> 4 == 6 && has_ports(bytes[6]) && at + FIXED6 + 4 > end)
+}
+
+#[inline(always)]
+fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, TCP | UDP | SCTP)
+}
+
+/// Protocol number of SCTP.
+const SCTP: u8 = 132;
 
 /// Sum of an IPv6 pseudo header: raw addresses, upper-layer length below 2^16, protocol.
 #[inline(always)]
