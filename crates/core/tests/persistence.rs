@@ -75,6 +75,25 @@ fn clients_of_a_network_keep_their_server() {
 }
 
 #[test]
+fn a_server_that_answers_at_once_assures_the_template() {
+    let world = persistent(300);
+    let last = send(&world, CLIENT, 1000, UDP);
+    let is_assured = || {
+        let words = world.memory.sets.iter().flat_map(|set| &set.control);
+        let controls = words.map(|word| Control(word.load()));
+        let mut templates = controls.filter(|it| it.is_template());
+        templates.next().expect("there is one").is_assured()
+    };
+    assert!(!is_assured());
+    let answer = Build {
+        protocol: UDP,
+        ..reply(([192, 168, 1, last], 80), 1000, 0)
+    };
+    assert_eq!(answer.run(&world).0.action(), Action::Out);
+    assert!(is_assured());
+}
+
+#[test]
 fn a_removed_server_loses_its_clients_and_its_templates_are_never_found_again() {
     let world = persistent(300);
     let gone = send(&world, [10, 0, 0, 1], 1000, 6);

@@ -55,6 +55,11 @@ pub(super) fn advance<F: Family, E: Env>(
             wanted = wanted.with_output();
         }
         if wanted == control {
+            if side == Peer::Server && F::protocol(&flow.header) != TCP {
+                // Within a tick of the client's: it moves nothing else.
+                let controller = Controller(hit.entry.controller().peek());
+                conn::assure::<F::Entry, E>(env, controller);
+            }
             return hit.holds().then_some(());
         }
         match hit.word.compare_exchange(control.0, wanted.0) {
