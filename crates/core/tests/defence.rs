@@ -168,7 +168,7 @@ fn as_many_end_in_a_time_as_in_the_kernel() {
             }
             rest(&mut world, 61);
             for _ in 0..rounds {
-                thin_some(&world, || is_thinned(random()));
+                thin_some(&world, || is_thinned(random(), true));
                 world.now = Tick(world.now.0 + ROUND);
             }
             lived += left(&world) as f64;

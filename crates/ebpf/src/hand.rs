@@ -1,7 +1,7 @@
 //! The hand: a timer that removes expired connections slice by slice, whether or not the director lives.
 //!
 //! The timer lives in a pinned map, so it goes on when its starter dies. Each firing looks at one part in 32 of the
-//! table, so the whole is seen about every two seconds; of each set it reads one cache line. While `drop_entry` is in force it
+//! table, so the whole is seen in half a second, a very large one in two; of each set it reads one cache line. While `drop_entry` is in force it
 //! ends others before their time too.
 
 use crate::maps;
@@ -14,7 +14,13 @@ use lvsx_core::env::{Env, Tables, state};
 use lvsx_core::generation::defence::Defences;
 
 /// Nanoseconds between firings.
-const PERIOD: u64 = 64_000_000;
+const PERIOD: u64 = 16_000_000;
+
+/// The same where the table is very large.
+const LONG_PERIOD: u64 = 64_000_000;
+
+/// Sets of a very large table: of millions of connections.
+const MANY_SETS: u32 = 1 << 18;
 
 /// Firings in which the whole table is seen.
 const SLICES: u32 = 32;
@@ -52,6 +58,8 @@ extern "C" fn move_on(_map: *mut c_void, _key: *mut c_void, hand: *mut maps::Han
     };
     let geometry = world.geometry();
     let total = geometry.sets.wrapping_add(geometry.overflow);
+    let is_large = total >= MANY_SETS;
+    let period = if is_large { LONG_PERIOD } else { PERIOD };
     let tick = now(&world);
     if let Some(line) = world.state(state::HAND) {
         let from = line[state::HAND_AT].peek() as u32;
@@ -67,7 +75,7 @@ extern "C" fn move_on(_map: *mut c_void, _key: *mut c_void, hand: *mut maps::Han
         });
         if Defences::in_force(&world).drop_entry {
             world.scan(count.wrapping_mul(WAYS), |step| {
-                if conn::is_thinned(world.random()) {
+                if conn::is_thinned(world.random(), is_large) {
                     let mut index = from.wrapping_add(step / WAYS);
                     if index >= total {
                         index = index.wrapping_sub(total);
@@ -86,6 +94,6 @@ extern "C" fn move_on(_map: *mut c_void, _key: *mut c_void, hand: *mut maps::Han
         line[state::HAND_TICK].poke(u64::from(tick.0));
     }
     // SAFETY: the value that the kernel passes begins with the timer.
-    unsafe { bpf_timer_start(&raw mut (*hand).timer, PERIOD, 0) };
+    unsafe { bpf_timer_start(&raw mut (*hand).timer, period, 0) };
     0
 }
