@@ -2,7 +2,7 @@
 
 use crate::generation::address;
 use crate::tables::Tables;
-use lvsx_core::conn::{Control, Controls, Entry, Entry4, Entry6, Hit, Set, WAYS};
+use lvsx_core::conn::{Control, Controls, Entry, Entry4, Entry6, Hit, Set, WAYS, sweep_set};
 use lvsx_core::generation::live::tunnel;
 use lvsx_core::state::State;
 use lvsx_core::tick::Tick;
@@ -58,6 +58,15 @@ pub fn count(tables: &Tables, now: Tick) -> usize {
         .map(|word| Control(word.load()))
         .filter(|control| control.is_live() && !control.is_expired(now))
         .count()
+}
+
+/// Counts out what is over at `now`, as the hand does within two seconds: from then on nothing counts at its destination whose
+/// time is over. Cost: a cache line a set.
+pub fn count_out(tables: &Tables, now: Tick) {
+    for index in 0..tables.capacity.sets() {
+        sweep_set::<Entry4, _>(tables, index, now);
+        sweep_set::<Entry6, _>(tables, index, now);
+    }
 }
 
 /// Ends all connections and templates of these destinations, in one look at the tables. Those that a packet changes in this very

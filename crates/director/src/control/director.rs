@@ -36,6 +36,7 @@ impl Director for Control {
     }
 
     fn each_service(&self, statistics: bool, show: &mut dyn FnMut(&Service, &[Destination])) {
+        self.count_out();
         let mut destinations = Vec::new();
         for (id, service) in &self.config().services {
             destinations.clear();
@@ -101,6 +102,7 @@ impl Director for Control {
 
     fn destinations(&self, service: &ServiceKey) -> Result<Vec<Destination>, Errno> {
         let (_, service) = self.find(service)?;
+        self.count_out();
         Ok(service
             .destinations
             .iter()
@@ -224,6 +226,14 @@ pub(super) fn uncounted_service(service: &ServiceConfig) -> Service {
 }
 
 impl Control {
+    /// Counts out what is over, before counts are told; once a tick, however many ask.
+    fn count_out(&self) {
+        let now = self.clock.now();
+        if self.counted_out.replace(Some(now)) != Some(now) {
+            connections::count_out(&self.tables, now);
+        }
+    }
+
     fn listed_service(&self, id: u32, service: &ServiceConfig) -> Service {
         let rate = self.rates.services.get(&id).copied().unwrap_or_default();
         Service {

@@ -39,8 +39,10 @@ use lvsx_core::generation::{SchedulerKind, TIMEOUT_SCALE, TIMEOUT_UDP, live};
 use lvsx_core::sched::groups::GROUP;
 use lvsx_core::sched::wrr;
 use lvsx_core::state::tcp;
+use lvsx_core::tick::Tick;
 use lvsx_ipvs::{Errno, Prefix, ServiceKey, Stage};
 use lvsx_platform::{Line, Word};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -57,6 +59,8 @@ pub struct Control {
     ledger: Ledger,
     rates: Rates,
     clock: Clock,
+    /// The tick in which what was over was counted out for a listing.
+    counted_out: Cell<Option<Tick>>,
     /// Every virtual address is ours, local or not.
     any_vip: bool,
     locals: LocalTable,
@@ -129,6 +133,7 @@ impl Control {
             ledger,
             rates: Rates::default(),
             clock,
+            counted_out: Cell::new(None),
             any_vip,
             locals: LocalTable::default(),
             interfaces: BTreeMap::new(),

@@ -1,6 +1,7 @@
 //! What listings and the status show.
 
 use super::*;
+use lvsx_core::event::Event;
 
 #[test]
 fn proc_files_read_as_a_kernel_writes_them() {
@@ -34,39 +35,60 @@ fn proc_files_read_as_a_kernel_writes_them() {
     assert_eq!(text("ip_vs_nothing"), None);
 }
 
-#[test]
-fn a_connection_is_listed_as_a_kernel_writes_it() {
+/// Opens a UDP connection from this port of a client to a destination, which ends `left` ticks from now.
+fn connected(control: &Control, port: u16, destination: u32, left: u32) {
     use lvsx_core::conn::{Entry4, Hop, NewEntry, Opened, Peer, Want, open};
     use lvsx_core::env::Tables as _;
     use lvsx_core::state::{State, UDP};
-    let mut control = director();
-    control.set_clock(Clock {
-        monotonic: crate::clock::monotonic(),
-        ..CLOCK
-    });
-    let tables = control.tables.clone();
+    let tables = &*control.tables;
     let now = control.clock().now();
     let raw = |address: [u8; 4], port: u16| (raw_address(address.into()), port.to_be());
     let want = Want::<Entry4>::new(
         tables.geometry(),
         UDP,
-        raw([10, 1, 0, 1], 1002),
+        raw([10, 1, 0, 1], port),
         raw([10, 0, 0, 1], 53),
         Peer::Virtual,
     );
     let new = NewEntry {
         dest: raw([10, 2, 0, 1], 53),
-        id: 3,
+        id: destination,
         method: 0,
         input_only: false,
         hop: Hop::default(),
         epoch: 0,
         state: State::NONE,
-        deadline: now.after(CLOCK.rate.ticks(300)),
+        deadline: Tick(now.0.wrapping_sub(1)).after(left),
         controller: conn::Controller::NONE,
         timeout: 0,
     };
-    assert_eq!(open(&*tables, &want, &new, now), Opened::New);
+    assert_eq!(open(tables, &want, &new, now), Opened::New);
+}
+
+fn present(control: &mut Control) {
+    control.set_clock(Clock {
+        monotonic: crate::clock::monotonic(),
+        ..CLOCK
+    });
+}
+
+#[test]
+fn a_destination_is_listed_without_what_is_over() {
+    let mut control = serving("rr", &[1]);
+    present(&mut control);
+    let destination = id(&control, 1);
+    let listed = |control: &Control| control.destinations(&service()).map(|all| all[0].inactive);
+    connected(&control, 1001, destination, 0);
+    connected(&control, 1002, destination, CLOCK.rate.ticks(300));
+    assert_eq!(listed(&control), Ok(1));
+    assert_eq!(control.tables.counted(Event::Expired), 1);
+}
+
+#[test]
+fn a_connection_is_listed_as_a_kernel_writes_it() {
+    let mut control = director();
+    present(&mut control);
+    connected(&control, 1002, 3, CLOCK.rate.ticks(300) + 1);
     let text =
         String::from_utf8(control.proc_text("ip_vs_conn").expect("it is there")).expect("text");
     let (header, line) = text
