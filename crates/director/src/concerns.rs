@@ -99,15 +99,19 @@ pub struct Ours<'a> {
     pub locals: &'a LocalTable,
     /// Every virtual address is ours, local or not.
     pub any: bool,
+    /// Addresses of destinations that were masqueraded once: connections made then live on.
+    pub once_masqueraded: &'a BTreeSet<IpAddr>,
 }
 
 static NOWHERE: LocalTable = LocalTable::NONE;
+static NOBODY: BTreeSet<IpAddr> = BTreeSet::new();
 
 impl Ours<'static> {
     /// Every virtual address is ours.
     pub const EVERYTHING: Self = Self {
         locals: &NOWHERE,
         any: true,
+        once_masqueraded: &NOBODY,
     };
 }
 
@@ -167,8 +171,8 @@ fn addresses(prefix: Prefix) -> impl Iterator<Item = IpAddr> {
 }
 
 /// The addresses of `config`'s services as far as they are ours, those that mark rules give a mark as far as they are ours and
-/// there is a service by mark, and those of masqueraded destinations; including removed ones, whose connections live on. And this
-/// host's own, which destinations and clients may have too.
+/// there is a service by mark, and those of destinations that are masqueraded or were; including removed ones, whose connections
+/// live on. And this host's own, which destinations and clients may have too.
 ///
 /// With the last service of an address family everything of that family ends: then none of its addresses concerns the
 /// director (as in the kernel, which takes its hooks away then; Linux 5.7).
@@ -184,7 +188,10 @@ pub fn of(config: &Config, ours: Ours<'_>) -> Concerns {
         concerns.at(addr).is_virtual = true;
     }
     concerns.prefixes = reach.whole;
-    for addr in config.masqueraded() {
+    for addr in config
+        .masqueraded()
+        .chain(ours.once_masqueraded.iter().copied())
+    {
         concerns.at(addr).is_server = true;
     }
     for addr in ours.addresses().chain(config.servers()) {
@@ -287,6 +294,7 @@ mod tests {
         let ours = Ours {
             locals: &locals,
             any,
+            ..Ours::EVERYTHING
         };
         let parts = ours.within(prefix.parse().expect("a prefix"));
         let (small, large): (Vec<_>, Vec<_>) = parts.into_iter().partition(is_small);

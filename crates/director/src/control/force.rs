@@ -10,7 +10,7 @@ use crate::stats::Rate;
 use lvsx_core::generation::live::destination::{FLAGS, TEMPLATES};
 use lvsx_core::generation::{Concern, SchedulerKind, Setting};
 use lvsx_ipvs::{DestinationSettings, Errno, ForwardingMethod, ServiceKey};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -64,6 +64,7 @@ impl Control {
             // Before, so that the first packet that sees the new list goes on behind the predecessor; and after, because
             // one that sees the old list may have picked the destination meanwhile.
             self.step_back(&steps);
+            self.note_once_masqueraded(&config, &touched, &joined);
             let concerned = self.concerned(&config, &touched, &joined, &left);
             if let Err(full) = self.publish(config, concerned) {
                 for Joined {
@@ -115,6 +116,51 @@ impl Control {
             self.defend();
         }
         Ok(())
+    }
+
+    /// Takes note of destinations that are not masqueraded any more: their connections go on as they were.
+    fn note_once_masqueraded(&mut self, after: &Config, touched: &[u32], joined: &[Joined]) {
+        let before = self.generations.config();
+        let is_masqueraded =
+            |it: &DestinationConfig| it.settings.method == ForwardingMethod::Masquerade;
+        for (old, new) in touched
+            .iter()
+            .filter_map(|id| Some((before.services.get(id)?, after.services.get(id)?)))
+        {
+            let others = new.destinations.iter().filter(|it| !is_masqueraded(it));
+            let others: HashSet<u32> = others.map(|it| it.id).collect();
+            let was = old.destinations.iter().filter(|it| is_masqueraded(it));
+            let ceased = was.filter(|it| others.contains(&it.id));
+            self.once_masqueraded.extend(ceased.map(|it| it.key.addr));
+        }
+        for Joined {
+            destination,
+            returned,
+            ..
+        } in joined
+        {
+            if returned.is_some_and(|it| is_masqueraded(&it.destination))
+                && !is_masqueraded(destination)
+            {
+                self.once_masqueraded.insert(destination.key.addr);
+            }
+        }
+        if !self.once_masqueraded.is_empty() && after.trash.len() < before.trash.len() {
+            let servers: HashSet<IpAddr> = after.servers().collect();
+            self.once_masqueraded.retain(|it| servers.contains(it));
+        }
+    }
+
+    /// The same of a director that was there before this one: what its address filter has of them.
+    pub(super) fn once_masqueraded_before(&self) -> BTreeSet<IpAddr> {
+        let Some(concerns) = self.generations.concerns() else {
+            return BTreeSet::new();
+        };
+        let masqueraded: HashSet<IpAddr> = self.config().masqueraded().collect();
+        let is_one = |addr: &IpAddr| {
+            !masqueraded.contains(addr) && concerns.of(*addr).is_some_and(|it| it.is_server)
+        };
+        self.config().servers().filter(is_one).collect()
     }
 
     /// What concerns the director after a change. Where nothing ceases to, that costs what the change touches.
@@ -183,7 +229,7 @@ impl Control {
         before: &Services,
         after: &Services,
         touched: &[u32],
-        settled: &std::collections::BTreeSet<u32>,
+        settled: &BTreeSet<u32>,
     ) {
         for id in touched {
             let old: BTreeMap<u32, &DestinationSettings> = match before.get(id) {

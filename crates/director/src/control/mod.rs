@@ -64,6 +64,8 @@ pub struct Control {
     /// Every virtual address is ours, local or not.
     any_vip: bool,
     locals: LocalTable,
+    /// Addresses of destinations that were masqueraded once and are not any more.
+    once_masqueraded: BTreeSet<IpAddr>,
     /// Network interfaces: index by name.
     interfaces: BTreeMap<String, u32>,
     /// Since when destinations in the trash have had no connection, by id.
@@ -136,6 +138,7 @@ impl Control {
             counted_out: Cell::new(None),
             any_vip,
             locals: LocalTable::default(),
+            once_masqueraded: BTreeSet::new(),
             interfaces: BTreeMap::new(),
             idle: BTreeMap::new(),
             localities: Localities::default(),
@@ -160,6 +163,7 @@ impl Control {
             }
             control.put_in_force(config)?;
         }
+        control.once_masqueraded = control.once_masqueraded_before();
         control.finish_what_was_begun();
         control.watch_host();
         Ok(control)
@@ -402,6 +406,7 @@ impl Control {
         Ours {
             locals: &self.locals,
             any: self.any_vip,
+            once_masqueraded: &self.once_masqueraded,
         }
     }
 

@@ -95,3 +95,35 @@ fn thresholds_are_settled_on_an_edit() {
     assert!(edit(2, 0));
     assert!(!edit(0, 0), "no threshold");
 }
+
+#[test]
+fn a_server_that_is_not_masqueraded_any_more_still_answers_its_connections() {
+    let mut control = serving("rr", &[1, 1]);
+    let may_answer = |control: &Control, number: u8| {
+        let concerns = control.generations.concerns().expect("they are kept");
+        concerns
+            .of(server(number).addr)
+            .is_some_and(|it| it.is_server)
+    };
+    let tunnelled = DestinationSettings {
+        method: ForwardingMethod::Tunnel,
+        ..weight(1)
+    };
+    control
+        .set_destination(&service(), &server(1), &tunnelled)
+        .expect("it is there");
+    assert!(may_answer(&control, 1));
+    let mut control = restarted(control);
+    assert!(may_answer(&control, 1), "after a restart too");
+    control
+        .delete_destination(&service(), &server(2))
+        .expect("it is there");
+    control
+        .new_destination(&service(), &server(2), &tunnelled)
+        .expect("it returns");
+    assert!(may_answer(&control, 2));
+    control
+        .new_destination(&service(), &server(3), &tunnelled)
+        .expect("it is new");
+    assert!(!may_answer(&control, 3));
+}
