@@ -5,16 +5,16 @@ use std::fs;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 
-use crate::codec::table;
+use crate::codec::table::Snapshot;
 use crate::consts::control;
 use crate::director::{Applying, Fault};
 use crate::errno::{Errno, Refused};
 use crate::mark::{MarkEdit, MarkRule};
 use crate::message::{self, Messages};
 use crate::model::{
-    Destination, DestinationKey, Family, Info, Lead, Row, Service, ServiceKey, SyncDaemon, Timeouts,
+    Destination, DestinationKey, Family, Info, Lead, Service, ServiceKey, SyncDaemon, Timeouts,
 };
-use crate::reply::Reply;
+use crate::reply::{self, Reply};
 use crate::request::{EDITS_MAX, Request};
 use crate::stage::PART_MAX;
 use crate::transport::{Choice, ConnectError, DATAGRAM_MAX, DEADLINE, Transport};
@@ -97,19 +97,32 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn call(&mut self, request: &Request) -> Result<Vec<Reply>, ClientError> {
-        self.sequence = self.sequence.wrapping_add(1);
-        self.transport
-            .send(&request.encode(self.transport.family_id(), self.sequence))?;
         let family = match request {
             Request::Destinations(Some(key)) => key.family(),
             _ => Family::V4,
         };
+        let mut replies = Vec::new();
+        self.each_answer(request, |command, attributes| {
+            replies.push(Reply::decode(command, attributes, family)?);
+            Ok(())
+        })?;
+        Ok(replies)
+    }
+
+    /// Puts a request and has `take` each message of its answer: the command and the attributes.
+    fn each_answer(
+        &mut self,
+        request: &Request,
+        mut take: impl FnMut(u8, &[u8]) -> Result<(), Errno>,
+    ) -> Result<(), ClientError> {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.transport
+            .send(&request.encode(self.transport.family_id(), self.sequence))?;
         // A table of tens of thousands of servers takes a slow machine a while.
         let mut patience = match request {
             Request::Apply { .. } => PATIENCE,
             _ => 0,
         };
-        let mut replies = Vec::new();
         self.buffer.resize(DATAGRAM_MAX, 0);
         loop {
             let length = match self.transport.receive(&mut self.buffer) {
@@ -131,15 +144,13 @@ impl Client {
                                 None => ClientError::Refused(errno),
                             });
                         }
-                        None => return Ok(replies),
+                        None => return Ok(()),
                     },
                     control::NOOP => {}
                     _ => {
                         let (command, attributes) =
                             message.generic().ok_or(ClientError::Malformed)?;
-                        let reply = Reply::decode(command, attributes, family)
-                            .map_err(|_| ClientError::Malformed)?;
-                        replies.push(reply);
+                        take(command, attributes).map_err(|_| ClientError::Malformed)?;
                     }
                 }
             }
@@ -187,7 +198,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn table(&mut self, statistics: bool) -> Result<Option<Vec<Row>>, ClientError> {
+    pub fn table(&mut self, statistics: bool) -> Result<Option<Snapshot>, ClientError> {
         if self.is_kernel() {
             return Ok(None);
         }
@@ -195,7 +206,7 @@ impl Client {
             Err(ClientError::Refused(Errno::EOPNOTSUPP)) => return Ok(None),
             answer => answer?,
         };
-        let table = table::read(&bytes, statistics);
+        let table = Snapshot::read(bytes, statistics);
         table.map(Some).ok_or(ClientError::Malformed)
     }
 
@@ -385,11 +396,12 @@ impl Client {
     }
 
     fn text(&mut self, request: &Request) -> Result<Vec<u8>, ClientError> {
-        let parts = select(self.call(request)?, |reply| match reply {
-            Reply::Text(part) => Some(part),
-            _ => None,
+        let mut text = Vec::new();
+        self.each_answer(request, |command, attributes| {
+            text.extend_from_slice(reply::text_part(command, attributes)?);
+            Ok(())
         })?;
-        Ok(parts.concat())
+        Ok(text)
     }
 }
 

@@ -22,6 +22,7 @@ pub mod stage;
 pub mod transport;
 
 pub use client::{Client, ClientError};
+pub use codec::table::{Listed, Snapshot};
 pub use director::{Applying, Director, Fault};
 pub use errno::{Errno, Refused};
 pub use mark::{MarkChange, MarkEdit, MarkRule, PortRange, Prefix};

@@ -14,7 +14,9 @@ pub(crate) const DATAGRAM: usize = 8192;
 /// Bytes of text in one message of a private answer.
 const TEXT_PART: usize = 4096;
 /// Bytes of a table in one message: only clients of our own ask, who read 64 KiB.
-const TABLE_PART: usize = 32 << 10;
+const TABLE_PART: usize = 60 << 10;
+/// Bytes of the headers around it.
+const HEADERS: usize = 24;
 
 /// One message of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,13 +107,7 @@ impl Reply {
                 Ok(Self::Timeouts(timeouts::read(&table)))
             }
             cmd::SET_INFO => timeouts::read_info(attributes).map(Self::Info),
-            cmd::PROC | cmd::STATUS | cmd::SETTINGS | cmd::MARKS | cmd::APPLY | cmd::TABLE => {
-                Attributes(attributes)
-                    .find(|(kind, _)| *kind == attr::TEXT)
-                    .map(|(_, part)| Self::Text(part.to_vec()))
-                    .ok_or(Errno::EINVAL)
-            }
-            _ => Err(Errno::EINVAL),
+            _ => text_part(command, attributes).map(|part| Self::Text(part.to_vec())),
         }
     }
 
@@ -119,12 +115,67 @@ impl Reply {
     pub(crate) fn text_parts(text: &[u8]) -> impl Iterator<Item = Self> {
         text.chunks(TEXT_PART).map(|part| Self::Text(part.to_vec()))
     }
+}
 
-    /// A table in parts, each a datagram as long as the kernel's own.
-    pub(crate) fn table_parts(bytes: &[u8]) -> impl Iterator<Item = Self> {
-        bytes
-            .chunks(TABLE_PART)
-            .map(|part| Self::Text(part.to_vec()))
+/// The part of a text, or of a table, that a private answer holds.
+///
+/// # Errors
+/// `EINVAL` the message is no such answer.
+pub(crate) fn text_part(command: u8, attributes: &[u8]) -> Result<&[u8], Errno> {
+    match command {
+        cmd::PROC | cmd::STATUS | cmd::SETTINGS | cmd::MARKS | cmd::APPLY | cmd::TABLE => {
+            let part = Attributes(attributes).find(|(kind, _)| *kind == attr::TEXT);
+            part.map(|(_, part)| part).ok_or(Errno::EINVAL)
+        }
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// The dump of a table that is still being written: what is enough for a datagram becomes one.
+pub(crate) struct TableDump<'a> {
+    request: &'a Message<'a>,
+    /// What is in no datagram yet.
+    pub(crate) bytes: Vec<u8>,
+    datagrams: Vec<Vec<u8>>,
+}
+
+impl<'a> TableDump<'a> {
+    pub(crate) const fn new(request: &'a Message<'a>) -> Self {
+        Self {
+            request,
+            bytes: Vec::new(),
+            datagrams: Vec::new(),
+        }
+    }
+
+    /// Makes datagrams of what is enough for some.
+    pub(crate) fn pack(&mut self) {
+        let mut parts = self.bytes.chunks_exact(TABLE_PART);
+        let whole: Vec<_> = parts.by_ref().map(|part| self.datagram(part)).collect();
+        let packed = self.bytes.len() - parts.remainder().len();
+        self.datagrams.extend(whole);
+        self.bytes.drain(..packed);
+    }
+
+    /// All datagrams, with the end.
+    pub(crate) fn end(mut self) -> Vec<Vec<u8>> {
+        if !self.bytes.is_empty() {
+            self.datagrams.push(self.datagram(&self.bytes));
+        }
+        self.datagrams.push(crate::message::done(self.request));
+        self.datagrams
+    }
+
+    fn datagram(&self, part: &[u8]) -> Vec<u8> {
+        let mut datagram = Vec::with_capacity(part.len() + HEADERS);
+        let header = Header {
+            flags: flag::MULTI,
+            ..self.request.header
+        };
+        generic_behind(&mut datagram, header, cmd::TABLE, |writer| {
+            writer.bytes(attr::TEXT, part);
+        });
+        datagram
     }
 }
 

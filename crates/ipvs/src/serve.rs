@@ -7,7 +7,7 @@ use crate::errno::{Errno, Refused};
 use crate::mark;
 use crate::message::{self, Message, Messages};
 use crate::nlctrl;
-use crate::reply::{self, Reply};
+use crate::reply::{self, Reply, TableDump};
 use crate::request::{Refusal, Request};
 use crate::rights::Rights;
 
@@ -127,6 +127,14 @@ fn ipvs(
         }
     };
     rights.check(&request, director)?;
+    if let Request::Table { statistics } = request {
+        let mut dump = TableDump::new(message);
+        director.each_service(statistics, &mut |service, destinations| {
+            table::write(&mut dump.bytes, service, destinations, statistics);
+            dump.pack();
+        });
+        return Ok(Answer::Dump(dump.end()));
+    }
     let replies = ask(&request, director)?;
     if request.is_dump() {
         return Ok(Answer::Dump(reply::dump(message, replies)));
@@ -196,13 +204,8 @@ fn ask(request: &Request, director: &mut impl Director) -> Result<Vec<Reply>, Fa
                 .map(Reply::Destination)
                 .collect())
         }
-        Request::Table { statistics } => {
-            let mut bytes = Vec::new();
-            director.each_service(*statistics, &mut |service, destinations| {
-                table::write(&mut bytes, service, destinations, *statistics);
-            });
-            Ok(Reply::table_parts(&bytes).collect())
-        }
+        // Answered where dumps are put together.
+        Request::Table { .. } => Err(Errno::EINVAL),
         Request::NewDaemon(daemon) => director.new_daemon(daemon).map(nothing),
         Request::DeleteDaemon(role) => director.delete_daemon(*role).map(nothing),
         Request::Daemons => Ok(director.daemons().into_iter().map(Reply::Daemon).collect()),

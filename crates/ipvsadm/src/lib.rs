@@ -56,6 +56,8 @@ use crate::run::Run;
 
 /// Bytes of the input of `-R` that are read at once: lines that came together are changes that can be made together.
 const INPUT: usize = 1 << 20;
+/// Bytes that are written at once.
+const OUTPUT: usize = 1 << 16;
 /// Chooses the kernel's IPVS even where lvsd runs.
 const KERNEL: &str = "--kernel";
 /// Stands behind ipvsadm's own lines where neither of the two directors is there.
@@ -110,7 +112,7 @@ pub fn run(
 }
 
 fn ipvsadm(name: &str, words: &[String], choice: Choice) -> Result<(), Failure> {
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::with_capacity(OUTPUT, io::stdout().lock());
     match line::parse(words) {
         Ok(Command::Help) => help::help(&mut out, name)?,
         Ok(Command::Version) => help::version(&mut out)?,

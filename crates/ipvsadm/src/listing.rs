@@ -198,14 +198,15 @@ fn destination(
         persistent,
         stats,
     } = destination;
-    line.text("  -> ").column(DESTINATION_WIDTH, |it| {
-        if format.numeric && key.addr.is_ipv4() {
+    line.text("  -> ");
+    if format.numeric && key.addr.is_ipv4() {
+        line.column(DESTINATION_WIDTH, |it| {
             names::put_endpoint(it, key.addr, key.port, protocol, true);
-        } else {
-            let name = names::endpoint(key.addr, key.port, protocol, format.numeric);
-            it.text(&cut(name, &key.addr, DESTINATION_WIDTH));
-        }
-    });
+        });
+    } else {
+        let name = names::endpoint(key.addr, key.port, protocol, format.numeric);
+        line.text_column(DESTINATION_WIDTH, &cut(name, &key.addr, DESTINATION_WIDTH));
+    }
     let weight = settings.weight as i32;
     let counts = |line: &mut Line| {
         for count in [active, inactive] {

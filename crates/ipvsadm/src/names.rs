@@ -123,9 +123,7 @@ const ENDPOINT_MAX: usize = 59;
 pub(crate) fn put_endpoint(line: &mut Line, addr: IpAddr, port: u16, protocol: u16, numeric: bool) {
     match addr {
         IpAddr::V4(addr) if numeric => {
-            let [a, b, c, d] = addr.octets();
-            line.number(a).text(".").number(b).text(".").number(c);
-            line.text(".").number(d).text(":").number(port);
+            line.address(addr).text(":").number(port);
         }
         _ => {
             line.text(&endpoint(addr, port, protocol, numeric));

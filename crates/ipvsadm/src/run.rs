@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, Write};
 
-use lvsx_ipvs::{Client, Destination, Info, Request, Row, Service};
+use lvsx_ipvs::{Client, Destination, Info, Request, Service, Snapshot};
 
 use crate::failure::Failure;
 use crate::line::{self, Command, Format, Topic};
@@ -33,7 +33,7 @@ const fn adds(change: &Request) -> bool {
 /// What a listing shows.
 enum Rows {
     /// All of it, as it was at one moment.
-    Whole(Vec<Row>),
+    Whole(Snapshot),
     /// Services, whose destinations are still to be asked for.
     Services(Vec<Service>),
 }
@@ -185,7 +185,7 @@ impl<Input: BufRead, Out: Write, Err: Write> Run<'_, Input, Out, Err> {
         let of = |error| Failure::of_listing(&Request::Services, &error);
         if let Some(mut table) = self.client.table(statistics).map_err(of)? {
             if sorted {
-                order::sort_services(&mut table, |(service, _)| &service.key);
+                order::sort_services(&mut table.services, |listed| &listed.service.key);
             }
             return Ok(Rows::Whole(table));
         }
@@ -205,7 +205,7 @@ impl<Input: BufRead, Out: Write, Err: Write> Run<'_, Input, Out, Err> {
     ) -> Result<(), Failure> {
         match rows {
             Rows::Whole(table) => {
-                for (service, mut destinations) in table {
+                for (service, mut destinations) in table.rows() {
                     if sorted {
                         order::sort_destinations(&mut destinations);
                     }

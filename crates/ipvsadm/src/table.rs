@@ -50,19 +50,18 @@ impl Table {
                 .with_marks(client.marks()?)
                 .with_settings(client.settings()?);
         }
-        let rows = match client.table(false)? {
-            Some(rows) => rows,
-            None => {
-                let services = client.services()?.into_iter();
-                let with_destinations = services.map(|service| {
-                    let destinations = client.destinations(&service.key)?;
-                    Ok((service, destinations))
-                });
-                with_destinations.collect::<Result<_, ClientError>>()?
+        match client.table(false)? {
+            Some(snapshot) => {
+                for (service, destinations) in snapshot.rows() {
+                    table = table.with_service(service, destinations);
+                }
             }
-        };
-        for (service, destinations) in rows {
-            table = table.with_service(service, destinations);
+            None => {
+                for service in client.services()? {
+                    let destinations = client.destinations(&service.key)?;
+                    table = table.with_service(service, destinations);
+                }
+            }
         }
         Ok(table)
     }

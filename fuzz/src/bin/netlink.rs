@@ -31,8 +31,18 @@ fuzz_target!(|datagram: &[u8]| {
     for service in listing.services().expect("a listing") {
         let _ = listing.destinations(&service.key).expect("a listing");
     }
+    let whole = listing.table(true).expect("a table").expect("a table");
+    for (service, destinations) in whole.rows() {
+        let listed = listing.destinations(&service.key).expect("a listing");
+        assert_eq!(destinations, listed);
+    }
     // The same bytes as an answer, to a client that waits for one to its first request.
-    let bytes = datagram.to_vec();
-    let mut client = Client::new(Transport::local(move |_| vec![bytes.clone()]));
-    let _ = client.call(&Request::Services);
+    let answering = || {
+        let bytes = datagram.to_vec();
+        Client::new(Transport::local(move |_| vec![bytes.clone()]))
+    };
+    let _ = answering().call(&Request::Services);
+    if let Ok(Some(whole)) = answering().table(datagram.len() % 2 == 1) {
+        whole.rows().for_each(drop);
+    }
 });
