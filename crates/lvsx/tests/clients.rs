@@ -58,6 +58,7 @@ fn clients_of_the_kernel_are_served() -> Result<()> {
     let client = supervised::Client::compile()?;
     supervised::a_static_program_is_served(&lab, &client)?;
     a_restart_is_waited_for(&mut lab, &client)?;
+    what_waits_without_limit_ends_with_lvsd(&lab)?;
     without_lvsd_it_ends(&mut lab)
 }
 
@@ -328,6 +329,76 @@ fn a_restart_is_waited_for(lab: &mut Lab, client: &supervised::Client) -> Result
     assert_eq!(told.success()?, before);
     let told = supervised.join().expect("no panic")?;
     assert!(told.success()?.ends_with("family 4950\n"));
+    Ok(())
+}
+
+/// A client that has lvsd killed before it reads a request, and then waits for the answers in each way that there is; another
+/// descriptor is told of all the same.
+const KILLED: &str = r#"
+import ctypes, errno, os, select, signal, socket, struct, time
+def generic(blocking):
+    made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)
+    made.bind((0, 0))
+    made.setblocking(blocking)
+    return made
+def lookup(made):
+    name = struct.pack("=HH", 9, 2) + b"IPVS\0\0\0\0"
+    port = made.getsockname()[0]
+    made.send(struct.pack("=IHHII", 20 + len(name), 16, 5, 1, port) + b"\3\1\0\0" + name)
+def told(made):
+    try:
+        return made.recv(4096)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+polled, ppolled, selected, watched, other = [generic(blocking) for blocking in (True, True, False, False, False)]
+cookie = struct.unpack("=Q", polled.getsockopt(socket.SOL_SOCKET, 71, 8))[0]
+lvsd = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+lvsd.connect(f"{os.environ.get('LVSX_RUN_DIR', '/run/lvsx')}/{cookie}/director.sock")
+lvsd = struct.unpack("=iII", lvsd.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+epoll = select.epoll()
+for made in (watched, other):
+    epoll.register(made, select.EPOLLIN)
+epoll.unregister(other)
+os.kill(lvsd, signal.SIGSTOP)
+for made in (polled, ppolled, selected, watched, other):
+    lookup(made)
+os.kill(lvsd, signal.SIGKILL)
+begin = time.monotonic()
+pipe, end = os.pipe()
+os.write(end, b"x")
+poll = select.poll()
+poll.register(polled, select.POLLIN)
+print("before", poll.poll(100), select.select([selected], [], [], 0.1), epoll.poll(0.1), told(selected))
+poll.register(pipe, select.POLLIN)
+print("pipe", poll.poll() == [(pipe, select.POLLIN)], select.select([pipe, selected], [], [])[0] == [pipe])
+poll.unregister(pipe)
+print("soon", time.monotonic() - begin < 2)
+print("poll", poll.poll() == [(polled.fileno(), select.POLLIN)], told(polled))
+class Pollfd(ctypes.Structure):
+    _fields_ = [("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short)]
+asked = Pollfd(ppolled.fileno(), select.POLLIN, 0)
+print("ppoll", ctypes.CDLL(None).ppoll(ctypes.byref(asked), 1, None, None), asked.revents, told(ppolled))
+print("select", select.select([pipe, selected], [], [], 60)[0] == [pipe], select.select([selected], [], [], 60)[0] == [selected], told(selected))
+print("epoll", epoll.poll() == [(watched.fileno(), select.EPOLLIN)], told(watched), epoll.poll(0.1))
+print("late", 4 < time.monotonic() - begin < 8)
+"#;
+
+fn what_waits_without_limit_ends_with_lvsd(lab: &Lab) -> Result<()> {
+    let script = lab.folder().path().join("killed.py");
+    std::fs::write(&script, KILLED)?;
+    let line = format!("timeout 30 lvsx run -- {PYTHON} {}", script.display());
+    let told = lab.director()?.run(&line)?.success()?;
+    let wanted = "\
+before [] ([], [], []) [] EAGAIN
+pipe True True
+soon True
+poll True ETIMEDOUT
+ppoll 1 1 ETIMEDOUT
+select True True ETIMEDOUT
+epoll True ETIMEDOUT []
+late True
+";
+    assert_eq!(told, wanted);
     Ok(())
 }
 

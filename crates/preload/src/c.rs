@@ -1,6 +1,6 @@
 //! What this library needs of the C library, in glibc's layout on 64-bit Linux.
 //!
-//! [`real`] has the functions that [`hooks`](crate::hooks) and [`files`](crate::files) stand before: looked up behind this library
+//! [`real`] has the functions that [`hooks`](crate::hooks), [`waits`](crate::waits) and [`files`](crate::files) stand before: looked up behind this library
 //! (`dlsym(RTLD_NEXT)`), since a plain call would come back here.
 
 pub(crate) use core::ffi::{c_char, c_int, c_long, c_short, c_uint, c_ulong, c_void};
@@ -22,7 +22,9 @@ pub(crate) const SO_NETNS_COOKIE: c_int = 71;
 pub(crate) const MSG_PEEK: c_int = 0x2;
 pub(crate) const MSG_DONTWAIT: c_int = 0x40;
 pub(crate) const MSG_NOSIGNAL: c_int = 0x4000;
+pub(crate) const EPOLLIN: c_uint = 1;
 pub(crate) const EPOLL_CTL_ADD: c_int = 1;
+pub(crate) const EPOLL_CTL_DEL: c_int = 2;
 pub(crate) const EPOLL_CTL_MOD: c_int = 3;
 pub(crate) const POLLIN: c_short = 1;
 pub(crate) const F_GETFD: c_int = 1;
@@ -36,6 +38,7 @@ pub(crate) const O_CREAT: c_int = 0o100;
 pub(crate) const O_TMPFILE: c_int = 0o20_000_000;
 pub(crate) const O_ACCMODE: c_int = 3;
 pub(crate) const MFD_CLOEXEC: c_uint = 1;
+pub(crate) const CLOCK_MONOTONIC: c_int = 1;
 pub(crate) const SEEK_SET: c_int = 0;
 
 pub(crate) const EPERM: c_int = 1;
@@ -101,6 +104,7 @@ pub(crate) struct SockaddrUn {
 
 /// `struct pollfd`.
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub(crate) struct Pollfd {
     pub(crate) fd: c_int,
     pub(crate) events: c_short,
@@ -118,6 +122,7 @@ pub(crate) struct EpollEvent {
 
 /// `struct timespec`.
 #[repr(C)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Timespec {
     pub(crate) seconds: c_long,
     pub(crate) nanoseconds: c_long,
@@ -127,8 +132,8 @@ pub(crate) struct Timespec {
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Timeval {
-    seconds: c_long,
-    microseconds: c_long,
+    pub(crate) seconds: c_long,
+    pub(crate) microseconds: c_long,
 }
 
 unsafe extern "C" {
@@ -140,7 +145,7 @@ unsafe extern "C" {
     pub(crate) fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
     pub(crate) fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
     pub(crate) fn connect(fd: c_int, address: *const SockaddrUn, length: c_uint) -> c_int;
-    pub(crate) fn poll(fds: *mut Pollfd, count: c_ulong, milliseconds: c_int) -> c_int;
+    pub(crate) fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_int;
     pub(crate) fn nanosleep(time: *const Timespec, left: *mut Timespec) -> c_int;
     pub(crate) fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int;
     pub(crate) fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
@@ -211,6 +216,11 @@ real! {
     fn getsockname(fd: c_int, address: *mut c_void, length: *mut c_uint) -> c_int, else -1;
     fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, length: *mut c_uint) -> c_int, else -1;
     fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, length: c_uint) -> c_int, else -1;
+    fn poll(fds: *mut Pollfd, count: c_ulong, milliseconds: c_int) -> c_int, else -1;
+    fn ppoll(fds: *mut Pollfd, count: c_ulong, time: *const Timespec, signals: *const c_void) -> c_int, else -1;
+    fn select(count: c_int, read: *mut c_ulong, write: *mut c_ulong, except: *mut c_ulong, time: *mut Timeval) -> c_int, else -1;
+    fn epoll_wait(epoll: c_int, events: *mut EpollEvent, room: c_int, milliseconds: c_int) -> c_int, else -1;
+    fn epoll_pwait(epoll: c_int, events: *mut EpollEvent, room: c_int, milliseconds: c_int, signals: *const c_void) -> c_int, else -1;
     fn epoll_ctl(epoll: c_int, operation: c_int, fd: c_int, event: *mut EpollEvent) -> c_int, else -1;
     fn close(fd: c_int) -> c_int, else -1;
     fn open(path: *const c_char, flags: c_int, mode: c_uint) -> c_int, else -1;

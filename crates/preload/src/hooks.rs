@@ -5,7 +5,7 @@ use crate::socket::{self, Way};
 use crate::{lvsd, message};
 use core::{ptr, slice};
 
-/// How long the answer to a request may take, and lvsd to come back where it was just now.
+/// How long lvsd may take to come back where it was just now.
 const PATIENCE_MS: c_int = 5000;
 /// Between two tries whether it is back.
 const AGAIN_MS: c_int = 50;
@@ -113,8 +113,11 @@ unsafe fn receive_with(fd: c_int, flags: c_int, mut take: impl FnMut() -> Receiv
         return take();
     }
     loop {
-        let is_bounded = socket::is_waiting(fd) && socket::may_wait(fd, flags);
-        if is_bounded && !socket::wait(fd, PATIENCE_MS) {
+        if let Some(left) = socket::left(fd)
+            // A call that does not wait tells, too, what its program was told to be overdue.
+            && (left == 0 || socket::may_wait(fd, flags))
+            && !socket::wait(fd, left)
+        {
             socket::set_waiting(fd, false);
             return failed(c::ETIMEDOUT);
         }
@@ -150,8 +153,9 @@ unsafe fn receive_with(fd: c_int, flags: c_int, mut take: impl FnMut() -> Receiv
         if flags & c::MSG_PEEK == 0 && length > 0 && !received.begin.is_null() {
             // SAFETY: so much of it was written.
             let datagram = unsafe { slice::from_raw_parts(received.begin, length) };
-            if message::is_the_end(datagram) {
-                socket::set_waiting(fd, false);
+            match message::is_the_end(datagram) {
+                true => socket::set_waiting(fd, false),
+                false => socket::moved(fd),
             }
         }
         return received;
@@ -493,7 +497,7 @@ fn is_old_interface(fd: c_int, level: c_int, name: c_int) -> bool {
     level == c::SOL_IP && OLD_OPTIONS.contains(&name) && lvsd::port(fd).is_some()
 }
 
-/// `epoll_ctl(2)`: what waits for a socket is told when that is replaced.
+/// `epoll_ctl(2)`: what waits for a socket is told when that is replaced, or its answer is overdue.
 ///
 /// # Safety
 /// As there.
@@ -510,6 +514,9 @@ pub(crate) unsafe extern "C" fn epoll_ctl(
         let is_wanted = matches!(operation, c::EPOLL_CTL_ADD | c::EPOLL_CTL_MOD);
         if done == 0 && is_wanted && !event.is_null() && socket::is_generic_netlink(fd) {
             socket::register(fd, epoll, *event);
+        }
+        if done == 0 && operation == c::EPOLL_CTL_DEL {
+            socket::unregister(fd);
         }
         done
     }

@@ -5,6 +5,7 @@
 //!   no kernel gives out. A socket is touched when it sends the first of them, so routes, addresses and other families stay
 //!   what they were. (`hooks`, `message`)
 //! - opening `/proc/net/ip_vs*`: a file in memory with lvsd's text. (`files`, `proc`)
+//! - waiting without limit for an answer that is overdue: ends, since nobody may be left to give it. (`waits`)
 //! - the old socket options of IPVS: refused as a kernel without IPVS does, where this network namespace is lvsd's.
 //!
 //! Which director: that of the network namespace of the program's own socket, so a program that changes namespaces is
@@ -30,6 +31,7 @@ mod lvsd;
 pub mod message;
 mod proc;
 mod socket;
+mod waits;
 
 /// Nothing here can panic; the mark shows in the library if a change made it possible (`lvsx run` has a test for it).
 #[cfg(lvsx_preload)]

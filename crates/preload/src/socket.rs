@@ -2,7 +2,7 @@
 //! netlink and without a bound on waiting.
 
 use crate::c::{self, c_int, c_long, real};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Descriptors that are remembered.
 const SOCKETS: usize = 4096;
@@ -12,6 +12,13 @@ const UNIX: u64 = 1 << 33;
 const WAITING: u64 = 1 << 34;
 
 static WORDS: [AtomicU64; SOCKETS] = [const { AtomicU64::new(0) }; SOCKETS];
+
+/// When something of the answer came last, or the request was sent; in milliseconds of the clock that nobody sets.
+static MOVED: [AtomicU64; SOCKETS] = [const { AtomicU64::new(0) }; SOCKETS];
+/// Sockets of which the end of an answer is still to come.
+static WAITING_NOW: AtomicUsize = AtomicUsize::new(0);
+/// How long the next part of an answer may take.
+const PATIENCE_MS: u64 = 5000;
 
 /// Where a socket is waited for by epoll: the epoll descriptor above the events, and the program's word. Such a registration
 /// is of the socket, not of its number, so one that is replaced must be registered again.
@@ -54,9 +61,16 @@ pub(crate) fn way(fd: c_int) -> Way {
         UNIX if option(fd, c::SO_DOMAIN) == Some(c::AF_UNIX) => Way::Unix(found as u32),
         0 => Way::None,
         _ => {
-            word.store(0, Ordering::Relaxed);
+            put(word, 0);
             Way::None
         }
+    }
+}
+
+/// Sets a word to one that does not wait.
+fn put(word: &AtomicU64, value: u64) {
+    if word.swap(value, Ordering::Relaxed) & WAITING != 0 {
+        WAITING_NOW.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -67,9 +81,7 @@ pub(crate) fn remember(fd: c_int, way: Way) -> bool {
         Way::Netlink(port) => NETLINK | u64::from(port),
         Way::Unix(port) => UNIX | u64::from(port),
     };
-    word(fd)
-        .map(|word| word.store(value, Ordering::Relaxed))
-        .is_some()
+    word(fd).map(|word| put(word, value)).is_some()
 }
 
 /// Forgets the way of `fd`.
@@ -77,13 +89,18 @@ pub(crate) fn forget(fd: c_int) {
     if let Some(word) = word(fd)
         && word.load(Ordering::Relaxed) != 0
     {
-        word.store(0, Ordering::Relaxed);
+        put(word, 0);
     }
 }
 
 /// Forgets all of `fd`, which is being closed.
 pub(crate) fn closed(fd: c_int) {
     forget(fd);
+    unregister(fd);
+}
+
+/// Forgets that epoll waits for `fd`.
+pub(crate) fn unregister(fd: c_int) {
     if let Some(registration) = registration(fd)
         && registration.place.load(Ordering::Relaxed) != 0
     {
@@ -120,19 +137,71 @@ fn register_again(fd: c_int) {
     }
 }
 
+/// The first socket that this `epoll` waits for and whose answer is due, with the event that tells of it, and when.
+pub(crate) fn first_registered(epoll: c_int) -> Option<(c_int, c::EpollEvent, c_int)> {
+    let mut first: Option<(c_int, c::EpollEvent, c_int)> = None;
+    for (fd, registration) in (0..).zip(&REGISTRATIONS) {
+        let place = registration.place.load(Ordering::Relaxed);
+        let is_wanted =
+            place >> 32 == u64::from(epoll.cast_unsigned()) && place as u32 & c::EPOLLIN != 0;
+        if is_wanted
+            && let Some(left) = left(fd)
+            && first.is_none_or(|(_, _, least)| left < least)
+        {
+            let event = c::EpollEvent {
+                events: place as u32,
+                data: registration.data.load(Ordering::Relaxed),
+            };
+            first = Some((fd, event, left));
+        }
+    }
+    first
+}
+
 /// Remembers whether the end of an answer is still to come.
 pub(crate) fn set_waiting(fd: c_int, is_waiting: bool) {
-    if let Some(word) = word(fd) {
-        match is_waiting {
-            true => word.fetch_or(WAITING, Ordering::Relaxed),
-            false => word.fetch_and(!WAITING, Ordering::Relaxed),
-        };
+    let Some(word) = word(fd) else {
+        return;
+    };
+    if is_waiting {
+        moved(fd);
+        if word.fetch_or(WAITING, Ordering::Relaxed) & WAITING == 0 {
+            WAITING_NOW.fetch_add(1, Ordering::Relaxed);
+        }
+    } else if word.fetch_and(!WAITING, Ordering::Relaxed) & WAITING != 0 {
+        WAITING_NOW.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Whether the end of an answer is still to come.
-pub(crate) fn is_waiting(fd: c_int) -> bool {
-    word(fd).is_some_and(|word| word.load(Ordering::Relaxed) & WAITING != 0)
+/// Whether the end of any answer is still to come.
+pub(crate) fn is_any_waiting() -> bool {
+    WAITING_NOW.load(Ordering::Relaxed) != 0
+}
+
+/// Remembers that a part of the answer came just now.
+pub(crate) fn moved(fd: c_int) {
+    if let Some(moved) = usize::try_from(fd).ok().and_then(|fd| MOVED.get(fd)) {
+        moved.store(now(), Ordering::Relaxed);
+    }
+}
+
+/// For how many milliseconds more the next part of an answer may be waited for; 0 if it is overdue. `None`: none is to come.
+pub(crate) fn left(fd: c_int) -> Option<c_int> {
+    let place = usize::try_from(fd).ok()?;
+    if WORDS.get(place)?.load(Ordering::Relaxed) & WAITING == 0 {
+        return None;
+    }
+    let since = now().wrapping_sub(MOVED.get(place)?.load(Ordering::Relaxed));
+    Some(PATIENCE_MS.saturating_sub(since) as c_int)
+}
+
+/// Milliseconds of the clock that nobody sets.
+pub(crate) fn now() -> u64 {
+    let mut time = c::Timespec::default();
+    // SAFETY: one structure.
+    unsafe { c::clock_gettime(c::CLOCK_MONOTONIC, &raw mut time) };
+    let milliseconds = time.nanoseconds / 1_000_000;
+    (time.seconds.wrapping_mul(1000).wrapping_add(milliseconds)).cast_unsigned()
 }
 
 /// An option of `fd` that is a number.
@@ -173,7 +242,7 @@ pub(crate) fn wait(fd: c_int, milliseconds: c_int) -> bool {
         revents: 0,
     };
     // SAFETY: one structure.
-    unsafe { c::poll(&raw mut asked, 1, milliseconds) != 0 }
+    unsafe { real::poll(&raw mut asked, 1, milliseconds) != 0 }
 }
 
 /// Sleeps.
