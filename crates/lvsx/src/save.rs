@@ -16,7 +16,7 @@ ipvsadm 1.31 reads the lines too: its ipvsadm-restore skips those that begin wit
 `ipvsadm -R` ends at the first of them, which come last.
 ";
 
-/// Exit codes: 0 saved, 1 no director answers, 2 bad usage.
+/// Exit codes: 0 saved, 1 no director answers or it cannot be written, 2 bad usage.
 pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     let choice = match arguments {
         [] => Choice::Auto,
@@ -34,9 +34,15 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
         Ok(table) => {
             let (text, left_out) = table.lines();
             left_out.iter().for_each(|note| complain(note));
-            // A reader that went away is no failure.
-            let _ = io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
+            let mut out = io::stdout().lock();
+            match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+                // A reader that went away is no failure; a disk that is full is.
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                    complain(&format!("cannot write: {error}"));
+                    ExitCode::FAILURE
+                }
+                _ => ExitCode::SUCCESS,
+            }
         }
         Err(error) => {
             complain(&error.to_string());
