@@ -113,6 +113,9 @@ fn listings_are_the_same(lab: &Lab) -> Result<()> {
         )?
         .success()?;
         assert_eq!(read.len() % 2, 0);
+        let looked = format!("sh -c 'test -r {path} && stat -c %A:%U:%s {path} && ls {path}'");
+        let wanted = format!("-r--r--r--:root:0\n{path}\n");
+        assert_eq!(carried(lab, &looked)?.success()?, wanted);
         assert_eq!(read[..read.len() / 2], read[read.len() / 2..]);
         assert!(
             lab.director()?

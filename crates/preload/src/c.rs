@@ -1,6 +1,7 @@
 //! What this library needs of the C library, in glibc's layout on 64-bit Linux.
 //!
-//! [`real`] has the functions that [`hooks`](crate::hooks), [`waits`](crate::waits) and [`files`](crate::files) stand before: looked up behind this library
+//! [`real`] has the functions that [`hooks`](crate::hooks), [`waits`](crate::waits), [`files`](crate::files) and [`looks`](crate::looks)
+//! stand before: looked up behind this library
 //! (`dlsym(RTLD_NEXT)`), since a plain call would come back here.
 
 pub(crate) use core::ffi::{c_char, c_int, c_long, c_short, c_uint, c_ulong, c_void};
@@ -229,4 +230,17 @@ real! {
     fn openat64(folder: c_int, path: *const c_char, flags: c_int, mode: c_uint) -> c_int, else -1;
     fn fopen(path: *const c_char, mode: *const c_char) -> *mut c_void, else core::ptr::null_mut();
     fn fopen64(path: *const c_char, mode: *const c_char) -> *mut c_void, else core::ptr::null_mut();
+    fn access(path: *const c_char, mode: c_int) -> c_int, else -1;
+    fn faccessat(folder: c_int, path: *const c_char, mode: c_int, flags: c_int) -> c_int, else -1;
+    fn stat(path: *const c_char, found: *mut c_void) -> c_int, else -1;
+    fn stat64(path: *const c_char, found: *mut c_void) -> c_int, else -1;
+    fn lstat(path: *const c_char, found: *mut c_void) -> c_int, else -1;
+    fn lstat64(path: *const c_char, found: *mut c_void) -> c_int, else -1;
+    fn fstatat(folder: c_int, path: *const c_char, found: *mut c_void, flags: c_int) -> c_int, else -1;
+    fn fstatat64(folder: c_int, path: *const c_char, found: *mut c_void, flags: c_int) -> c_int, else -1;
+    fn statx(folder: c_int, path: *const c_char, flags: c_int, mask: c_uint, found: *mut c_void) -> c_int, else -1;
+    fn __xstat(version: c_int, path: *const c_char, found: *mut c_void) -> c_int, else -1;
+    fn __xstat64(version: c_int, path: *const c_char, found: *mut c_void) -> c_int, else -1;
+    fn __lxstat(version: c_int, path: *const c_char, found: *mut c_void) -> c_int, else -1;
+    fn __lxstat64(version: c_int, path: *const c_char, found: *mut c_void) -> c_int, else -1;
 }

@@ -4,7 +4,7 @@
 //! - datagrams to the generic-netlink family `IPVS`: the question for its id, and those with the id that lvsd answers, which
 //!   no kernel gives out. A socket is touched when it sends the first of them, so routes, addresses and other families stay
 //!   what they were. (`hooks`, `message`)
-//! - opening `/proc/net/ip_vs*`: a file in memory with lvsd's text. (`files`, `proc`)
+//! - opening `/proc/net/ip_vs*`: a file in memory with lvsd's text. (`files`, `proc`) Looking whether it is there. (`looks`)
 //! - waiting without limit for an answer that is overdue: ends, since nobody may be left to give it. (`waits`)
 //! - the old socket options of IPVS: refused as a kernel without IPVS does, where this network namespace is lvsd's.
 //!
@@ -27,6 +27,7 @@
 mod c;
 mod files;
 mod hooks;
+mod looks;
 mod lvsd;
 pub mod message;
 mod proc;

@@ -30,6 +30,34 @@ fn file(path: &[u8]) -> Option<&[u8]> {
     FILES.contains(&name).then_some(name)
 }
 
+/// Whether a path is that of one of the files, and there is a director, who has it. The error of the last call stays.
+///
+/// # Safety
+/// `path` is null or a text.
+pub(crate) unsafe fn is_there(path: *const c_char) -> bool {
+    // SAFETY: as the caller says; what is closed is our own.
+    unsafe {
+        if path.is_null() || file(CStr::from_ptr(path).to_bytes()).is_none() {
+            return false;
+        }
+        let error = c::errno();
+        let asking = asking();
+        let is_there = asking >= 0 && lvsd::port(asking).is_some();
+        if asking >= 0 {
+            real::close(asking);
+        }
+        fail(error);
+        is_there
+    }
+}
+
+/// A socket to ask lvsd by, or -1.
+fn asking() -> c_int {
+    let kind = c::SOCK_RAW | c::SOCK_CLOEXEC;
+    // SAFETY: no pointers.
+    unsafe { c::socket(c::AF_NETLINK, kind, c::NETLINK_GENERIC) }
+}
+
 /// Opens one of the files where there is a director. `None`: another file, or no director.
 ///
 /// # Safety
@@ -42,11 +70,7 @@ pub(crate) unsafe fn open(path: *const c_char, flags: c_int) -> Option<c_int> {
     let name = file(unsafe { CStr::from_ptr(path) }.to_bytes())?;
     // SAFETY: no pointers; what is closed is our own.
     unsafe {
-        let asking = c::socket(
-            c::AF_NETLINK,
-            c::SOCK_RAW | c::SOCK_CLOEXEC,
-            c::NETLINK_GENERIC,
-        );
+        let asking = asking();
         if asking < 0 {
             return None;
         }
