@@ -177,6 +177,12 @@ impl Section {
         }
     }
 
+    /// What a test gave of a subject, over what it stands beside.
+    pub(crate) fn ratio(&self, test: &str, subject: &str) -> Option<f64> {
+        let is_it = |figure: &&Figure| figure.test == test && figure.subject == subject;
+        self.figures.iter().find(is_it)?.ratio
+    }
+
     /// Keeps why a row is not there, or not in each round.
     pub(crate) fn note(&mut self, subject: &str, measured: Result<()>) {
         if let Err(why) = measured {
@@ -187,8 +193,10 @@ impl Section {
     /// The table; with another run's figures, how these stand to those.
     pub(crate) fn print(&self, before: Option<&Self>) {
         println!("\n{}", self.title);
+        let names = self.figures.iter().map(|figure| figure.test.len() + 2);
+        let width = names.fold(24, usize::max);
         println!(
-            "{:<24}{:<22}{:>12}{:>12}{:>12}  {:<12}  beside",
+            "{:<width$}{:<22}{:>12}{:>12}{:>12}  {:<12}  beside",
             "test", "subject", "median", "least", "most", "unit"
         );
         let mut last = "";
@@ -208,7 +216,7 @@ impl Section {
                 format!("  {:.2} x before", figure.median / then.median)
             });
             println!(
-                "{test:<24}{:<22}{:>12}{:>12}{:>12}  {:<12}  {beside}{change}",
+                "{test:<width$}{:<22}{:>12}{:>12}{:>12}  {:<12}  {beside}{change}",
                 figure.subject,
                 number(figure.median),
                 number(figure.least),
@@ -217,7 +225,7 @@ impl Section {
             );
         }
         for (subject, why) in &self.missing {
-            println!("{:<24}{subject:<22}not measured: {why}", "");
+            println!("{:<width$}{subject:<22}not measured: {why}", "");
         }
         for gate in &self.gates {
             let (value, met) = (

@@ -4,6 +4,7 @@ use crate::order::{INTERFACE, WORDS};
 use crate::traffic::{Flows, Traffic};
 use anyhow::{Context, Result, anyhow};
 use aya::maps::{Array, MapData, ProgramArray};
+use aya::programs::xdp::XdpMode;
 use aya::programs::{Program, ProgramFd, TestRun, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use std::path::Path;
@@ -16,6 +17,10 @@ pub(crate) const REDIRECT: u32 = 4;
 pub(crate) const PASS: u32 = 2;
 /// Frames that leave at once, as a card's driver hands them over.
 const BATCH: u32 = 64;
+/// Tables of the baselines.
+const TABLES: [&str; 3] = ["FLOWS", "FLOWS6", "RECENT"];
+/// What sends packets of clients by an interface, and where they end.
+const ON_VETH: [&str; 4] = ["from_clients", "send", "sink", "sink_tc"];
 
 /// The generator and the baselines.
 pub(crate) struct Generator {
@@ -39,7 +44,7 @@ impl Generator {
     /// # Errors
     /// The file is not there, or the kernel refuses it.
     pub(crate) fn load(object: &Path) -> Result<Self> {
-        Self::load_with(object, &mut EbpfLoader::new())
+        Self::load_with(object, &mut EbpfLoader::new(), |_| true)
     }
 
     /// Loads the object with tables so small that its baselines serve nobody: for packets alone.
@@ -47,18 +52,28 @@ impl Generator {
     /// # Errors
     /// As [`Self::load`].
     pub(crate) fn load_small(object: &Path) -> Result<Self> {
-        let mut loader = EbpfLoader::new();
-        for table in ["FLOWS", "FLOWS6", "RECENT"] {
-            loader.map_max_entries(table, 64);
-        }
-        Self::load_with(object, &mut loader)
+        Self::load_with(object, &mut small(), |_| true)
     }
 
-    fn load_with(object: &Path, loader: &mut EbpfLoader<'_>) -> Result<Self> {
+    /// Loads what sends packets of clients and what takes them, in a form that every machine's kernel takes.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub(crate) fn load_on_veth(object: &Path) -> Result<Self> {
+        let mut loader = small();
+        loader.override_global("EVEN", &1u32, true);
+        Self::load_with(object, &mut loader, |name| ON_VETH.contains(&name))
+    }
+
+    fn load_with(
+        object: &Path,
+        loader: &mut EbpfLoader<'_>,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Result<Self> {
         let mut ebpf = loader
             .load_file(object)
             .with_context(|| format!("loading {}", object.display()))?;
-        for (name, program) in ebpf.programs_mut() {
+        for (name, program) in ebpf.programs_mut().filter(|(name, _)| is_wanted(name)) {
             match program {
                 Program::SchedClassifier(program) => program.load(),
                 program => TryInto::<&mut Xdp>::try_into(program)?.load(),
@@ -105,6 +120,20 @@ impl Generator {
     /// The kernel refuses: it is no XDP program.
     pub(crate) fn aim(&mut self, program: &ProgramFd) -> Result<()> {
         Ok(self.under_test.set(0, program, 0)?)
+    }
+
+    /// Has an interface of the calling thread's network namespace, by which no frame comes, hold the program that makes these packets.
+    /// For one that nobody holds the kernel rewrites, at both ends of each run, the jump that calls XDP programs, and waits each time
+    /// until no CPU is in the old one: some 10 ms, which short runs would spend waiting.
+    ///
+    /// # Errors
+    /// There is no such interface, or it holds a program.
+    pub(crate) fn hold(&mut self, traffic: &Traffic, interface: &str) -> Result<()> {
+        let program: &mut Xdp = self.program(traffic.program())?.try_into()?;
+        program
+            .attach(interface, XdpMode::Skb)
+            .with_context(|| format!("a program held by {interface}"))?;
+        Ok(())
     }
 
     /// Has the program under test see `packets` of these flows.
@@ -175,4 +204,13 @@ impl Generator {
             .ok_or_else(|| anyhow!("no program {name}"))?;
         Ok(program.try_into()?)
     }
+}
+
+/// A loader with tables so small that baselines serve nobody.
+fn small<'a>() -> EbpfLoader<'a> {
+    let mut loader = EbpfLoader::new();
+    for table in TABLES {
+        loader.map_max_entries(table, 64);
+    }
+    loader
 }

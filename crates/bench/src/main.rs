@@ -95,6 +95,7 @@ fn measure(options: &Options, before: Option<&Run>) -> Result<()> {
                         .with_context(|| path.display().to_string())?;
                 }
                 run.programs = Some(report);
+                keep(&run, options)?;
                 continue;
             }
             Part::Ends => alone(None, || ends::measure(options)),
@@ -105,12 +106,18 @@ fn measure(options: &Options, before: Option<&Run>) -> Result<()> {
         let section = section.with_context(|| format!("part {word}"))?;
         section.print(before.and_then(|run| run.parts.get(word)));
         run.parts.insert(word.to_owned(), section);
-    }
-    if let Some(path) = &options.json {
-        let text = serde_json::to_vec_pretty(&run)?;
-        fs::write(path, text).with_context(|| path.display().to_string())?;
+        keep(&run, options)?;
     }
     Ok(())
+}
+
+/// Writes what was measured so far, so that a part that fails takes nothing along.
+fn keep(run: &Run, options: &Options) -> Result<()> {
+    match &options.json {
+        Some(path) => fs::write(path, serde_json::to_vec_pretty(run)?)
+            .with_context(|| path.display().to_string()),
+        None => Ok(()),
+    }
 }
 
 /// Does something on a thread of its own, whose network namespace and CPU are nobody else's.

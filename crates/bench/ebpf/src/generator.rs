@@ -21,6 +21,10 @@ static ORDER: Array<[u32; WORDS], 1> = Array::new();
 #[btf_map]
 static UNDER_TEST: ProgramArray<1> = ProgramArray::new();
 
+/// 1: the frame is written so that a kernel takes the programs which reads words at even places alone. Set before they are loaded.
+#[unsafe(no_mangle)]
+static EVEN: u32 = 0;
+
 /// Bytes of an Ethernet header.
 const ETHERNET: usize = 14;
 
@@ -75,7 +79,13 @@ pub(crate) fn generate(context: &XdpContext, shape: &Shape) -> u32 {
     let client = (address & 0xffff) + (address >> 16);
 
     // One store for each load of the programs', so that none waits for two stores to reach the cache.
-    frame.put(0, order[FRAME]);
+    // SAFETY: a valid static; volatile because the loader sets it after compilation.
+    if unsafe { core::ptr::read_volatile(&raw const EVEN) } == 0 {
+        frame.put(0, order[FRAME]);
+    } else {
+        frame.put_half(0, order[FRAME] as u16);
+        frame.put_half(2, (order[FRAME] >> 16) as u16);
+    }
     frame.put_half(4, order[FRAME + 1] as u16);
     frame.put(6, order[FRAME + 2]);
     frame.put_half(10, order[FRAME + 3] as u16);

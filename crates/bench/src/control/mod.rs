@@ -114,7 +114,7 @@ pub(crate) fn measure(options: &Options) -> Result<Section> {
             .missing
             .push((Side::DebianOnKernel.name().into(), why.into()));
         let inside = kernel::boot(&Work::Rules { rounds }, options);
-        section.add("user-mode Linux: ", inside);
+        section.add(kernel::MACHINE, inside);
     }
     Ok(section)
 }

@@ -83,7 +83,8 @@ pub(crate) fn pass(
     };
     let run = || -> Result<(f64, f64, f64)> {
         stay_on(cpu)?;
-        let mut generator = Generator::load_small(object)?;
+        let mut generator = Generator::load_on_veth(object)?;
+        generator.hold(&traffic, "lo")?;
         let interface = if_nametoindex("c0")?;
         let flows = match packets {
             Packets::One => 1,
@@ -143,7 +144,7 @@ pub(crate) fn open(network: &Network, object: &Path, cpu: usize, connections: u3
     };
     network.client.run(|| {
         stay_on(cpu)?;
-        let mut generator = Generator::load_small(object)?;
+        let mut generator = Generator::load_on_veth(object)?;
         generator.send(
             &traffic,
             Flows::Fresh(0),
@@ -176,7 +177,7 @@ impl Sink {
             End::Server(server) => format!("r{}", server + 1),
         };
         let attach = || -> Result<Generator> {
-            let mut loaded = Generator::load_small(object)?;
+            let mut loaded = Generator::load_on_veth(object)?;
             if takes_frames {
                 let program: &mut Xdp = loaded.program("sink")?.try_into()?;
                 program.attach(&device, XdpMode::Driver)?;

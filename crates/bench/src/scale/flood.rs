@@ -79,6 +79,9 @@ pub(super) fn measure(
         Generator::load_small(object)?,
         Generator::load_small(object)?,
     );
+    // Runs are as short as what a card hands over.
+    mix.hold(&ack, "v0")?;
+    flood.hold(&syn, "v1")?;
     mix.aim(director.entrance()?)?;
     out(&mut mix, &syn, Flows::Fresh(0), FLOWS)?;
     // Each of them once in so many: the client's answer to the handshake.

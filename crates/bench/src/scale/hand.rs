@@ -13,18 +13,28 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Firings in which the whole table is seen.
-const SLICES: usize = 32;
-/// How long those take, and some more.
+/// How long a pass takes, and some more.
 const SPAN: Duration = Duration::from_millis(32 * 64 + 200);
+/// Before a pass begins.
+const LEAD: Duration = Duration::from_millis(64);
 
 /// What a pass took.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Pass {
     /// Milliseconds of CPU.
     pub(super) pass: f64,
-    /// Those of its longest firing.
+    /// Those of a firing, which holds up whatever else its CPU has to do: the median, and the longest.
+    pub(super) firing: f64,
     pub(super) longest: f64,
+}
+
+/// A firing as one CPU saw it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Firing {
+    /// Nanoseconds by which the looking thread's own time grew.
+    took: f64,
+    /// Sets that the hand moved on.
+    sets: u64,
 }
 
 /// Watches the hand for a pass that begins with `what`.
@@ -33,12 +43,12 @@ pub(super) struct Pass {
 /// Too few firings could be seen.
 pub(super) fn watch(tables: &Tables, what: impl FnOnce()) -> Result<Pass> {
     let cpus = thread::available_parallelism().map_or(1, usize::from);
-    let end = Instant::now() + SPAN + Duration::from_millis(64);
+    let end = Instant::now() + LEAD + SPAN;
     let seen: Result<Vec<_>> = thread::scope(|scope| {
         let all: Vec<_> = (0..cpus)
             .map(|cpu| scope.spawn(move || firings(tables, cpu, end)))
             .collect();
-        thread::sleep(Duration::from_millis(64));
+        thread::sleep(LEAD);
         what();
         all.into_iter()
             .map(|one| {
@@ -47,13 +57,14 @@ pub(super) fn watch(tables: &Tables, what: impl FnOnce()) -> Result<Pass> {
             })
             .collect()
     });
-    pass(&seen?)
+    pass(&seen?, u64::from(tables.capacity.sets()))
 }
 
-/// Where the hand was, and the nanoseconds of the calling thread's time that it took, firing after firing.
-fn firings(tables: &Tables, cpu: usize, end: Instant) -> Result<BTreeMap<u64, f64>> {
+/// Firing after firing by where the hand was behind it, as the calling thread sees them on a CPU.
+fn firings(tables: &Tables, cpu: usize, end: Instant) -> Result<BTreeMap<u64, Firing>> {
     stay_on(cpu)?;
     let hand = &tables.state[state::HAND as usize];
+    let total = u64::from(tables.capacity.sets());
     let own = || -> Result<f64> {
         let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
         Ok(time.tv_sec() as f64 * 1e9 + time.tv_nsec() as f64)
@@ -63,37 +74,47 @@ fn firings(tables: &Tables, cpu: usize, end: Instant) -> Result<BTreeMap<u64, f6
     while Instant::now() < end {
         let (next, now) = (hand[state::HAND_AT].load(), own()?);
         if next != at {
-            firings.insert(next, now - before);
+            let firing = Firing {
+                took: now - before,
+                sets: (next + total - at) % total,
+            };
+            firings.insert(next, firing);
         }
         (at, before) = (next, now);
     }
     Ok(firings)
 }
 
-/// The pass, by what each CPU saw of it: a firing is what it was where it was longest.
-fn pass(seen: &[BTreeMap<u64, f64>]) -> Result<Pass> {
-    let mut firings: BTreeMap<u64, f64> = BTreeMap::new();
-    for (at, took) in seen.iter().flatten() {
+/// The pass over `total` sets, by what each CPU saw of it: a firing is what it was where it was longest.
+fn pass(seen: &[BTreeMap<u64, Firing>], total: u64) -> Result<Pass> {
+    let mut firings: BTreeMap<u64, Firing> = BTreeMap::new();
+    for (at, firing) in seen.iter().flatten() {
         let most = firings.entry(*at).or_default();
-        *most = most.max(*took);
+        if firing.took > most.took {
+            *most = *firing;
+        }
     }
-    let longest = firings.values().copied().fold(0.0, f64::max);
-    // Shorter by so much: it interrupted somebody else.
-    let counted: Vec<f64> = firings
-        .values()
+    let mut all: Vec<Firing> = firings.into_values().collect();
+    all.sort_by(|one, other| other.took.total_cmp(&one.took));
+    // Shorter by so much than one of the longest: it interrupted somebody else.
+    let usual = all.get(all.len() / 10).map_or(0.0, |firing| firing.took);
+    let counted: Vec<Firing> = all
+        .iter()
         .copied()
-        .filter(|took| *took > longest / 5.0)
+        .filter(|firing| firing.took > usual / 5.0)
         .collect();
+    let sets: u64 = counted.iter().map(|firing| firing.sets).sum();
     ensure!(
-        counted.len() >= SLICES / 4,
+        sets >= total / 4,
         "of {} firings {} could be seen: too much runs beside",
-        firings.len(),
+        all.len(),
         counted.len()
     );
-    let mean = counted.iter().sum::<f64>() / counted.len() as f64;
+    let took: f64 = counted.iter().map(|firing| firing.took).sum();
     Ok(Pass {
-        pass: mean * SLICES as f64 / 1e6,
-        longest: longest / 1e6,
+        pass: took / sets as f64 * total as f64 / 1e6,
+        firing: counted[counted.len() / 2].took / 1e6,
+        longest: counted[0].took / 1e6,
     })
 }
 
@@ -101,26 +122,29 @@ fn pass(seen: &[BTreeMap<u64, f64>]) -> Result<Pass> {
 mod tests {
     use super::*;
 
+    fn firings(took: impl Fn(u64) -> f64) -> BTreeMap<u64, Firing> {
+        let firing = |at| Firing {
+            took: took(at),
+            sets: 10,
+        };
+        (0..32).map(|at| (10 * at, firing(at))).collect()
+    }
+
     #[test]
     fn a_pass_is_what_its_firings_are() -> Result<()> {
-        let here = (0..32)
-            .map(|at| (at, if at % 2 == 0 { 1e6 } else { 300.0 }))
-            .collect();
-        let there = (0..32)
-            .map(|at| (at, if at % 2 == 1 { 2e6 } else { 300.0 }))
-            .collect();
-        let pass = pass(&[here, there])?;
+        let here = firings(|at| if at % 2 == 0 { 1e6 } else { 300.0 });
+        let there = firings(|at| if at % 2 == 1 { 2e6 } else { 300.0 });
+        let pass = pass(&[here, there], 320)?;
         assert_eq!((pass.pass, pass.longest), (48.0, 2.0));
         Ok(())
     }
 
     #[test]
     fn who_was_interrupted_elsewhere_does_not_count() -> Result<()> {
-        let seen = (0..32)
-            .map(|at| (at, if at < 16 { 1e6 } else { 300.0 }))
-            .collect();
-        assert_eq!(pass(&[seen])?.pass, 32.0);
-        assert!(pass(&[BTreeMap::from([(1, 1e6)])]).is_err());
+        let half = firings(|at| if at < 16 { 1e6 } else { 300.0 });
+        assert_eq!(pass(&[half], 320)?.pass, 32.0);
+        let few = firings(|at| if at < 4 { 1e6 } else { 300.0 });
+        assert!(pass(&[few], 320).is_err());
         Ok(())
     }
 }
