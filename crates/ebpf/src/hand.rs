@@ -1,8 +1,8 @@
 //! The hand: a timer that removes expired connections slice by slice, whether or not the director lives.
 //!
 //! The timer lives in a pinned map, so it goes on when its starter dies. Each firing looks at one part in 32 of the
-//! table, so the whole is seen in half a second, a very large one in two; of each set it reads one cache line. While `drop_entry` is in force it
-//! ends others before their time too.
+//! table, so the whole is seen in half a second, a very large one in two; of each set it reads one
+//! cache line. While `drop_entry` is in force it ends others before their time too.
 
 use crate::maps;
 use crate::world::{World, now};

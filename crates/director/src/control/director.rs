@@ -225,10 +225,17 @@ pub(super) fn uncounted_service(service: &ServiceConfig) -> Service {
     }
 }
 
+/// Sets that a listing waits for: a few milliseconds.
+const SETS_AT_ONCE: u32 = 1 << 16;
+
 impl Control {
-    /// Counts out what is over, before counts are told; once a tick, however many ask.
+    /// Counts out what is over, before counts are told; once a tick, however many ask. In a large table, which takes longer to look
+    /// through than they should wait, what is over is counted until the hand comes by.
     fn count_out(&self) {
         let now = self.clock.now();
+        if self.tables.capacity.sets() > SETS_AT_ONCE {
+            return;
+        }
         if self.counted_out.replace(Some(now)) != Some(now) {
             connections::count_out(&self.tables, now);
         }
