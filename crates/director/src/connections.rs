@@ -60,7 +60,7 @@ pub fn count(tables: &Tables, now: Tick) -> usize {
         .count()
 }
 
-/// Counts out what is over at `now`, as the hand does within two seconds: from then on nothing counts at its destination whose
+/// Counts out what is over at `now`, before the hand comes to it: from then on nothing counts at its destination whose
 /// time is over. Cost: a cache line a set.
 pub fn count_out(tables: &Tables, now: Tick) {
     for index in 0..tables.capacity.sets() {
