@@ -82,8 +82,8 @@ pub(crate) fn measure(options: &Options) -> Result<Section> {
         )?;
         let ready = begin.elapsed().as_secs_f64() * 1e3;
         let bare = running.resident()?;
-        put(Side::DebianOnLvsd, &running);
         put(Side::OursOnLvsd, &running);
+        put(Side::DebianOnLvsd, &running);
         samples.put(READY, LVSD, round, ready);
         samples.put(RESIDENT, LVSD, round, bare / MEBIBYTE);
         memory(&running, &network.director, FILLED, round, &mut samples)?;

@@ -299,7 +299,7 @@ impl Running {
             )
         });
         let text = format!(
-            "global\n  maxconn 8000\ndefaults\n  mode tcp\n  option splice-auto\n  timeout connect 3s\n  \
+            "global\n  maxconn 4000\ndefaults\n  mode tcp\n  option splice-auto\n  timeout connect 3s\n  \
              timeout client 10s\n  timeout server 10s\n{}",
             services.concat()
         );
