@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a pass takes, and some more.
-const SPAN: Duration = Duration::from_millis(32 * 64 + 200);
+/// A pass takes two seconds; on a busy machine, where firings come late, more. So long it is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Before a pass begins.
 const LEAD: Duration = Duration::from_millis(64);
 
@@ -43,7 +43,7 @@ struct Firing {
 /// Too few firings could be seen.
 pub(super) fn watch(tables: &Tables, what: impl FnOnce()) -> Result<Pass> {
     let cpus = thread::available_parallelism().map_or(1, usize::from);
-    let end = Instant::now() + LEAD + SPAN;
+    let end = Instant::now() + PATIENCE;
     let seen: Result<Vec<_>> = thread::scope(|scope| {
         let all: Vec<_> = (0..cpus)
             .map(|cpu| scope.spawn(move || firings(tables, cpu, end)))
@@ -71,13 +71,16 @@ fn firings(tables: &Tables, cpu: usize, end: Instant) -> Result<BTreeMap<u64, Fi
     };
     let mut firings = BTreeMap::new();
     let (mut at, mut before) = (hand[state::HAND_AT].load(), own()?);
-    while Instant::now() < end {
+    // A pass, and what the hand did in the lead, which is half of what is added.
+    let mut left = total + total / 16;
+    while left > 0 && Instant::now() < end {
         let (next, now) = (hand[state::HAND_AT].load(), own()?);
         if next != at {
             let firing = Firing {
                 took: now - before,
                 sets: (next + total - at) % total,
             };
+            left = left.saturating_sub(firing.sets);
             firings.insert(next, firing);
         }
         (at, before) = (next, now);
