@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A pass takes two seconds; on a busy machine, where firings come late, more. So long it is waited for.
+/// A pass takes two seconds or less; on a busy machine, where firings come late, more. So long it is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Before a pass begins.
 const LEAD: Duration = Duration::from_millis(64);
