@@ -25,6 +25,7 @@ use lvsx_core::generation::{RootLine, Table};
 use lvsx_ipvs::ServiceKey;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use write::Parts;
 
 /// The arena cannot hold the generation; nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -205,19 +206,67 @@ impl Generations {
     pub fn publish(
         &mut self,
         tables: &Tables,
-        config: Config,
+        mut config: Config,
         concerned: impl Into<Concerned>,
     ) -> Result<(), ArenaFull> {
         let concerned = concerned.into();
-        let mut next = match self.write(tables, &config, &concerned) {
+        let next = match self.write_if_room(tables, &config, &concerned) {
             Some(next) => next,
             None => {
-                self.wait_for_readers();
-                self.write(tables, &config, &concerned).ok_or(ArenaFull {
-                    lines: tables.capacity.config,
-                })?
+                self.close_ranks(tables, &mut config);
+                self.write_if_room(tables, &config, &concerned)
+                    .ok_or(ArenaFull {
+                        lines: tables.capacity.config,
+                    })?
             }
         };
+        self.put_in_force(tables, next, concerned);
+        Ok(())
+    }
+
+    /// [`write`](Self::write), after what generations of the past have is free if it has to be.
+    fn write_if_room(
+        &mut self,
+        tables: &Tables,
+        config: &Config,
+        concerned: &Concerned,
+    ) -> Option<Generation> {
+        self.write(tables, config, concerned, Parts::Kept)
+            .or_else(|| {
+                self.wait_for_readers();
+                self.write(tables, config, concerned, Parts::Kept)
+            })
+    }
+
+    /// Puts blocks that lie far back into what is free in front, and all else to the back, where changes one by one have strewn them
+    /// over the arena: all lines that are free may not be a run long enough for a large table. `next` is to share with the present
+    /// what it shared.
+    fn close_ranks(&mut self, tables: &Tables, next: &mut Config) {
+        let Some(present) = &self.present else { return };
+        let lines: u32 = present.blocks.values().map(|block| block.lines).sum();
+        let is_far = |id| {
+            let block = present.blocks.get(id);
+            block.is_some_and(|block| block.first > lines)
+        };
+        let mut closed = present.config.clone();
+        for (id, service) in closed.services.iter_mut().filter(|(id, _)| is_far(id)) {
+            // A service that is another is written anew.
+            let moved = Arc::new(ServiceConfig::clone(service));
+            if let Some(same) = next.services.get_mut(id)
+                && Arc::ptr_eq(same, service)
+            {
+                *same = Arc::clone(&moved);
+            }
+            *service = moved;
+        }
+        let concerned = Concerned::More(BTreeMap::new());
+        if let Some(closed) = self.write(tables, &closed, &concerned, Parts::Anew) {
+            self.put_in_force(tables, closed, concerned);
+            self.wait_for_readers();
+        }
+    }
+
+    fn put_in_force(&mut self, tables: &Tables, mut next: Generation, concerned: Concerned) {
         let word = u64::from(next.number) << 32 | u64::from(next.line.first);
         tables.state[state::READ as usize][state::ROOT].store(word);
         let mut past = self.present.take();
@@ -245,7 +294,6 @@ impl Generations {
             let left = past.left_by(next);
             left.into_iter().for_each(|it| self.arena.retire(it));
         }
-        Ok(())
     }
 
     /// Waits until no packet can see a generation of the past, and frees its lines. Waiting takes some 20 ms, so it is done

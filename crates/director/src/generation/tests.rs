@@ -420,6 +420,56 @@ fn services_that_come_one_by_one_leave_room_for_larger_tables() {
 }
 
 #[test]
+fn what_was_built_up_one_by_one_can_be_cleared_at_once() {
+    const SERVICES: u32 = 40;
+    const SERVERS: u32 = 50;
+    let tables = Tables::plain(capacity(10_240));
+    let mut generations = Generations::none(&tables, Readers::Nobody);
+    let mut config = Config::default();
+    let key = |number| ServiceKey::Address {
+        protocol: 6,
+        addr: IpAddr::V4(Ipv4Addr::from(0xc612_0000 + number)),
+        port: 80,
+    };
+    for number in 0..SERVICES {
+        for server in 0..=SERVERS {
+            let ids = (0..server).map(|it| number * SERVERS + it);
+            let servers = ids.map(|id| destination(id, 1)).collect();
+            let service = Arc::new(service(key(number), servers));
+            config.services.insert(number, service);
+            let concerned = concerned(&generations, &config);
+            let result = generations.publish(&tables, config.clone(), concerned);
+            assert_eq!(result, Ok(()), "service {number} with {server} servers");
+        }
+    }
+    let removed = config.services.iter().flat_map(|(id, service)| {
+        let of = |destination: &DestinationConfig| Removed {
+            destination: destination.clone(),
+            service: service.key,
+            service_id: *id,
+        };
+        service.destinations.iter().map(of).collect::<Vec<_>>()
+    });
+    let trash = Arc::new(removed.collect::<Vec<_>>());
+    let cleared = Config {
+        trash,
+        services: config
+            .services
+            .iter()
+            .skip(39)
+            .map(|(id, it)| (*id, it.clone()))
+            .collect(),
+        ..config
+    };
+    let concerned = Concerned::Whole(concerns(&cleared));
+    assert_eq!(
+        generations.publish(&tables, cleared.clone(), concerned),
+        Ok(())
+    );
+    assert_in_force(&tables, &cleared, (0..39).map(key));
+}
+
+#[test]
 fn overwritten_lines_are_called_damaged() {
     let tables = Tables::plain(capacity(4096));
     let mut generations = Generations::none(&tables, Readers::Nobody);

@@ -23,6 +23,15 @@ const IDS_IN_A_LINE: u32 = 512;
 /// Seeds tried before a table is called impossible.
 const SEEDS: u64 = 64;
 
+/// What becomes of the parts of the present generation that the next one could share, beside the services' blocks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parts {
+    /// They stay where they are.
+    Kept,
+    /// They are written once more.
+    Anew,
+}
+
 /// Lines being written; taken back as a whole if anything does not fit.
 struct Draft<'a> {
     tables: &'a Tables,
@@ -67,13 +76,14 @@ impl Generations {
         tables: &Tables,
         config: &Config,
         concerned: &Concerned,
+        parts: Parts,
     ) -> Option<Generation> {
         let mut draft = Draft {
             tables,
             arena: &mut self.arena,
             taken: Vec::new(),
         };
-        let next = next(&mut draft, self.present.as_ref(), config, concerned);
+        let next = next(&mut draft, self.present.as_ref(), config, concerned, parts);
         if next.is_none() {
             let taken = std::mem::take(&mut draft.taken);
             taken
@@ -89,7 +99,9 @@ fn next(
     present: Option<&Generation>,
     config: &Config,
     concerned: &Concerned,
+    parts: Parts,
 ) -> Option<Generation> {
+    let shared = present.filter(|_| parts == Parts::Kept);
     let touched = touched(present.map(|present| &present.config), config);
     let mut blocks = present.map_or_else(BTreeMap::new, |present| present.blocks.clone());
     for id in &touched {
@@ -104,8 +116,8 @@ fn next(
         }
     }
 
-    let additions = present.and_then(|present| present.grown_filter(draft.tables, concerned));
-    let root_if = |is_kept| present.filter(|_| is_kept).map(|present| present.root);
+    let additions = shared.and_then(|present| present.grown_filter(draft.tables, concerned));
+    let root_if = |is_kept| shared.filter(|_| is_kept).map(|present| present.root);
     let kept = Kept {
         filter: root_if(additions.is_some()),
         filter6: root_if(present.is_some_and(|it| concerned.keeps_v6(&it.concerns))),
@@ -147,23 +159,23 @@ fn next(
         None => draft.put_table(&tables.services)?,
     };
 
-    let available = match present {
+    let available = match shared {
         Some(present) if touched.is_empty() => present.available(),
         _ => {
             let then = present.map_or_else(Vec::new, |present| bits_of(draft.tables, present));
             let now = availability(then.clone(), present, config, &touched);
-            match present {
+            match shared {
                 Some(present) if now == then => present.available(),
                 _ => draft.put(&now)?,
             }
         }
     };
-    let trash = match present {
+    let trash = match shared {
         Some(present) if Arc::ptr_eq(&present.config.trash, &config.trash) => present.trash,
         _ if config.trash.is_empty() => NOTHING,
         _ => draft.put(&trash_block(&config.trash))?,
     };
-    let marks = match present {
+    let marks = match shared {
         Some(present) if Arc::ptr_eq(&present.config.marks, &config.marks) => present.marks,
         _ if config.marks.is_empty() => NOTHING,
         _ => {
@@ -179,7 +191,7 @@ fn next(
         (Concerned::More(_), Some(before)) => &before.prefixes,
         _ => &concerns().prefixes,
     };
-    let prefixes = match present {
+    let prefixes = match shared {
         Some(present) if present.concerns.prefixes == *whole_prefixes => present.prefixes,
         _ if whole_prefixes.is_empty() => NOTHING,
         _ => draft.put(&prefix_block(whole_prefixes))?,
