@@ -42,11 +42,13 @@ struct Firing {
 /// # Errors
 /// Too few firings could be seen.
 pub(super) fn watch(tables: &Tables, what: impl FnOnce()) -> Result<Pass> {
-    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    // Those that this thread may run on are fewer.
+    let cpus = aya::util::online_cpus().map_err(|(_, error)| error)?;
     let end = Instant::now() + PATIENCE;
     let seen: Result<Vec<_>> = thread::scope(|scope| {
-        let all: Vec<_> = (0..cpus)
-            .map(|cpu| scope.spawn(move || firings(tables, cpu, end)))
+        let all: Vec<_> = cpus
+            .into_iter()
+            .map(|cpu| scope.spawn(move || firings(tables, cpu as usize, end)))
             .collect();
         thread::sleep(LEAD);
         what();
@@ -70,20 +72,24 @@ fn firings(tables: &Tables, cpu: usize, end: Instant) -> Result<BTreeMap<u64, Fi
         Ok(time.tv_sec() as f64 * 1e9 + time.tv_nsec() as f64)
     };
     let mut firings = BTreeMap::new();
-    let (mut at, mut before) = (hand[state::HAND_AT].load(), own()?);
-    // A pass, and what the hand did in the lead, which is half of what is added.
-    let mut left = total + total / 16;
+    // Time is read between two looks: a firing seen by the second may have come before that or after, so it is within what passed
+    // since the time was read before the first.
+    let mut at = hand[state::HAND_AT].load();
+    let (mut earlier, mut before) = (own()?, own()?);
+    // A pass, and what the hand did in the lead: four firings of 32, which is half of what is added.
+    let mut left = total + total / 4;
     while left > 0 && Instant::now() < end {
-        let (next, now) = (hand[state::HAND_AT].load(), own()?);
+        let next = hand[state::HAND_AT].load();
         if next != at {
             let firing = Firing {
-                took: now - before,
+                took: own()? - earlier,
                 sets: (next + total - at) % total,
             };
             left = left.saturating_sub(firing.sets);
             firings.insert(next, firing);
+            at = next;
         }
-        (at, before) = (next, now);
+        (earlier, before) = (before, own()?);
     }
     Ok(firings)
 }
