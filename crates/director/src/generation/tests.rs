@@ -444,7 +444,7 @@ fn what_was_built_up_one_by_one_can_be_cleared_at_once() {
     }
     let removed = config.services.iter().flat_map(|(id, service)| {
         let of = |destination: &DestinationConfig| Removed {
-            destination: destination.clone(),
+            destination: *destination,
             service: service.key,
             service_id: *id,
         };
