@@ -94,6 +94,12 @@ impl Arena {
         true
     }
 
+    /// Free lines, in however many runs.
+    #[must_use]
+    pub fn free_lines(&self) -> u32 {
+        self.free.values().sum()
+    }
+
     /// Gives lines back that no packet can have seen.
     pub fn give_back(&mut self, extent: Extent) {
         if extent.lines == 0 {

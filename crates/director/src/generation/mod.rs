@@ -25,7 +25,7 @@ use lvsx_core::generation::{RootLine, Table};
 use lvsx_ipvs::ServiceKey;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use write::Parts;
+use write::{Parts, least_lines};
 
 /// The arena cannot hold the generation; nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -240,9 +240,12 @@ impl Generations {
 
     /// Puts blocks that lie far back into what is free in front, and all else to the back, where changes one by one have strewn them
     /// over the arena: all lines that are free may not be a run long enough for a large table. `next` is to share with the present
-    /// what it shared.
+    /// what it shared. Not where `next` is too large by far.
     fn close_ranks(&mut self, tables: &Tables, next: &mut Config) {
         let Some(present) = &self.present else { return };
+        if self.arena.free_lines() < least_lines(&present.config, next) {
+            return;
+        }
         let lines: u32 = present.blocks.values().map(|block| block.lines).sum();
         let is_far = |id| {
             let block = present.blocks.get(id);

@@ -338,6 +338,19 @@ fn availability(
     lines
 }
 
+/// Lines that `next` has to be given at the least: its root, and those of its blocks and of its trash that `present` does not have.
+pub(super) fn least_lines(present: &Config, next: &Config) -> u32 {
+    let touched = touched(Some(present), next);
+    let blocks = touched.iter().filter_map(|id| next.services.get(id));
+    let lines: usize = blocks.map(|service| 1 + service.destinations.len()).sum();
+    let trash = if Arc::ptr_eq(&present.trash, &next.trash) {
+        0
+    } else {
+        2 * next.trash.len()
+    };
+    u32::try_from(lines + trash).map_or(u32::MAX, |lines| lines.saturating_add(ROOT_LINES))
+}
+
 /// Services that are new, gone, or not as they were.
 fn touched(present: Option<&Config>, next: &Config) -> Vec<u32> {
     let mut then = present.into_iter().flat_map(|it| &it.services).peekable();
