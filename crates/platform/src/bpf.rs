@@ -45,6 +45,18 @@ impl Word {
         unsafe { self.0.get().write_volatile(value) }
     }
 
+    /// Begins to fetch the word's cache line for one who will write there, and waits for nothing. Byte `BYTE` of the word, by
+    /// rising significance, must be 0 at all times.
+    ///
+    /// A store of that 0: a load would wait in the processor's window for its line and soon hold up what follows, a store waits
+    /// behind it. BPF has no instruction that fetches a line ahead.
+    #[inline(always)]
+    pub fn touch<const BYTE: usize>(&self) {
+        const { assert!(BYTE < 8) };
+        // SAFETY: the byte lies in the cell; it holds what is stored, so no access of the whole word meets another value.
+        unsafe { self.0.get().cast::<u8>().add(BYTE).write_volatile(0) }
+    }
+
     /// Adds `value`, wrapping.
     #[inline(always)]
     pub fn add(&self, value: u64) {

@@ -40,6 +40,14 @@ impl Word {
         self.0.store(value, Ordering::Relaxed);
     }
 
+    /// Begins to fetch the word's cache line for one who will write there; nothing on this side, where no speed is asked for.
+    /// Byte `BYTE` of the word, by rising significance, must be 0 at all times.
+    #[inline(always)]
+    pub fn touch<const BYTE: usize>(&self) {
+        const { assert!(BYTE < 8) };
+        debug_assert_eq!(self.peek() >> (8 * BYTE) & 0xff, 0);
+    }
+
     /// Adds `value`, wrapping.
     #[inline(always)]
     pub fn add(&self, value: u64) {

@@ -88,7 +88,7 @@ pub struct NewEntry<E: Entry> {
 ///
 /// | word | holds |
 /// |---|---|
-/// | key | client address, client port << 32, protocol << 48 |
+/// | key | client address, client port << 32, protocol << 48; the last byte is always 0, for [`touch`](Word::touch) |
 /// | virt | virtual address, virtual port << 32, destination port << 48 |
 /// | dest | destination address, destination id << 32 (20 bits), method << 52 |
 /// | hops | three words, see [`Hops`] |
@@ -104,6 +104,14 @@ pub struct Entry4 {
     hops: Hops,
     timeout: Word,
     controller: Word,
+}
+
+impl Entry4 {
+    /// Begins to fetch it.
+    #[inline(always)]
+    pub(super) fn touch(&self) {
+        self.key.touch::<7>();
+    }
 }
 
 impl Entry for Entry4 {

@@ -1,6 +1,7 @@
 //! Finding a flow's entry.
 
-use super::{Control, Entry, Head, Set, WAYS, Want};
+use super::set::BLANK;
+use super::{Control, Entry, Entry4, Head, Set, WAYS, Want};
 use crate::env::Tables;
 use crate::tick::Tick;
 use lvsx_platform::{Word, bits, hide};
@@ -155,6 +156,27 @@ pub fn find_in_sets<'a, E: Entry, T: Tables>(tables: &'a T, want: &Want<E>) -> O
         looks += 1;
     }
     None
+}
+
+/// Begins to fetch what an opener of this IPv4 flow works on, and waits for none of it: its home's control line and the entry
+/// of the way that it wants.
+#[inline(always)]
+pub fn touch<T: Tables>(tables: &T, want: &Want<Entry4>) {
+    let way = hide(want.way() as u64) as usize;
+    if way < WAYS
+        && let Some(set) = Entry4::set(tables, want.home)
+    {
+        set.head.touch::<BLANK>();
+        set.entry[way].touch();
+    }
+}
+
+/// Whether the flow has no entry, by its home's control line alone: no way there has its tag, and all flows of that home live
+/// in it. `false` says nothing.
+#[inline(always)]
+pub fn is_absent<E: Entry, T: Tables>(tables: &T, want: &Want<E>) -> bool {
+    E::set(tables, want.home)
+        .is_some_and(|home| tagged(home, want.look()) == 0 && Head(home.head.load()).keeps_all())
 }
 
 /// Sets of the overflow area that a look-up of this flow visits; 0 while no flow of its home lives there.

@@ -41,7 +41,8 @@ pub use entry6::Entry6;
 #[cfg(not(target_arch = "bpf"))]
 pub use entry6::no_entry6;
 pub use find::{
-    Hit, find, find_at, find_at_home, find_in_overflow, find_in_sets, overflow_reach, overflow_set,
+    Hit, find, find_at, find_at_home, find_in_overflow, find_in_sets, is_absent, overflow_reach,
+    overflow_set, touch,
 };
 pub use hop::{Hop, Hops};
 pub use lead::lead;

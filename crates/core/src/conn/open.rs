@@ -16,7 +16,7 @@ const LOCK_TRIES: u32 = 64;
 const SLOT_TRIES: u64 = 2;
 
 /// Sets of the overflow area that an opener visits at most.
-pub(super) const MAX_REACH: u32 = 256;
+pub(super) const MAX_REACH: u32 = 255;
 
 /// A home takes a new flow before its twin while fewer of its ways than this are in use.
 const ROOMY: u64 = 6;

@@ -21,8 +21,10 @@ pub struct Set<E> {
 /// The head word of a set, by value: of the flows that are at home here, not of the entries that lie here.
 ///
 /// ```text
-/// 63 locked | 62..48 tick of the lock | 47..32 live in their second set | 31..16 live in the overflow area | 15..0 reach
+/// 63 locked | 62..48 tick of the lock | 47..32 live in their second set | 31..16 live in the overflow area | 15..8 0 | 7..0 reach
 /// ```
+///
+/// The byte that is always 0 is there for [`touch`](Word::touch).
 ///
 /// One word, so that the reach falls back to 0 with the last flow of the overflow area and no look-up stops short of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,9 @@ pub struct Head(pub u64);
 const LOCKED: u64 = 1 << 63;
 const LOCK: u64 = 0xffff << 48;
 const COUNT: u64 = 0xffff;
+const REACH: u64 = 0xff;
+/// The byte that is always 0.
+pub(super) const BLANK: usize = 1;
 const ELSEWHERE: u32 = 32;
 const OVERFLOWED: u32 = 16;
 
@@ -52,7 +57,7 @@ impl Head {
     #[inline(always)]
     #[must_use]
     pub fn reach(self) -> u32 {
-        (self.0 & COUNT) as u32
+        (self.0 & REACH) as u32
     }
 
     /// Whether all flows of this home live in it.
@@ -90,10 +95,10 @@ impl Head {
         if self.0 >> OVERFLOWED & COUNT == COUNT {
             return None;
         }
-        let reach = self.0 & COUNT;
-        let steps = u64::from(steps) & COUNT;
+        let reach = self.0 & REACH;
+        let steps = u64::from(steps) & REACH;
         let reach = bits::pick(bits::less(reach, steps), steps, reach);
-        Some(Self((self.0 & !COUNT | reach) + (1 << OVERFLOWED)))
+        Some(Self((self.0 & !REACH | reach) + (1 << OVERFLOWED)))
     }
 
     /// The word with one flow less in the overflow area.
@@ -101,7 +106,7 @@ impl Head {
     pub(super) fn without_overflowed(self) -> Self {
         let left = self.0.wrapping_sub(1 << OVERFLOWED);
         let last = bits::is_zero(left >> OVERFLOWED & COUNT);
-        Self(bits::pick(last, left & !COUNT, left))
+        Self(bits::pick(last, left & !REACH, left))
     }
 }
 

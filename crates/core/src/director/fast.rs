@@ -5,6 +5,7 @@
 //! decides nothing, but hands it to [`find`](super::find), which decides of every packet, of these the same. The short way is
 //! short because it carries nothing along that only others need.
 
+use super::crossing::{Crossing, Origin};
 use super::family::{Family, V4};
 use super::out::{leave_by, unwrappable};
 use super::progress::tally_of;
@@ -45,7 +46,7 @@ pub(super) fn fast_stage<P: Packet, E: Env>(packet: &mut P, env: &E) -> Result<V
     }
     let to = root.concern(env, head.destination());
     if to.is_virtual {
-        return to_server(packet, env, root, epoch);
+        return to_server(packet, env, root, word as u32, epoch);
     }
     if root.concern(env, head.source()).may_answer(to) {
         return to_client(packet, env, root, epoch);
@@ -63,9 +64,14 @@ fn to_server<P: Packet, E: Env>(
     packet: &mut P,
     env: &E,
     root: RootWords<'_>,
+    line: u32,
     epoch: u16,
 ) -> Result<Verdict, Verdict> {
-    let (header, ports) = plain(packet, env).ok_or(ELSE)?;
+    let (header, ports) = match plain(packet, env) {
+        Plain::Usual(header, ports) => (header, ports),
+        Plain::First(header, ports) => return Err(first(env, root, line, &header, &ports)),
+        Plain::Not => return Err(ELSE),
+    };
     let client = (header.source, ports.source);
     let virt = (header.destination, ports.destination);
     let want = Want::<Entry4>::new(env.geometry(), header.protocol, client, virt, Peer::Virtual);
@@ -109,7 +115,9 @@ fn to_client<P: Packet, E: Env>(
     root: RootWords<'_>,
     epoch: u16,
 ) -> Result<Verdict, Verdict> {
-    let (header, ports) = plain(packet, env).ok_or(ELSE)?;
+    let Plain::Usual(header, ports) = plain(packet, env) else {
+        return Err(ELSE);
+    };
     let client = (header.destination, ports.destination);
     let server = (header.source, ports.source);
     let want = Want::<Entry4>::new(
@@ -137,12 +145,54 @@ fn to_client<P: Packet, E: Env>(
     leave_by(packet, port, hop)
 }
 
-/// The headers of a packet for this interface's link-layer address, if they are such as most have. One look at the frame.
+/// A SYN, which most often opens a connection: its home is fetched while [`open`](super::open) looks for a service, and only then
+/// asked whether it has the connection already.
 #[inline(always)]
-fn plain<P: Packet, E: Env>(packet: &P, env: &E) -> Option<(Header4, Ports)> {
-    let bytes = packet.bytes::<HEADERS>(0)?;
+fn first<E: Env>(
+    env: &E,
+    root: RootWords<'_>,
+    line: u32,
+    header: &Header4,
+    ports: &Ports,
+) -> Verdict {
+    if root.settings().nat_icmp_send {
+        return ELSE;
+    }
+    let client = (header.source, ports.source);
+    let virt = (header.destination, ports.destination);
+    let want = Want::<Entry4>::new(env.geometry(), header.protocol, client, virt, Peer::Virtual);
+    conn::touch(env, &want);
+    Crossing {
+        root: line,
+        picked: 0,
+        hash: want.hash(),
+        side: Peer::Virtual,
+        origin: Origin::Unsought,
+    }
+    .keep(env);
+    Verdict::next(V4::OPEN)
+}
+
+/// What a look at the headers makes of a packet for this interface's link-layer address.
+enum Plain {
+    /// They are such as most have.
+    Usual(Header4, Ports),
+    /// They are such as most SYNs have.
+    First(Header4, Ports),
+    /// They are not.
+    Not,
+}
+
+/// One look at the frame.
+#[inline(always)]
+fn plain<P: Packet, E: Env>(packet: &P, env: &E) -> Plain {
+    let Some(bytes) = packet.bytes::<HEADERS>(0) else {
+        return Plain::Not;
+    };
     let interface = packet.interface();
-    let port = env.port(interface & (PORTS - 1))?;
+    let Some(port) = env.port(interface & (PORTS - 1)) else {
+        return Plain::Not;
+    };
     let is_handed_here = port[live::port::INTERFACE].peek() as u32 == interface
         && port[live::port::ADDRESS].peek()
             == u64::from(at32::<0, _>(bytes)) | u64::from(at16::<4, _>(bytes)) << 32;
@@ -155,27 +205,27 @@ fn plain<P: Packet, E: Env>(packet: &P, env: &E) -> Option<(Header4, Ports)> {
         || is_expiring(ttl)
         || u32::from(total) + ETHERNET as u32 > packet.len()
     {
-        return None;
+        return Plain::Not;
     }
     let flags = TcpFlags(bytes[TRANSPORT + 13]);
     let protocol = bytes[ETHERNET + 9];
     let least = OUTER4 as u32
         + if protocol == TCP {
             let data = u32::from(bytes[TRANSPORT + 12] >> 4) * 4;
-            if data < 20 || !flags.is_ack_alone() {
-                return None;
+            if data < 20 || !flags.is_ack_alone() && !flags.is_syn_alone() {
+                return Plain::Not;
             }
             data
         } else {
             let length = u32::from(u16::from_be(at16::<{ TRANSPORT + 4 }, _>(bytes)));
             let is_summed = at16::<{ TRANSPORT + 6 }, _>(bytes) != 0;
             if protocol != UDP || length < 8 || !is_summed {
-                return None;
+                return Plain::Not;
             }
             length
         };
     if least > u32::from(total) {
-        return None;
+        return Plain::Not;
     }
     let ends = at32::<TRANSPORT, _>(bytes);
     let ports = Ports {
@@ -197,7 +247,10 @@ fn plain<P: Packet, E: Env>(packet: &P, env: &E) -> Option<(Header4, Ports)> {
         more_fragments: false,
         dont_fragment: fragment & 0x4000 != 0,
     };
-    Some((header, ports))
+    if protocol == TCP && flags.is_syn_alone() {
+        return Plain::First(header, ports);
+    }
+    Plain::Usual(header, ports)
 }
 
 /// Where the transport header begins behind an IPv4 header without options.

@@ -12,7 +12,7 @@ use super::persistence::{PERSISTENT, is_one_packet};
 use super::progress::{count_connection, tally, timeout, view};
 use super::verdict::{Action, Verdict};
 use super::{Flow, clients_again, opening};
-use crate::conn::{self, Controller, Hop, NewEntry, Opened, Peer, Want};
+use crate::conn::{self, Controller, Entry, Hop, NewEntry, Opened, Peer, Want};
 use crate::env::Env;
 use crate::event::Event;
 use crate::forward::refusal::Refusal;
@@ -67,8 +67,20 @@ fn open_way<F: Family, P: Packet, E: Env>(packet: &P, env: &E) -> Result<Verdict
     }
     let is_new = crossing.picked != WITHOUT_TEMPLATE;
     let block = if is_new {
-        serving::<F, P, E>(packet, env, &root, &header, &ports, is_related)
-            .ok_or(Verdict::pass(Event::PassNoService))?
+        // A number, of which both halves are known: what an empty option holds, BPF's verifier refuses to see kept on the stack.
+        let block = serving::<F, P, E>(packet, env, &root, &header, &ports, is_related)
+            .unwrap_or(NO_SERVICE);
+        // As late as nothing has happened yet: the line is on its way meanwhile.
+        if !F::IS_WIDE
+            && crossing.origin == Origin::Unsought
+            && !is_absent::<F, E>(env, &header, &ports, crossing.hash)
+        {
+            return Err(Verdict::next(F::FIND));
+        }
+        if block == NO_SERVICE {
+            return Err(Verdict::pass(Event::PassNoService));
+        }
+        block
     } else {
         service(env)?
     };
@@ -125,6 +137,21 @@ fn open_way<F: Family, P: Packet, E: Env>(packet: &P, env: &E) -> Result<Verdict
         return Err(Verdict::next(F::SEND));
     }
     Err(Verdict::next(F::BIND))
+}
+
+/// Whether a client's packet of this hash has no connection, by one look.
+#[inline(always)]
+fn is_absent<F: Family, E: Env>(env: &E, header: &F::Header, ports: &Ports, hash: u64) -> bool {
+    let (source, destination) = F::ends(header);
+    let want = Want::<F::Entry>::again(
+        F::Entry::geometry(env),
+        F::protocol(header),
+        (source, ports.source),
+        (destination, ports.destination),
+        Peer::Virtual,
+        hash,
+    );
+    conn::is_absent(env, &want)
 }
 
 /// The block of the service that the packet is for: by its mark, its ends, as FTP data, or by a service of all ports, in the
@@ -418,6 +445,9 @@ impl<F: Family> Bound<F> {
 
 /// Seconds that a connection lives whose state nothing moved: one that an ICMP error opened (Linux 6.1).
 const FIRST_TIMEOUT: u32 = 3;
+
+/// In place of a block: no service is for the packet.
+const NO_SERVICE: u32 = u32::MAX;
 
 /// Client port 20, raw: IPVS never schedules it.
 const FTP_DATA: u16 = 20u16.to_be();

@@ -55,7 +55,14 @@ impl TcpFlags {
         self.0 & 0x10 != 0
     }
 
-    /// Whether of these four only the last is set.
+    /// Whether of these four SYN alone is set, as in the first segment of a connection.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_syn_alone(self) -> bool {
+        self.0 & 0x17 == 0x02
+    }
+
+    /// Whether of these four ACK alone is set.
     #[inline(always)]
     #[must_use]
     pub fn is_ack_alone(self) -> bool {
