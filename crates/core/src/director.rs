@@ -43,6 +43,7 @@ mod hop;
 mod limits;
 mod local;
 mod out;
+mod path;
 mod persistence;
 mod progress;
 mod quoting;
@@ -54,6 +55,7 @@ mod verdict;
 pub use crossing::{Begun, begun, gateway};
 pub use fragment::{Datagram, let_leave, tell_late};
 pub use hop::port_of;
+pub use path::{least_path_mtu, path_mtu};
 pub use stages::*;
 pub use verdict::{Action, MOST_STAGES, Stage, Verdict};
 

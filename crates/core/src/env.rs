@@ -27,6 +27,8 @@ pub trait Tables {
     fn service(&self, id: u32) -> Option<&Line>;
     /// This CPU's tally of destination `id`.
     fn tally(&self, id: u32) -> Option<&Line>;
+    /// Packets from clients in all tallies of destination `id`.
+    fn packets_in(&self, id: u32) -> u64;
     /// Counts the event of this number on this CPU.
     fn count_number(&self, number: u32);
     /// Line `index` of the locality cache, of [`sched::cache::LINES`](crate::sched::cache::LINES).
@@ -154,6 +156,10 @@ pub mod state {
     pub const STRANGERS: u32 = ICMP_HOSTS + ICMP_HOST_LINES;
     /// Lines of that, a power of two.
     pub const STRANGER_LINES: u32 = 128;
+    /// First line of the path MTUs that were learned: see [`crate::director::path_mtu`].
+    pub const PATHS: u32 = STRANGERS + STRANGER_LINES;
+    /// Lines of that, a power of two; two paths each.
+    pub const PATH_LINES: u32 = 1024;
     /// Number of lines.
-    pub const LINES: u32 = STRANGERS + STRANGER_LINES;
+    pub const LINES: u32 = PATHS + PATH_LINES;
 }

@@ -225,6 +225,11 @@ impl Tables for Memory {
         self.tallies.get(id as usize)
     }
 
+    fn packets_in(&self, id: u32) -> u64 {
+        self.tally(id)
+            .map_or(0, |line| line[live::tally::PACKETS_IN].load())
+    }
+
     fn cache(&self, index: u32) -> Option<&Line> {
         self.cache.get(index as usize)
     }
@@ -293,6 +298,10 @@ impl Tables for World {
 
     fn tally(&self, id: u32) -> Option<&Line> {
         self.memory.tally(id)
+    }
+
+    fn packets_in(&self, id: u32) -> u64 {
+        self.memory.packets_in(id)
     }
 
     fn cache(&self, index: u32) -> Option<&Line> {

@@ -3,7 +3,7 @@
 //! A change makes the next configuration from the present one; services that it does not touch are shared, so that
 //! what has to be written anew shows by comparing pointers.
 
-use lvsx_core::generation::{IcmpLimits, Kinds, SchedulerKind, TIMEOUTS, Values};
+use lvsx_core::generation::{IcmpLimits, Kinds, PathLimits, SchedulerKind, TIMEOUTS, Values};
 use lvsx_ipvs::{
     DestinationKey, DestinationSettings, ForwardingMethod, MarkRule, Netmask, ServiceFlags,
     ServiceKey,
@@ -30,6 +30,8 @@ pub struct Config {
     pub marks: Arc<Vec<Marked>>,
     /// How many ICMP errors this host sends.
     pub icmp: IcmpLimits,
+    /// What is learned of paths.
+    pub paths: PathLimits,
     /// Timeouts in ticks, by number.
     pub timeouts: [u32; TIMEOUTS],
 }

@@ -4,6 +4,7 @@ use crate::mapping::Shared;
 use lvsx_core::conn::{Entry4, Entry6, Set};
 use lvsx_core::env::{self, Geometry, state};
 use lvsx_core::event::{EVENT_LINES, Event};
+use lvsx_core::generation::live;
 use lvsx_core::sched::cache;
 use lvsx_platform::{Line, Word};
 
@@ -251,6 +252,14 @@ impl env::Tables for Tables {
 
     fn tally(&self, id: u32) -> Option<&Line> {
         self.tallies.get(id as usize)
+    }
+
+    fn packets_in(&self, id: u32) -> u64 {
+        let row = self.capacity.destinations;
+        (0..=self.capacity.cpus)
+            .filter_map(|cpu| self.tallies.get((cpu * row + id) as usize))
+            .map(|line| line[live::tally::PACKETS_IN].peek())
+            .fold(0, u64::wrapping_add)
     }
 
     fn count_number(&self, number: u32) {

@@ -14,6 +14,7 @@ use core::mem::{MaybeUninit, size_of};
 use lvsx_core::conn::{Entry4, Entry6, Set};
 use lvsx_core::env::{Env, Gateway, Geometry, Route, Scratch, Tables, state};
 use lvsx_core::event::EVENT_LINES;
+use lvsx_core::generation::live;
 use lvsx_core::tick::Tick;
 use lvsx_platform::{Line, hide};
 
@@ -89,6 +90,20 @@ impl Tables for World {
     }
 
     #[inline(always)]
+    fn packets_in(&self, id: u32) -> u64 {
+        let mut packets = 0u64;
+        scan_with(ROWS, &mut |row: u32| {
+            let index = row.wrapping_mul(maps::destinations()).wrapping_add(id);
+            let Some(line) = element!(maps::TALLIES, index, Line) else {
+                return false;
+            };
+            packets = packets.wrapping_add(line[live::tally::PACKETS_IN].peek());
+            true
+        });
+        packets
+    }
+
+    #[inline(always)]
     fn count_number(&self, number: u32) {
         let index = cpu().wrapping_mul(EVENT_LINES).wrapping_add(number / 8);
         if let Some(line) = element!(maps::EVENTS, index, Line) {
@@ -108,6 +123,9 @@ impl Tables for World {
         scan_with(count, &mut look);
     }
 }
+
+/// More tallies than a destination has: one a CPU, and the director's own.
+const ROWS: u32 = 1 << 14;
 
 /// `bpf_loop` with its count as 64 bits. Bindings declare 32, of which the compiler leaves the upper half undefined; but
 /// the verifier inlines the helper as a loop over the whole register (Linux 6.18), which then is "too many".

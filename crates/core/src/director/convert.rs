@@ -1,13 +1,14 @@
 //! ICMP errors about the outside of the director's tunnels: each becomes one about the client's packet inside.
 //!
 //! As Linux 6.1 IPVS: over IPv4 alone, and only where the error quotes enough to find the connection. The client's error comes
-//! from the virtual address; the path MTU it tells is what the tunnel leaves.
+//! from the virtual address; the path MTU it tells is what the tunnel leaves of what the destination knew ([`path`](super::path)).
 
 use super::crossing::{Crossing, Origin, forget, forget_place};
 use super::family::{Family, V4};
 use super::hop::{Way, epoch, find_hop};
 use super::limits::allow4;
 use super::out::leave;
+use super::path::learn;
 use super::progress::tally_of;
 use super::related::REVEALED;
 use super::verdict::{Stage, Verdict};
@@ -19,7 +20,7 @@ use crate::generation::{Method, live};
 use crate::packet::Packet;
 use crate::state::{TCP, UDP};
 use crate::wire::icmp::{self, IPV4_IN_IP, Icmp, Quote4};
-use crate::wire::{ETHERNET, Head4, Header4};
+use crate::wire::{ETHERNET, Head4, Header4, OUTER4};
 
 /// An ICMP error about the outside of a tunnel packet: becomes one about the client's packet inside, from the virtual
 /// address.
@@ -44,6 +45,14 @@ pub(super) fn convert_stage<P: Packet, E: Env>(
     let inside = Quote4::at(packet, &header, forget_place(env, inside.at)).ok_or(unknown)?;
     let hit = tunnelled(env, &header, &outside, &inside).ok_or(unknown)?;
     let id = hit.entry.id();
+    // An error about a server that was removed is the host's own.
+    if !root.is_available(env, id) {
+        return Err(unknown);
+    }
+    let outwards = hit
+        .entry
+        .hops()
+        .find(Peer::Virtual, epoch(env), hit.control.generation());
     let kept = hit
         .entry
         .hops()
@@ -56,11 +65,16 @@ pub(super) fn convert_stage<P: Packet, E: Env>(
     }
     let mut message = message;
     if message.kind == 3 && message.code == 4 {
+        let told = message.rest & 0xffff;
+        let (limits, server) = (root.path_limits(env), (id, outside.destination));
+        let known = learn(env, limits, server, told, outwards);
+        // One way to the verifier, whatever was known.
+        let known = forget(env, known.into()) as u32;
         // A client that does not ask for the path's MTU is not told.
         if !inside.dont_fragment {
             return Err(Verdict::drop(Event::DropUnanswered));
         }
-        message.rest = inner_mtu(message.rest & 0xffff, inside.at.wrapping_sub(outside.at));
+        message.rest = inner_mtu(known);
     }
     let client = inside.source;
     let way = if kept.is_known() {
@@ -78,18 +92,13 @@ pub(super) fn convert_stage<P: Packet, E: Env>(
     };
     let skipped = inside.at.wrapping_sub(ETHERNET) as u32;
     let quoted = u32::from(header.total).wrapping_sub(skipped);
-    let is_available = root.is_available(env, id);
-    if is_available {
-        // The kernel counts twice: what was quoted, and what it sends.
-        tally_of(env, id, Peer::Server, quoted);
-    }
+    // The kernel counts twice: what was quoted, and what it sends.
+    tally_of(env, id, Peer::Server, quoted);
     if !allow4(env, &root, message.kind, message.code, client) {
         return Err(Verdict::drop(Event::DropAnswerLimited));
     }
     convert4(packet, &header, &inside, &message).ok_or(Verdict::drop(Event::DropUnanswered))?;
-    if is_available {
-        tally_of(env, id, Peer::Server, answer_length4(quoted));
-    }
+    tally_of(env, id, Peer::Server, answer_length4(quoted));
     if way.hop.is_local() {
         // Seen here at last, where no more ways depend on it.
         way.settled::<V4, E>(env, &root, client)?;
@@ -138,13 +147,10 @@ fn tunnelled<'a, E: Env>(
     is_its_tunnel.then_some(hit)
 }
 
-/// What a path MTU outside leaves inside, behind `overhead` bytes; as it is where that would be less than 68.
+/// What a path MTU outside leaves inside, whatever the kind of the tunnel, as the client is told; as it is where that would be
+/// less than 68.
 #[inline(always)]
-fn inner_mtu(mtu: u32, overhead: usize) -> u32 {
-    let overhead = overhead as u32 & 0xff;
-    if mtu > 68 + overhead {
-        mtu - overhead
-    } else {
-        mtu
-    }
+fn inner_mtu(mtu: u32) -> u32 {
+    const OUTER: u32 = OUTER4 as u32;
+    if mtu > 68 + OUTER { mtu - OUTER } else { mtu }
 }

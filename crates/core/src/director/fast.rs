@@ -86,7 +86,7 @@ fn to_server<P: Packet, E: Env>(
     };
     let hop = hop(&hit, Peer::Virtual, epoch).ok_or(ELSE)?;
     let port = env.port(hop.port()).ok_or(ELSE)?;
-    let most = live::port::mtu(port).wrapping_sub(if is_tunnel { OUTER4 as u32 } else { 0 });
+    let most = live::port::sure(port).wrapping_sub(if is_tunnel { OUTER4 as u32 } else { 0 });
     if total > most || !root.is_available(env, id) {
         return Err(ELSE);
     }

@@ -7,6 +7,7 @@ use super::crossing::{
 use super::family::{Family, V4};
 use super::hop::{Way, find_hop, port_of};
 use super::local::is_by_lo;
+use super::path::{mtu_to, path_mtu};
 use super::progress::tally_of;
 use super::quoting::Quoting;
 use super::verdict::{Action, Stage, Verdict};
@@ -164,7 +165,8 @@ pub(super) fn send_on<F: Family, P: Packet, E: Env>(
         overhead = OUTER4 as u32;
     }
     let heeds_df = overhead == 0 || root.settings.pmtu_disc;
-    let is_long = check_fit::<F, P, E>(packet, env, flow, bound.side, way, overhead, heeds_df)?;
+    let most = longest_of(env, bound, method, way)?.wrapping_sub(overhead);
+    let is_long = check_fit::<F, P, E>(packet, env, flow, bound.side, most, heeds_df)?;
     let malformed = Verdict::drop(Event::DropMalformed);
     match (method, bound.side) {
         (Method::Masquerade, side) => {
@@ -197,11 +199,9 @@ fn check_fit<F: Family, P: Packet, E: Env>(
     env: &E,
     flow: &Flow<F>,
     side: Peer,
-    way: Way,
-    overhead: u32,
+    most: u32,
     heeds_df: bool,
 ) -> Result<bool, Verdict> {
-    let most = mtu(env, way)?.wrapping_sub(overhead);
     match F::fit(packet, &flow.header, most, heeds_df) {
         Fit::Fits => Ok(false),
         Fit::TooBig => Err(refused::<F, E>(env, side, Refusal::TooBig, most)),
@@ -210,6 +210,21 @@ fn check_fit<F: Family, P: Packet, E: Env>(
             Ok(true)
         }
     }
+}
+
+/// The longest packet, outer headers included, that goes on: by what was learned of the path, where that counts.
+#[inline(always)]
+fn longest_of<F: Family, E: Env>(
+    env: &E,
+    bound: &Bound<F>,
+    method: Method,
+    way: Way,
+) -> Result<u32, Verdict> {
+    if F::NUMBER != V4::NUMBER || bound.side == Peer::Server || method == Method::DirectRouting {
+        return mtu(env, way);
+    }
+    let [server, _] = F::words(bound.far.0);
+    Ok(mtu_to(env, way, server as u32))
 }
 
 /// Keeps where the transport header of a packet to be fragmented lies, before anything is put in front of it.
@@ -357,7 +372,11 @@ pub(super) fn encapsulate_stage<F: Family, P: Packet, E: Env>(
         port_of(env, way.interface).map(|(_, port)| port)
     };
     let port = port.ok_or(inconsistent)?;
-    let mtu = (port[live::port::INTERFACE].peek() >> 32) as u32;
+    let mtu = if is_ipv6_outside || live::port::sure(port) == live::port::mtu(port) {
+        live::port::mtu(port)
+    } else {
+        path_mtu(env, server as u32, live::port::mtu(port))
+    };
     let outer = if is_ipv6_outside { FIXED6 } else { OUTER4 } as u32;
     let overhead = outer + tunnel.length(packet.is_aggregate());
     let most = limit(mtu, overhead, is_ipv6_outside).ok_or(Verdict::drop(Event::DropTooBig))?;

@@ -56,6 +56,44 @@ impl Default for IcmpLimits {
     }
 }
 
+/// What is learned of paths: the kernel's settings `net.ipv4.route.*` (ip-sysctl.rst, Linux 6.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathLimits {
+    /// `mtu_expires`: how long a learned path MTU holds, in ticks.
+    pub kept: u32,
+    /// `min_pmtu`: the least that is learned, in bytes.
+    pub least: u32,
+}
+
+impl PathLimits {
+    /// Both in a word.
+    #[inline(always)]
+    #[must_use]
+    pub fn word(self) -> u64 {
+        u64::from(self.kept) | u64::from(self.least) << 32
+    }
+
+    /// Those of a word.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(word: u64) -> Self {
+        Self {
+            kept: word as u32,
+            least: (word >> 32) as u32,
+        }
+    }
+}
+
+impl Default for PathLimits {
+    /// Linux 6.1: 600 s, in ticks of 64 ms; 552 bytes.
+    fn default() -> Self {
+        Self {
+            kept: 9375,
+            least: 552,
+        }
+    }
+}
+
 /// What a generation holds besides tables and timeouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Details {
@@ -63,6 +101,8 @@ pub struct Details {
     pub marks: Run,
     /// Limits of ICMP errors.
     pub icmp: IcmpLimits,
+    /// What is learned of paths.
+    pub paths: PathLimits,
     /// First of the lines of the prefixes that are virtual as a whole; 0 for none.
     pub prefixes: u32,
     /// Every setting as it was given; for the director.
@@ -80,7 +120,7 @@ impl Details {
             pair(self.icmp.interval, self.icmp.mask),
             pair(self.icmp.a_second, self.icmp.burst),
             u64::from(self.prefixes),
-            0,
+            self.paths.word(),
             0,
             0,
             0,
@@ -98,6 +138,7 @@ impl Details {
         Some(Self {
             marks: Run::decode(first[MARKS].peek()),
             icmp: icmp(first),
+            paths: paths(first),
             prefixes: first[PREFIXES].peek() as u32,
             values: Values::decode(values),
         })
@@ -107,6 +148,7 @@ impl Details {
 const MARKS: usize = 0;
 const ICMP: usize = 1;
 const PREFIXES: usize = 3;
+const PATHS: usize = 4;
 
 #[inline(always)]
 fn icmp(line: &Line) -> IcmpLimits {
@@ -117,6 +159,11 @@ fn icmp(line: &Line) -> IcmpLimits {
         a_second: all as u32,
         burst: (all >> 32) as u32,
     }
+}
+
+#[inline(always)]
+fn paths(line: &Line) -> PathLimits {
+    PathLimits::of(line[PATHS].peek())
 }
 
 impl RootLine {
@@ -147,5 +194,11 @@ impl RootLine {
     #[inline(always)]
     pub fn icmp_limits<T: Tables>(&self, tables: &T) -> IcmpLimits {
         self.details(tables).map_or(IcmpLimits::default(), icmp)
+    }
+
+    /// What is learned of paths.
+    #[inline(always)]
+    pub fn path_limits<T: Tables>(&self, tables: &T) -> PathLimits {
+        self.details(tables).map_or(PathLimits::default(), paths)
     }
 }

@@ -6,7 +6,7 @@
 //! | tunnel of a destination | 0 shape: type, flags << 8, raw port << 16, family outside << 32; 1, 2 server; 3, 4 the director's own address |
 //! | service | 0 scheduler's cursor; 1 age of its locality cache |
 //! | tally (a CPU and a destination) | 0 connections, 1 packets in, 2 bytes in, 3 packets out, 4 bytes out |
-//! | port (a network interface) | 0 interface index + MTU << 32; 1 link-layer address (48 bits, raw); 2 flags |
+//! | port (a network interface) | 0 interface index + MTU << 32; 1 link-layer address (48 bits, raw); 2 flags; 3 the least that a path by it was learned to take, as its complement |
 
 use crate::env::Tables;
 use lvsx_platform::{Line, bits, hide};
@@ -64,7 +64,7 @@ pub mod service {
 
 /// Words of a port.
 pub mod port {
-    use lvsx_platform::Line;
+    use lvsx_platform::{Line, hide};
 
     /// Interface index + MTU << 32; 0 for a port not in use.
     pub const INTERFACE: usize = 0;
@@ -72,6 +72,8 @@ pub mod port {
     pub const ADDRESS: usize = 1;
     /// Flags.
     pub const FLAGS: usize = 2;
+    /// The least that a path by it was learned to take, as the complement of 32 bits: 0 while nothing was learned.
+    pub const LEARNED: usize = 3;
     /// Flag: it is `lo`.
     pub const LOOPBACK: u64 = 1;
     /// Flag: frames sent back by `XDP_TX` are held back until others follow; a redirect sends them at once.
@@ -81,6 +83,28 @@ pub mod port {
     #[inline(always)]
     pub(crate) fn mtu(port: &Line) -> u32 {
         (port[INTERFACE].peek() >> 32) as u32
+    }
+
+    /// The longest packet that each path by a port takes, as far as was learned.
+    #[inline(always)]
+    pub(crate) fn sure(port: &Line) -> u32 {
+        mtu(port).min(!(port[LEARNED].peek() as u32))
+    }
+
+    /// Says that a path by a port takes `mtu`. After some tries against other CPUs it is left to the director, which looks at all
+    /// that was learned each second.
+    #[inline(always)]
+    pub(crate) fn lower(port: &Line, mtu: u32) {
+        const TRIES: u64 = 4;
+        let word = u64::from(!mtu);
+        let mut tries = 0;
+        while hide(tries) < TRIES {
+            let old = port[LEARNED].load();
+            if old >= word || port[LEARNED].compare_exchange(old, word).is_ok() {
+                return;
+            }
+            tries += 1;
+        }
     }
 
     /// Whether a port has that flag.

@@ -29,7 +29,7 @@ mod service;
 mod settings;
 
 pub use destination::{DestinationLine, Method};
-pub use details::{DETAIL_LINES, Details, IcmpLimits, Run};
+pub use details::{DETAIL_LINES, Details, IcmpLimits, PathLimits, Run};
 pub use filter::{Concern, FILTER_PROBES, filter_bucket, filter_word};
 pub use filter6::{FILTER6_SLOTS, filter6_bucket, filter6_line};
 pub use marks::{Ends, MARK_RULE_LINES, MOST_MARK_RULES, MarkRule};

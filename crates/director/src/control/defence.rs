@@ -45,10 +45,11 @@ fn drop_rate(mode: i32, threshold: i64, available: i64, constant: i32) -> u32 {
 }
 
 impl Control {
-    /// A look at the host, due every second: the memory, for the defences, and the limits of ICMP errors.
+    /// A look at the host, due every second: the memory, for the defences, the limits of ICMP errors, and paths.
     pub fn watch_host(&mut self) {
         self.defend();
         self.follow_icmp_limits();
+        self.follow_paths();
     }
 
     /// Settles which defences are in force.

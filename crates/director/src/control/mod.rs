@@ -13,6 +13,7 @@ mod icmp;
 mod lead;
 mod localities;
 mod marks;
+mod paths;
 mod refusal;
 mod service;
 mod settings;

@@ -20,7 +20,7 @@ use crate::links::facts::Hop;
 use crate::tables::Tables;
 use cut::Measure;
 use lvsx_core::director::{
-    Action, Begun, Verdict, gateway, handle, handle_own, let_leave, port_of, tell_late,
+    Action, Begun, Verdict, gateway, handle, handle_own, let_leave, path_mtu, port_of, tell_late,
 };
 use lvsx_core::env::{Env, Tables as _};
 use lvsx_core::event::Event;
@@ -30,7 +30,7 @@ use lvsx_core::packet::Packet;
 use lvsx_core::wire::ETHERNET;
 use lvsx_platform::Line;
 use packet::Joined;
-use piece::{Name, Piece};
+use piece::{Name, Piece, header4};
 use reassembly::{Arrival, Reassembly, Whole};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -358,9 +358,13 @@ fn frames_back<W: Ways>(packet: &Joined, world: &World<'_, W>) -> Vec<Frame> {
 }
 
 fn measure<'a, W: Ways>(packet: &'a Joined, world: &World<'_, W>) -> Measure<'a> {
-    let mtu = port_of(world, packet.frame.interface).map_or(0, |(_, port)| {
+    let link = port_of(world, packet.frame.interface).map_or(0, |(_, port)| {
         (port[live::port::INTERFACE].peek() >> 32) as u32
     });
+    let mtu = match header4(&packet.frame) {
+        Some(header) => path_mtu(world, header.destination, link),
+        None => link,
+    };
     match packet.longest_fragment() {
         0 => Measure::of(mtu),
         longest => Measure::like(mtu, longest, &packet.parts),

@@ -71,6 +71,10 @@ impl<W: Ways> env::Tables for World<'_, W> {
         self.tables.own_tally(id)
     }
 
+    fn packets_in(&self, id: u32) -> u64 {
+        self.tables.packets_in(id)
+    }
+
     fn count_number(&self, number: u32) {
         self.tables.count_number(number);
     }

@@ -105,6 +105,7 @@ impl<'a> Reader<'a> {
             values: details.values,
             marks: Arc::new(rules),
             icmp: details.icmp,
+            paths: details.paths,
             timeouts: timeouts(&lines[1]),
         };
         let ids: BTreeSet<u32> = config.used_destinations();

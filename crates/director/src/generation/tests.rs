@@ -298,6 +298,7 @@ fn assert_in_force(tables: &Tables, config: &Config, absent: impl Iterator<Item 
     }
     assert_eq!(root.settings, config.values.settings());
     assert_eq!(root.icmp_limits(tables), config.icmp);
+    assert_eq!(root.path_limits(tables), config.paths);
     for (number, ticks) in config.timeouts.iter().enumerate() {
         assert_eq!(root.timeout(tables, number as u32), *ticks);
     }
@@ -507,7 +508,10 @@ fn apply(config: &mut Config, op: &Op, next_id: &mut u32) {
         }
         Op::Mark(number) => Arc::make_mut(&mut config.marks).push(mark_rule(number)),
         Op::FlushMarks => config.marks = Arc::default(),
-        Op::Icmp(value) => config.icmp.burst = value,
+        Op::Icmp(value) => {
+            config.icmp.burst = value;
+            config.paths.kept = value;
+        }
         Op::Service(_) | Op::Restart => {}
     }
 }

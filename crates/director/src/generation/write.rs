@@ -220,6 +220,7 @@ fn next(
             count: config.marks.len() as u32,
         },
         icmp: config.icmp,
+        paths: config.paths,
         prefixes: prefixes.first,
         values: config.values,
     };

@@ -63,6 +63,10 @@ impl env::Tables for World<'_> {
         self.tables.tally(id)
     }
 
+    fn packets_in(&self, id: u32) -> u64 {
+        self.tables.packets_in(id)
+    }
+
     fn count_number(&self, number: u32) {
         self.tables.count_number(number);
     }
