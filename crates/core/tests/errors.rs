@@ -156,8 +156,8 @@ fn a_servers_error_past_the_director_is_counted_and_passes() {
 #[test]
 fn an_error_about_our_tunnel_becomes_one_about_the_clients_packet() {
     for (df, kind, code, rest, told) in [
-        (true, 3, 4, 1000, Some(980)),
-        (true, 3, 4, 88, Some(88)),
+        (true, 3, 4, 1000, Some(1480)),
+        (true, 3, 4, 88, Some(1480)),
         (false, 3, 4, 1000, None),
         (false, 11, 0, 0, Some(0)),
         (true, 3, 1, 0, Some(0)),
@@ -211,6 +211,19 @@ fn what_refuses_a_packet_is_counted_where_a_table_holds_its_connection() {
             assert_eq!(tally(&world)[2], u64::from(flags == 0));
         }
     }
+}
+
+#[test]
+fn an_error_about_a_removed_servers_tunnel_passes() {
+    let (world, sent) = connected(2);
+    let removed = Server {
+        method: 2,
+        is_removed: true,
+        ..server(46, 1)
+    };
+    configure(&world, SchedulerKind::RoundRobin, &[removed], 2);
+    let frame = icmp_error(SERVER, OWN, 3, 1, 0, &sent);
+    assert_eq!(run(&world, &frame).0.action(), Action::Pass);
 }
 
 #[test]

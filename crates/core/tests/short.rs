@@ -4,12 +4,12 @@ mod common;
 
 use common::*;
 use lvsx_core::conn::{Control, Entry, Peer};
-use lvsx_core::director::{Action, fast, find, handle_from};
+use lvsx_core::director::{Action, fast, find, handle, handle_from};
 use lvsx_core::env::state;
 use lvsx_core::event::Event;
 use lvsx_core::generation::SchedulerKind::RoundRobin;
 use lvsx_core::generation::live;
-use lvsx_core::host::World;
+use lvsx_core::host::{Frame, World};
 use lvsx_core::tick::Tick;
 use proptest::prelude::*;
 
@@ -26,6 +26,8 @@ enum Step {
     Set(u8, bool),
     /// The longest packet that leaves.
     Narrow(u16),
+    /// A router tells what the path to a tunnelled server takes.
+    Told(u16, usize, u16),
 }
 
 const SERVERS: [[u8; 4]; 2] = [[192, 168, 1, 46], [192, 168, 1, 47]];
@@ -75,6 +77,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Configure),
         1 => (0u8..2, any::<bool>()).prop_map(|(setting, on)| Step::Set(setting, on)),
         1 => prop_oneof![Just(1500u16), 1400u16..1500].prop_map(Step::Narrow),
+        2 => (0u16..4, 0usize..2, 1400u16..1520).prop_map(|(client, server, mtu)| Step::Told(client, server, mtu)),
     ]
 }
 
@@ -103,6 +106,19 @@ fn written(world: &World) -> Vec<u64> {
     let events = memory.events.iter();
     sets.chain(lines.chain(events).map(|word| word.load()))
         .collect()
+}
+
+/// An error about a tunnel's packet to a server.
+fn told(client: u16, server: usize, mtu: u16) -> Frame {
+    let outer = Build {
+        from: (OWN, 0),
+        to: (SERVERS[server], 0),
+        protocol: 4,
+        ..to_vip(0, 0)
+    };
+    let inside = to_vip(1000 + client, ACK).packet();
+    let quoted = [&outer.packet()[..20], &inside].concat();
+    icmp_error([203, 0, 113, 9], OWN, 3, 4, mtu.into(), &quoted)
 }
 
 proptest! {
@@ -139,6 +155,9 @@ proptest! {
                     0 => settings.drop_entry = u8::from(on),
                     _ => settings.expire_nodest_conn = on,
                 })),
+                Step::Told(client, server, mtu) => worlds.iter().for_each(|world| {
+                    handle(&mut told(client, server, mtu), world);
+                }),
                 Step::Narrow(mtu) => worlds.iter().for_each(|world| {
                     let word = u64::from(INTERFACE) | u64::from(mtu) << 32;
                     world.memory.ports[INTERFACE as usize][live::port::INTERFACE].store(word);

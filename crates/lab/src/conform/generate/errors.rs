@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::super::scenario::{Protocol, Side};
+use super::super::scenario::{Content, Protocol, Side};
 use super::draft::{ACK, Draft, FlowId, Method, PSH, SYN, complaint, cut, data, flagged};
 
 /// ICMP errors from servers, clients and others between, and pings of the virtual address.
@@ -97,12 +97,17 @@ fn complaints(draft: &mut Draft, flow: FlowId) {
             .dice
             .one(&[(3, 4, 1300), (3, 1, 0), (11, 0, 0), (3, 3, 0)]);
         let quote = draft.dice.one(quotes);
-        let mut content = complaint(kind, code, mtu, quote, None);
-        if let Some(error) = &mut content.icmp {
-            error.outer = true;
-        }
-        draft.packet(flow, Side::Server, content);
+        draft.packet(flow, Side::Server, outside(kind, code, mtu, quote));
     }
+}
+
+/// An error about the tunnel's packet.
+fn outside(kind: u8, code: u8, mtu: u32, quote: usize) -> Content {
+    let mut content = complaint(kind, code, mtu, quote, None);
+    if let Some(error) = &mut content.icmp {
+        error.outer = true;
+    }
+    content
 }
 
 /// Packets about as large as the way to the server takes, with and without leave to cut them.
@@ -145,6 +150,9 @@ pub(super) fn mtu(draft: &mut Draft) {
                 draft.packet(flow, Side::Server, content);
             }
         }
+        if method == Method::Tunnel && !draft.is_v6() {
+            learned(draft, flow);
+        }
     }
     draft.add_service(Protocol::Udp, 53, "rr", "");
     draft.add(1, 1, "");
@@ -157,6 +165,23 @@ pub(super) fn mtu(draft: &mut Draft) {
         }
     }
     draft.statistics();
+}
+
+/// Routers behind the tunnel take less than its link; what they take, a byte more, and errors that repeat.
+fn learned(draft: &mut Draft, flow: FlowId) {
+    for _ in 0..3 {
+        let mtu = draft.dice.one(&[1500, 1300, 1200, 1200, 1004, 552, 300]);
+        let told = u32::try_from(mtu).unwrap_or_default();
+        for _ in 0..draft.dice.one(&[1, 1, 2]) {
+            let quote = draft.dice.one(&[68, 128]);
+            draft.packet(flow, Side::Server, outside(3, 4, told, quote));
+        }
+        for bytes in [mtu - 60, mtu - 59] {
+            let mut content = data(PSH | ACK, bytes);
+            content.df = draft.dice.chance(60);
+            draft.packet(flow, Side::Client, content);
+        }
+    }
 }
 
 /// Datagrams and segments in pieces, in and out of order, whole and not.
