@@ -9,6 +9,8 @@
 //!
 //! - [`fast`], which every packet meets: sends on what is of an IPv4 connection and has nothing about it that most packets have
 //!   not; all else goes on in [`find`], as if it came there first.
+//! - [`syn`]: connections' first packets, where they are SYNs of IPv4 and nothing about their service, their flow and their
+//!   server is other than usual; all else goes on in [`find`], [`open`] or [`bind`].
 //! - [`find`]: connections in their two sets. An established packet looks up no service. IPv6 packets go on in [`find6`].
 //! - [`overflow`]: looks for connections in the overflow area, if there are any of the flow's home; [`found`] goes on with
 //!   one, and [`on`] sends it. IPv6 is always sent there: its addresses fill the stack.
@@ -43,13 +45,16 @@ mod hop;
 mod limits;
 mod local;
 mod out;
+mod outwards;
 mod path;
 mod persistence;
+mod plain;
 mod progress;
 mod quoting;
 mod related;
 mod stages;
 mod stray;
+mod syn;
 mod verdict;
 
 pub use crossing::{Begun, begun, gateway};

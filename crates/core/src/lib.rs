@@ -17,7 +17,7 @@
 extern crate std;
 
 /// Version of the layout of all shared tables, and of what crosses stages; part of the path of their pins.
-pub const LAYOUT: u32 = 7;
+pub const LAYOUT: u32 = 8;
 
 pub mod conn;
 pub mod director;

@@ -72,6 +72,7 @@ macro_rules! stages {
 stages! {
     carry_out:
     fast: fast_xdp, fast_tc;
+    syn: syn_xdp, syn_tc;
     find: find_xdp, find_tc;
     open: open_xdp, open_tc;
     overflow: overflow_xdp, overflow_tc;
@@ -213,6 +214,7 @@ fn tail_call(context: *mut c_void, programs: *mut c_void, stage: Stage) {
             Stage::Tell => bpf_tail_call(context, programs, Stage::Tell as u32),
             Stage::Tell6 => bpf_tail_call(context, programs, Stage::Tell6 as u32),
             Stage::Elsewhere6 => bpf_tail_call(context, programs, Stage::Elsewhere6 as u32),
+            Stage::Syn => bpf_tail_call(context, programs, Stage::Syn as u32),
         }
     };
 }

@@ -46,7 +46,7 @@ pub use find::{
 };
 pub use hop::{Hop, Hops};
 pub use lead::lead;
-pub use open::{Opened, open};
+pub use open::{Opened, open, open_at_home};
 pub use set::{Head, Set, WAYS};
 pub use sweep::{NOTHING_OVER, end_over, pass_by, remove, sweep_set};
 pub use template::{

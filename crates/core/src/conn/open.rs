@@ -133,6 +133,36 @@ pub fn open<E: Entry, T: Tables>(
     opened
 }
 
+/// The same where it is [`obvious`] and the lock is free: without a call. [`Opened::Contended`] says nothing: [`open`] decides.
+#[inline(always)]
+pub fn open_at_home<E: Entry, T: Tables>(
+    tables: &T,
+    want: &Want<E>,
+    new: &NewEntry<E>,
+    now: Tick,
+) -> Opened {
+    let Some(home) = E::set(tables, want.home) else {
+        return Opened::Contended;
+    };
+    let held = try_take(&home.head, now);
+    if held.0 == 0 {
+        return Opened::Contended;
+    }
+    let slot = obvious(home, want);
+    let way = hide(slot & 7) as usize;
+    let mut opened = Opened::Contended;
+    if slot != NO_SLOT && way < WAYS {
+        let (word, entry) = (&home.control[way], &home.entry[way]);
+        let old = Control(word.load());
+        let claim = old.claimed(now);
+        if old.is_free() && word.compare_exchange(old.0, claim.0).is_ok() {
+            opened = enter(tables, want, new, (word, entry), claim);
+        }
+    }
+    unlock(&home.head, held);
+    opened
+}
+
 /// Takes the lock; the head that shows it.
 #[inline(always)]
 fn take<T: Tables>(tables: &T, head: &Word, now: Tick) -> Option<Head> {
@@ -227,6 +257,22 @@ fn settle<E: Entry, T: Tables>(
         unbind::<E, T>(tables, entry.id(), old, entry.controller().peek());
         leave::<E, T>(tables, index, home_of(tables, entry));
     }
+    let opened = enter(tables, want, new, (word, entry), claim);
+    if opened == Opened::Contended {
+        leave::<E, T>(tables, index, want.home);
+    }
+    opened
+}
+
+/// Writes the entry of a way that was claimed, counts it and lets the world see it. [`Opened::Contended`]: the claim was lost.
+#[inline(always)]
+fn enter<E: Entry, T: Tables>(
+    tables: &T,
+    want: &Want<E>,
+    new: &NewEntry<E>,
+    (word, entry): (&Word, &E),
+    claim: Control,
+) -> Opened {
     fence();
     entry.write(want, new, claim.generation());
     let control = claim.published(want.look(), new.input_only, new.state, new.deadline);
@@ -234,7 +280,6 @@ fn settle<E: Entry, T: Tables>(
     if word.compare_exchange(claim.0, control.0).is_err() {
         // Only a sweep that took this claim for a broken one can have come between.
         unbind::<E, T>(tables, new.id, control, 0);
-        leave::<E, T>(tables, index, want.home);
         return Opened::Contended;
     }
     tables.count(Event::Opened);

@@ -38,8 +38,6 @@ pub(super) enum Origin {
     Own = 2,
     /// From outside: an ICMP error about what a virtual address sent, which is scheduled as if the client had sent a packet.
     Related = 3,
-    /// From outside, a client's: its connection was not looked for, only [touched](conn::touch).
-    Unsought = 4,
 }
 
 /// Word of the scratch: root and picked destination.
@@ -189,7 +187,6 @@ impl Crossing {
                 1 => Origin::Asked,
                 2 => Origin::Own,
                 3 => Origin::Related,
-                4 => Origin::Unsought,
                 _ => Origin::Outside,
             },
         })

@@ -7,21 +7,20 @@
 
 use super::crossing::{Crossing, Origin};
 use super::family::{Family, V4};
-use super::out::{leave_by, unwrappable};
+use super::out::leave_by;
+use super::outwards::Outwards;
+use super::plain::Plain;
 use super::progress::tally_of;
 use super::verdict::{Stage, Verdict};
 use crate::conn::{self, Controller, Entry, Entry4, Hit, Hop, Peer, Want};
-use crate::env::{Env, PORTS, state};
+use crate::env::{Env, state};
 use crate::event::Event;
-use crate::forward::fit::is_expiring;
+use crate::forward::Age;
 use crate::forward::masquerade::{self, Readdress};
-use crate::forward::tunnel::{self, Inner};
-use crate::forward::{Age, direct};
 use crate::generation::{Method, NO_GENERATION, RootWords, TIMEOUT_UDP, live};
 use crate::packet::Packet;
 use crate::state::{State, TCP, UDP};
-use crate::wire::{ETHERNET, Head4, Header4, IPV4, OUTER4, Ports, TcpFlags, high, low};
-use lvsx_platform::{load16_at as at16, load32_at as at32};
+use crate::wire::{Head4, Header4, IPV4, Ports};
 
 /// All else.
 const ELSE: Verdict = Verdict::next(Stage::Find);
@@ -67,7 +66,7 @@ fn to_server<P: Packet, E: Env>(
     line: u32,
     epoch: u16,
 ) -> Result<Verdict, Verdict> {
-    let (header, ports) = match plain(packet, env) {
+    let (header, ports) = match Plain::of(packet, env) {
         Plain::Usual(header, ports) => (header, ports),
         Plain::First(header, ports) => return Err(first(env, root, line, &header, &ports)),
         Plain::Not => return Err(ELSE),
@@ -76,35 +75,16 @@ fn to_server<P: Packet, E: Env>(
     let virt = (header.destination, ports.destination);
     let want = Want::<Entry4>::new(env.geometry(), header.protocol, client, virt, Peer::Virtual);
     let hit = conn::find_at_home(env, &want).ok_or(ELSE)?;
-    let (id, method, server) = (hit.entry.id(), hit.entry.method() & 7, hit.entry.dest());
+    let (id, server) = (hit.entry.id(), hit.entry.dest());
     let total = u32::from(header.total);
-    let is_tunnel = method == Method::Tunnel as u8;
-    let own = if is_tunnel {
-        own_end(env, id).ok_or(ELSE)?
-    } else {
-        0
-    };
     let hop = hop(&hit, Peer::Virtual, epoch).ok_or(ELSE)?;
-    let port = env.port(hop.port()).ok_or(ELSE)?;
-    let most = live::port::sure(port).wrapping_sub(if is_tunnel { OUTER4 as u32 } else { 0 });
-    if total > most || !root.is_available(env, id) {
-        return Err(ELSE);
-    }
-    if !is_tunnel && method != Method::Masquerade as u8 && method != Method::DirectRouting as u8 {
+    let outwards = Outwards::of(env, id, hit.entry.method(), server, hop).ok_or(ELSE)?;
+    if total > outwards.most() || !root.is_available(env, id) {
         return Err(ELSE);
     }
     stay(env, root, &hit, Peer::Virtual, header.protocol).ok_or(ELSE)?;
     tally_of(env, id, Peer::Virtual, total);
-    if method == Method::Masquerade as u8 {
-        let change = Readdress::to_server(&header, &ports, server);
-        masquerade::readdress_summed(packet, &header, &change, Age::Older).ok_or(MALFORMED)?;
-    } else if is_tunnel {
-        let inner = Inner::of4(&header, &ports, root.settings().pmtu_disc);
-        tunnel::to_server(packet, &inner, own, server.0).map_err(unwrappable)?;
-    } else {
-        direct::to_server(packet).ok_or(MALFORMED)?;
-    }
-    leave_by(packet, port, hop)
+    outwards.send(packet, root, &header, &ports)
 }
 
 /// A server's packet. What servers that are not masqueraded send from a virtual address is seldom for the director.
@@ -115,7 +95,7 @@ fn to_client<P: Packet, E: Env>(
     root: RootWords<'_>,
     epoch: u16,
 ) -> Result<Verdict, Verdict> {
-    let Plain::Usual(header, ports) = plain(packet, env) else {
+    let Plain::Usual(header, ports) = Plain::of(packet, env) else {
         return Err(ELSE);
     };
     let client = (header.destination, ports.destination);
@@ -145,7 +125,7 @@ fn to_client<P: Packet, E: Env>(
     leave_by(packet, port, hop)
 }
 
-/// A SYN, which most often opens a connection: its home is fetched while [`open`](super::open) looks for a service, and only then
+/// A SYN, which most often opens a connection: its home is fetched while [`syn`](super::syn) looks for a service, and only then
 /// asked whether it has the connection already.
 #[inline(always)]
 fn first<E: Env>(
@@ -167,96 +147,11 @@ fn first<E: Env>(
         picked: 0,
         hash: want.hash(),
         side: Peer::Virtual,
-        origin: Origin::Unsought,
+        origin: Origin::Outside,
     }
     .keep(env);
-    Verdict::next(V4::OPEN)
+    Verdict::next(Stage::Syn)
 }
-
-/// What a look at the headers makes of a packet for this interface's link-layer address.
-enum Plain {
-    /// They are such as most have.
-    Usual(Header4, Ports),
-    /// They are such as most SYNs have.
-    First(Header4, Ports),
-    /// They are not.
-    Not,
-}
-
-/// One look at the frame.
-#[inline(always)]
-fn plain<P: Packet, E: Env>(packet: &P, env: &E) -> Plain {
-    let Some(bytes) = packet.bytes::<HEADERS>(0) else {
-        return Plain::Not;
-    };
-    let interface = packet.interface();
-    let Some(port) = env.port(interface & (PORTS - 1)) else {
-        return Plain::Not;
-    };
-    let is_handed_here = port[live::port::INTERFACE].peek() as u32 == interface
-        && port[live::port::ADDRESS].peek()
-            == u64::from(at32::<0, _>(bytes)) | u64::from(at16::<4, _>(bytes)) << 32;
-    let total = u16::from_be(at16::<{ ETHERNET + 2 }, _>(bytes));
-    let fragment = u16::from_be(at16::<{ ETHERNET + 6 }, _>(bytes));
-    let ttl = bytes[ETHERNET + 8];
-    if !is_handed_here
-        || bytes[ETHERNET] != 0x45
-        || fragment & 0x3fff != 0
-        || is_expiring(ttl)
-        || u32::from(total) + ETHERNET as u32 > packet.len()
-    {
-        return Plain::Not;
-    }
-    let flags = TcpFlags(bytes[TRANSPORT + 13]);
-    let protocol = bytes[ETHERNET + 9];
-    let least = OUTER4 as u32
-        + if protocol == TCP {
-            let data = u32::from(bytes[TRANSPORT + 12] >> 4) * 4;
-            if data < 20 || !flags.is_ack_alone() && !flags.is_syn_alone() {
-                return Plain::Not;
-            }
-            data
-        } else {
-            let length = u32::from(u16::from_be(at16::<{ TRANSPORT + 4 }, _>(bytes)));
-            let is_summed = at16::<{ TRANSPORT + 6 }, _>(bytes) != 0;
-            if protocol != UDP || length < 8 || !is_summed {
-                return Plain::Not;
-            }
-            length
-        };
-    if least > u32::from(total) {
-        return Plain::Not;
-    }
-    let ends = at32::<TRANSPORT, _>(bytes);
-    let ports = Ports {
-        source: low(ends),
-        destination: high(ends),
-        flags,
-    };
-    let header = Header4 {
-        source: at32::<{ ETHERNET + 12 }, _>(bytes),
-        destination: at32::<{ ETHERNET + 16 }, _>(bytes),
-        protocol,
-        tos: bytes[ETHERNET + 1],
-        ttl,
-        total,
-        identification: u16::from_be(at16::<{ ETHERNET + 4 }, _>(bytes)),
-        transport: TRANSPORT,
-        is_fragment: false,
-        fragment_offset: 0,
-        more_fragments: false,
-        dont_fragment: fragment & 0x4000 != 0,
-    };
-    if protocol == TCP && flags.is_syn_alone() {
-        return Plain::First(header, ports);
-    }
-    Plain::Usual(header, ports)
-}
-
-/// Where the transport header begins behind an IPv4 header without options.
-const TRANSPORT: usize = ETHERNET + OUTER4;
-/// The headers of a TCP segment.
-const HEADERS: usize = TRANSPORT + 20;
 
 /// The next hop that an entry keeps, if it leads out.
 #[inline(always)]
@@ -264,14 +159,6 @@ fn hop(hit: &Hit<'_, Entry4>, side: Peer, epoch: u16) -> Option<Hop> {
     let generation = hit.control.generation();
     let hop = hit.entry.hops().known(side, epoch, generation)?;
     (hop.is_known() && !hop.is_local()).then_some(hop)
-}
-
-/// The director's own end of a tunnel, if that is IPv4 in IPv4.
-#[inline(always)]
-fn own_end<E: Env>(env: &E, id: u32) -> Option<u32> {
-    let line = env.tunnel(id)?;
-    let own = line[live::tunnel::SOURCE].peek() as u32;
-    (line[live::tunnel::SHAPE].peek() == live::tunnel::PLAIN && own != 0).then_some(own)
 }
 
 /// Keeps the connection for as long as its state allows, if the packet does no more to it than that: an ACK in ESTABLISHED, by

@@ -12,7 +12,7 @@ use super::persistence::{PERSISTENT, is_one_packet};
 use super::progress::{count_connection, tally, timeout, view};
 use super::verdict::{Action, Verdict};
 use super::{Flow, clients_again, opening};
-use crate::conn::{self, Controller, Entry, Hop, NewEntry, Opened, Peer, Want};
+use crate::conn::{self, Controller, Hop, NewEntry, Opened, Peer, Want};
 use crate::env::Env;
 use crate::event::Event;
 use crate::forward::refusal::Refusal;
@@ -67,20 +67,8 @@ fn open_way<F: Family, P: Packet, E: Env>(packet: &P, env: &E) -> Result<Verdict
     }
     let is_new = crossing.picked != WITHOUT_TEMPLATE;
     let block = if is_new {
-        // A number, of which both halves are known: what an empty option holds, BPF's verifier refuses to see kept on the stack.
-        let block = serving::<F, P, E>(packet, env, &root, &header, &ports, is_related)
-            .unwrap_or(NO_SERVICE);
-        // As late as nothing has happened yet: the line is on its way meanwhile.
-        if !F::IS_WIDE
-            && crossing.origin == Origin::Unsought
-            && !is_absent::<F, E>(env, &header, &ports, crossing.hash)
-        {
-            return Err(Verdict::next(F::FIND));
-        }
-        if block == NO_SERVICE {
-            return Err(Verdict::pass(Event::PassNoService));
-        }
-        block
+        serving::<F, P, E>(packet, env, &root, &header, &ports, is_related)
+            .ok_or(Verdict::pass(Event::PassNoService))?
     } else {
         service(env)?
     };
@@ -103,8 +91,8 @@ fn open_way<F: Family, P: Packet, E: Env>(packet: &P, env: &E) -> Result<Verdict
     let picked = if is_elsewhere {
         sched::NO_PLACE
     } else {
-        let service =
-            Service::read(env, &root, block).ok_or(Verdict::drop(Event::DropInconsistent))?;
+        let service = Service::read(env, root.timeouts, block)
+            .ok_or(Verdict::drop(Event::DropInconsistent))?;
         let request = if is_related {
             related_request::<F, E>(env)?
         } else {
@@ -120,9 +108,7 @@ fn open_way<F: Family, P: Packet, E: Env>(packet: &P, env: &E) -> Result<Verdict
             // An error is never answered.
             return Err(Verdict::drop(Event::DropNoDestination));
         }
-        env.count(Event::DropNoDestination);
-        keep_refusal(env, Refusal::PortUnreachable, 0);
-        return Err(Verdict::next(F::REFUSE));
+        return Err(unserved::<F, E>(env));
     }
     let picked = block.wrapping_add(1).wrapping_add(picked);
     keep_picked(env, picked);
@@ -139,19 +125,12 @@ fn open_way<F: Family, P: Packet, E: Env>(packet: &P, env: &E) -> Result<Verdict
     Err(Verdict::next(F::BIND))
 }
 
-/// Whether a client's packet of this hash has no connection, by one look.
+/// A client's packet for a service of which no destination takes a new connection.
 #[inline(always)]
-fn is_absent<F: Family, E: Env>(env: &E, header: &F::Header, ports: &Ports, hash: u64) -> bool {
-    let (source, destination) = F::ends(header);
-    let want = Want::<F::Entry>::again(
-        F::Entry::geometry(env),
-        F::protocol(header),
-        (source, ports.source),
-        (destination, ports.destination),
-        Peer::Virtual,
-        hash,
-    );
-    conn::is_absent(env, &want)
+pub(super) fn unserved<F: Family, E: Env>(env: &E) -> Verdict {
+    env.count(Event::DropNoDestination);
+    keep_refusal(env, Refusal::PortUnreachable, 0);
+    Verdict::next(F::REFUSE)
 }
 
 /// The block of the service that the packet is for: by its mark, its ends, as FTP data, or by a service of all ports, in the
@@ -446,11 +425,8 @@ impl<F: Family> Bound<F> {
 /// Seconds that a connection lives whose state nothing moved: one that an ICMP error opened (Linux 6.1).
 const FIRST_TIMEOUT: u32 = 3;
 
-/// In place of a block: no service is for the packet.
-const NO_SERVICE: u32 = u32::MAX;
-
 /// Client port 20, raw: IPVS never schedules it.
-const FTP_DATA: u16 = 20u16.to_be();
+pub(super) const FTP_DATA: u16 = 20u16.to_be();
 
 /// Port 21, raw: a service that its data connections belong to as well.
 pub(super) const FTP: u16 = 21u16.to_be();

@@ -141,3 +141,10 @@ pub(super) fn count_connection<E: Env>(env: &E, id: u32) {
         connections.poke(connections.peek().wrapping_add(1));
     }
 }
+
+/// Counts a connection that was opened to a destination, and its first packet of `total` bytes.
+#[inline(always)]
+pub(super) fn tally_first<E: Env>(env: &E, id: u32, total: u32) {
+    count_connection(env, id);
+    tally_of(env, id, Peer::Virtual, total);
+}

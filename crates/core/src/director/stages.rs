@@ -10,6 +10,7 @@ use super::out::{encapsulate_stage, on_stage, refuse_stage};
 use super::persistence::{join_stage, keep_stage, template_stage};
 use super::related::{carry_stage, elsewhere_stage, relate_stage};
 use super::stray::tell_stage;
+use super::syn::syn_stage;
 use super::verdict::{Action, MOST_STAGES, Stage, Verdict, conclude};
 use super::{find_stage, found_stage, overflow_stage};
 use crate::env::Env;
@@ -76,6 +77,12 @@ stages! {
 #[inline(always)]
 pub fn fast<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
     conclude(env, fast_stage(packet, env))
+}
+
+/// Connections' first packets, as most are.
+#[inline(always)]
+pub fn syn<P: Packet, E: Env>(packet: &mut P, env: &E) -> Verdict {
+    conclude(env, syn_stage(packet, env))
 }
 
 /// What sockets of this host send, where it leaves: the first stage there.
@@ -160,6 +167,7 @@ pub fn handle_from<P: Packet, E: Env>(first: Verdict, packet: &mut P, env: &E) -
             Stage::Tell => tell(packet, env),
             Stage::Tell6 => tell6(packet, env),
             Stage::Elsewhere6 => elsewhere6(packet, env),
+            Stage::Syn => syn(packet, env),
         };
         if verdict.action() != Action::Next {
             return verdict;

@@ -185,6 +185,7 @@ impl Verdict {
             37 => Stage::Tell,
             38 => Stage::Tell6,
             39 => Stage::Elsewhere6,
+            40 => Stage::Syn,
             _ => Stage::Fast,
         }
     }
@@ -319,6 +320,8 @@ pub enum Stage {
     Tell6 = 38,
     /// [`super::elsewhere6`].
     Elsewhere6 = 39,
+    /// [`super::syn`].
+    Syn = 40,
 }
 
 /// Stages a packet may go through before it is given up: what the kernel allows (33 tail calls).

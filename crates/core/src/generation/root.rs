@@ -2,6 +2,7 @@
 
 use super::details::DETAIL_LINES;
 use super::filter::{Concern, concern};
+use super::service::{self, ServiceKey};
 use super::settings::Settings;
 use crate::env::Tables;
 use lvsx_platform::Line;
@@ -265,10 +266,24 @@ impl<'a> RootWords<'a> {
         Kinds::decode((self.0[COUNT].peek() >> 32) as u32)
     }
 
+    /// As [`RootLine::service`].
+    #[inline(always)]
+    pub fn service<T: Tables>(self, tables: &T, key: ServiceKey) -> Option<u32> {
+        let table = Table::decode(self.0[SERVICES].peek());
+        service::find(tables, table, self.0[SEED].peek(), key)
+    }
+
+    /// Line of its timeouts.
+    #[inline(always)]
+    #[must_use]
+    pub fn timeouts(self) -> u32 {
+        self.0[PLACES].peek() as u32
+    }
+
     /// As [`RootLine::timeout`].
     #[inline(always)]
     pub fn timeout<T: Tables>(self, tables: &T, index: u32) -> u32 {
-        timeout(tables, self.0[PLACES].peek() as u32, index)
+        timeout(tables, self.timeouts(), index)
     }
 }
 

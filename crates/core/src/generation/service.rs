@@ -1,7 +1,7 @@
 //! Virtual services: the hash table of keys, and the head line of a service's block.
 
 use super::filter6::fold;
-use super::{RootLine, spread};
+use super::{RootLine, Table, spread};
 use crate::env::Tables;
 use crate::sched::groups::GROUP;
 use lvsx_platform::{Line, hide};
@@ -299,30 +299,36 @@ impl ServiceLine {
     }
 }
 
+/// The block (line number of the head line) of the service called `key`, in `table` whose hashes `seed` spreads.
+#[inline(always)]
+pub(super) fn find<T: Tables>(tables: &T, table: Table, seed: u64, key: ServiceKey) -> Option<u32> {
+    let first = service_bucket(key, seed, table.mask);
+    let mut probe = 0;
+    while hide(probe) < u64::from(SERVICE_PROBES) {
+        let bucket = first.wrapping_add(probe as u32) & table.mask;
+        let line = tables.config(table.base.wrapping_add(bucket))?;
+        let mut slot = 0;
+        while hide(slot) < SERVICE_SLOTS as u64 {
+            let place = slot as usize & (SERVICE_SLOTS - 1);
+            let word = line[place * 2].peek();
+            if word == key.0 {
+                return Some(line[place * 2 + 1].peek() as u32);
+            }
+            if word == 0 {
+                return None;
+            }
+            slot += 1;
+        }
+        probe += 1;
+    }
+    None
+}
+
 impl RootLine {
     /// The block (line number of the head line) of the service called `key`.
     #[inline(always)]
     pub fn service<T: Tables>(&self, tables: &T, key: ServiceKey) -> Option<u32> {
-        let first = service_bucket(key, self.seed, self.services.mask);
-        let mut probe = 0;
-        while hide(probe) < u64::from(SERVICE_PROBES) {
-            let bucket = first.wrapping_add(probe as u32) & self.services.mask;
-            let line = tables.config(self.services.base.wrapping_add(bucket))?;
-            let mut slot = 0;
-            while hide(slot) < SERVICE_SLOTS as u64 {
-                let place = slot as usize & (SERVICE_SLOTS - 1);
-                let word = line[place * 2].peek();
-                if word == key.0 {
-                    return Some(line[place * 2 + 1].peek() as u32);
-                }
-                if word == 0 {
-                    return None;
-                }
-                slot += 1;
-            }
-            probe += 1;
-        }
-        None
+        find(tables, self.services, self.seed, key)
     }
 
     /// The block of the IPv6 service of raw address and port.

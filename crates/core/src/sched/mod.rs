@@ -32,9 +32,7 @@ pub mod wrr;
 pub use request::{Request, fold4, fold6};
 
 use crate::env::{Env, Tables};
-use crate::generation::{
-    DestinationLine, RootLine, SchedulerKind, ServiceLine, live, slot, timeout,
-};
+use crate::generation::{DestinationLine, SchedulerKind, ServiceLine, live, slot, timeout};
 use lvsx_platform::bits;
 
 /// Flag of sh and mh: another slot is tried when the one hashed to is of no use (`sh-fallback`, `mh-fallback`).
@@ -66,9 +64,9 @@ pub struct Service {
 }
 
 impl Service {
-    /// The service whose block begins at line `block`, of the generation of this root.
+    /// The service whose block begins at line `block`, of the generation whose timeouts lie in line `timeouts`.
     #[inline(always)]
-    pub fn read<T: Tables>(tables: &T, root: &RootLine, block: u32) -> Option<Self> {
+    pub fn read<T: Tables>(tables: &T, timeouts: u32, block: u32) -> Option<Self> {
         let head = ServiceLine::decode(tables.config(block)?);
         Some(Self {
             id: head.id,
@@ -79,7 +77,7 @@ impl Service {
             max_weight: head.max_weight,
             weight_step: head.weight_step,
             slot_lines: head.slot_lines,
-            timeouts: root.timeouts,
+            timeouts,
         })
     }
 

@@ -174,7 +174,7 @@ impl Scene {
     }
 
     pub(super) fn service(&self) -> Service {
-        Service::read(&self.world, &self.root, BLOCK).expect("the block is there")
+        Service::read(&self.world, self.root.timeouts, BLOCK).expect("the block is there")
     }
 
     /// Who is picked; `-` for nobody.

@@ -10,8 +10,9 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// The stages with their programs of either hook.
-const STAGES: [(Stage, &str, &str); 40] = [
+const STAGES: [(Stage, &str, &str); 41] = [
     (Stage::Fast, "fast_tc", "fast_xdp"),
+    (Stage::Syn, "syn_tc", "syn_xdp"),
     (Stage::Find, "find_tc", "find_xdp"),
     (Stage::Open, "open_tc", "open_xdp"),
     (Stage::Overflow, "overflow_tc", "overflow_xdp"),

@@ -154,7 +154,7 @@ fn pick(control: &Control, is_kept: bool) -> Option<u8> {
     let tables = &*control.tables;
     let root = RootLine::current(tables)?;
     let block = root.service(tables, table_key(&service(), root.seed)?)?;
-    let service = sched::Service::read(tables, &root, block)?;
+    let service = sched::Service::read(tables, root.timeouts, block)?;
     let (client, vip) = ([10, 1, 0, 1], [192, 0, 2, 1]);
     let request = sched::Request::ipv4(raw4(client), 40000u16.to_be(), raw4(vip));
     let place =
