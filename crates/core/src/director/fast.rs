@@ -141,7 +141,6 @@ fn first<E: Env>(
     let client = (header.source, ports.source);
     let virt = (header.destination, ports.destination);
     let want = Want::<Entry4>::new(env.geometry(), header.protocol, client, virt, Peer::Virtual);
-    conn::touch(env, &want);
     Crossing {
         root: line,
         picked: 0,
@@ -150,6 +149,8 @@ fn first<E: Env>(
         origin: Origin::Outside,
     }
     .keep(env);
+    // As the last act: few stores find room behind one that waits for its line.
+    conn::touch(env, &want);
     Verdict::next(Stage::Syn)
 }
 
