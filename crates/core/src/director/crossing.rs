@@ -92,6 +92,19 @@ pub(super) fn keep_picked<E: Env>(env: &E, picked: u32) {
     }
 }
 
+/// Keeps which root the packet met, for a stage that finds out all else.
+#[inline(always)]
+pub(super) fn keep_root<E: Env>(env: &E, root: u32) {
+    if let Some(line) = env.scratch() {
+        line[LINES].poke(root.into());
+    }
+}
+
+#[inline(always)]
+pub(super) fn root<E: Env>(env: &E) -> Result<u32, Verdict> {
+    Ok(line(env)?[LINES].peek() as u32)
+}
+
 /// Keeps which service, a persistent one, the packet is for: the line of its block.
 #[inline(always)]
 pub(super) fn keep_service<E: Env>(env: &E, block: u32) {

@@ -5,7 +5,7 @@
 //! decides nothing, but hands it to [`find`](super::find), which decides of every packet, of these the same. The short way is
 //! short because it carries nothing along that only others need.
 
-use super::crossing::{Crossing, Origin};
+use super::crossing::keep_root;
 use super::family::{Family, V4};
 use super::out::leave_by;
 use super::outwards::Outwards;
@@ -20,7 +20,7 @@ use crate::forward::masquerade::{self, Readdress};
 use crate::generation::{Method, NO_GENERATION, RootWords, TIMEOUT_UDP, live};
 use crate::packet::Packet;
 use crate::state::{State, TCP, UDP};
-use crate::wire::{Head4, Header4, IPV4, Ports};
+use crate::wire::{Head4, IPV4};
 
 /// All else.
 const ELSE: Verdict = Verdict::next(Stage::Find);
@@ -68,7 +68,11 @@ fn to_server<P: Packet, E: Env>(
 ) -> Result<Verdict, Verdict> {
     let (header, ports) = match Plain::of(packet, env) {
         Plain::Usual(header, ports) => (header, ports),
-        Plain::First(header, ports) => return Err(first(env, root, line, &header, &ports)),
+        Plain::First if root.settings().nat_icmp_send => return Err(ELSE),
+        Plain::First => {
+            keep_root(env, line);
+            return Err(Verdict::next(Stage::Syn));
+        }
         Plain::Not => return Err(ELSE),
     };
     let client = (header.source, ports.source);
@@ -123,35 +127,6 @@ fn to_client<P: Packet, E: Env>(
     let change = Readdress::to_client(&header, &ports, virt);
     masquerade::readdress_summed(packet, &header, &change, Age::Older).ok_or(MALFORMED)?;
     leave_by(packet, port, hop)
-}
-
-/// A SYN, which most often opens a connection: its home is fetched while [`syn`](super::syn) looks for a service, and only then
-/// asked whether it has the connection already.
-#[inline(always)]
-fn first<E: Env>(
-    env: &E,
-    root: RootWords<'_>,
-    line: u32,
-    header: &Header4,
-    ports: &Ports,
-) -> Verdict {
-    if root.settings().nat_icmp_send {
-        return ELSE;
-    }
-    let client = (header.source, ports.source);
-    let virt = (header.destination, ports.destination);
-    let want = Want::<Entry4>::new(env.geometry(), header.protocol, client, virt, Peer::Virtual);
-    Crossing {
-        root: line,
-        picked: 0,
-        hash: want.hash(),
-        side: Peer::Virtual,
-        origin: Origin::Outside,
-    }
-    .keep(env);
-    // As the last act: few stores find room behind one that waits for its line.
-    conn::touch(env, &want);
-    Verdict::next(Stage::Syn)
 }
 
 /// The next hop that an entry keeps, if it leads out.

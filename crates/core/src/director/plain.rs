@@ -13,8 +13,8 @@ use lvsx_platform::{load16_at as at16, load32_at as at32};
 pub(super) enum Plain {
     /// They are such as most have: those of a segment with ACK alone, or of a datagram.
     Usual(Header4, Ports),
-    /// They are such as most SYNs have.
-    First(Header4, Ports),
+    /// They are such as most SYNs have: to be read [`again`].
+    First,
     /// They are not.
     Not,
 }
@@ -63,7 +63,7 @@ impl Plain {
             return Self::Not;
         }
         if header.protocol == TCP && flags.is_syn_alone() {
-            return Self::First(header, ports);
+            return Self::First;
         }
         Self::Usual(header, ports)
     }

@@ -3,7 +3,7 @@
 //! knows the way to. Of all else this decides nothing, but hands it to who decides of every packet: to [`find`](super::find) if
 //! the flow may be known, to [`open`](super::open) before a destination is picked, to [`bind`](super::bind) after that.
 
-use super::crossing::{Crossing, end_over, keep_picked};
+use super::crossing::{Crossing, Origin, end_over, keep_picked, root};
 use super::family::{Family, V4};
 use super::first::{FTP_DATA, unserved};
 use super::hop::{epoch, published};
@@ -28,9 +28,22 @@ const PICKED: Verdict = Verdict::next(Stage::Bind);
 const INCONSISTENT: Verdict = Verdict::drop(Event::DropInconsistent);
 const MALFORMED: Verdict = Verdict::drop(Event::DropMalformed);
 
-/// A SYN's way, if it is the short one. Its home was [touched](conn::touch) by [`fast`](super::fast).
+/// A SYN's way, if it is the short one.
 #[inline(always)]
 pub(super) fn syn_stage<P: Packet, E: Env>(packet: &mut P, env: &E) -> Result<Verdict, Verdict> {
+    let line = root(env)?;
+    let (header, ports) = plain::again(packet).ok_or(MALFORMED)?;
+    let hash = wanted_at_first(env, &header, &ports);
+    // Its home is fetched while a service is looked for.
+    let root = RootWords::at(env, line).ok_or(INCONSISTENT)?;
+    Crossing {
+        root: line,
+        picked: usual_service(env, root, &header, &ports),
+        hash,
+        side: Peer::Virtual,
+        origin: Origin::Outside,
+    }
+    .keep(env);
     // Functions of their own, one after another on BPF's stack.
     let way = choose_apart(packet, env);
     if way != PICKED {
@@ -57,15 +70,13 @@ fn choose<P: Packet, E: Env>(packet: &P, env: &E) -> Result<Verdict, Verdict> {
     let crossing = Crossing::of(env)?;
     let root = RootWords::at(env, crossing.root).ok_or(INCONSISTENT)?;
     let (header, ports) = plain::again(packet).ok_or(MALFORMED)?;
-    let block = usual_service(env, root, &header, &ports);
-    // As late as nothing has happened yet: the line is on its way meanwhile.
     if !conn::is_absent(env, &wanted(env, &header, &ports, crossing.hash)) {
         return Err(Verdict::next(Stage::Find));
     }
-    if block == NO_SERVICE {
+    if crossing.picked == NO_SERVICE {
         return Err(Verdict::next(Stage::Open));
     }
-    let service = Service::read(env, root.timeouts(), block).ok_or(INCONSISTENT)?;
+    let service = Service::read(env, root.timeouts(), crossing.picked).ok_or(INCONSISTENT)?;
     let place = sched::pick(env, &service, &V4::request(&header, ports.source));
     if place == sched::NO_PLACE {
         end_over::<V4, E>(env);
@@ -125,6 +136,16 @@ fn open<P: Packet, E: Env>(packet: &mut P, env: &E) -> Result<Verdict, Verdict> 
     outwards.send(packet, root, &header, &ports)
 }
 
+/// Begins to fetch what is to be worked on, and waits for none of it. The hash of what the packet looks for.
+#[inline(always)]
+fn wanted_at_first<E: Env>(env: &E, header: &Header4, ports: &Ports) -> u64 {
+    let client = (header.source, ports.source);
+    let virt = (header.destination, ports.destination);
+    let want = Want::<Entry4>::new(env.geometry(), TCP, client, virt, Peer::Virtual);
+    conn::touch(env, &want);
+    want.hash()
+}
+
 /// What the packet looks for.
 #[inline(always)]
 fn wanted<E: Env>(env: &E, header: &Header4, ports: &Ports, hash: u64) -> Want<Entry4> {
@@ -136,7 +157,12 @@ fn wanted<E: Env>(env: &E, header: &Header4, ports: &Ports, hash: u64) -> Want<E
 /// The block of the service at the packet's destination, if nothing else than that end decides and it schedules as most do; or
 /// [`NO_SERVICE`]. A number, of which both halves are known: what an empty option holds, BPF's verifier refuses to see kept.
 #[inline(always)]
-fn usual_service<E: Env>(env: &E, root: RootWords<'_>, header: &Header4, ports: &Ports) -> u32 {
+pub(super) fn usual_service<E: Env>(
+    env: &E,
+    root: RootWords<'_>,
+    header: &Header4,
+    ports: &Ports,
+) -> u32 {
     let (kinds, settings) = (root.kinds(), root.settings());
     let is_guarded = settings.drop_entry != 0
         || settings.secure_tcp != 0
@@ -155,7 +181,7 @@ fn usual_service<E: Env>(env: &E, root: RootWords<'_>, header: &Header4, ports: 
 }
 
 /// In place of a block: not a service as most are.
-const NO_SERVICE: u32 = u32::MAX;
+const NO_SERVICE: u32 = 0;
 
 /// The flags of a SYN, as far as the state table looks at them.
 const SYN: TcpFlags = TcpFlags(0x02);
