@@ -3,6 +3,7 @@
 //! | program | hook | does |
 //! |---|---|---|
 //! | `fast_xdp`, `fast_tc` | every packet in | packets of connections as most are; hands the rest on |
+//! | `syn_xdp`, `syn_tc` | tail call | connections' first packets as most are; hands the rest on |
 //! | `find_xdp`, `find_tc` | tail call | connections in their sets; hands the rest on |
 //! | `open_xdp`, `open_tc` | tail call | first packets: service and destination |
 //! | `bind_xdp`, `bind_tc` | tail call | first packets: the connection's entry |
