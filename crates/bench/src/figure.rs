@@ -232,15 +232,29 @@ impl Section {
                 number(gate.value),
                 if gate.is_met() { "met" } else { "MISSED" },
             );
+            let then = before.and_then(|before| before.gate(&gate.what));
+            let then = then.map_or(String::new(), |then| {
+                format!("; before {}", number(then.value))
+            });
             match gate.limit {
                 Limit::AtMost(most) => {
-                    println!("gate  {}: {value}, at most {most:.4}: {met}", gate.what)
+                    println!(
+                        "gate  {}: {value}, at most {most:.4}: {met}{then}",
+                        gate.what
+                    )
                 }
                 Limit::AtLeast(least) => {
-                    println!("gate  {}: {value}, at least {least}: {met}", gate.what)
+                    println!(
+                        "gate  {}: {value}, at least {least}: {met}{then}",
+                        gate.what
+                    )
                 }
             }
         }
+    }
+
+    fn gate(&self, what: &str) -> Option<&Gate> {
+        self.gates.iter().find(|gate| gate.what == what)
     }
 
     fn same(&self, figure: &Figure) -> Option<&Figure> {

@@ -34,8 +34,9 @@ pub(crate) struct Line {
 }
 
 /// What the design asks for: a case, its flows, the most that its ratio may be.
-const GATES: [(&str, Option<u32>, f64); 7] = [
+const GATES: [(&str, Option<u32>, f64); 8] = [
     ("nat-in", Some(1), 1.5),
+    ("nat-out", Some(1), 1.5),
     ("dr", Some(1), 1.5),
     ("ipip", Some(1), 1.25),
     ("nat-in", Some(1 << 20), 0.9),
@@ -127,8 +128,10 @@ impl Report {
                 let beside = line.beside.as_deref().unwrap_or_default();
                 let flows = flows.map_or("new".into(), short);
                 let is_met = ratio <= most && line.counts();
+                let then = before.and_then(|run| run.line(name, line.flows)?.ratio);
+                let then = then.map_or(String::new(), |then| format!("; before {then:.2}"));
                 println!(
-                    "{:<18}{flows:>8}  {ratio:.2} x {beside}, at most {most}: {}",
+                    "{:<18}{flows:>8}  {ratio:.2} x {beside}, at most {most}: {}{then}",
                     name,
                     word(is_met)
                 );
@@ -137,8 +140,11 @@ impl Report {
         for (name, most) in [("not-ours", FOREIGN), WIDEST] {
             for line in self.lines.iter().filter(|line| line.name == name) {
                 let flows = line.flows.map_or("new".into(), short);
+                let then = before.and_then(|run| run.line(name, line.flows));
+                let then =
+                    then.map_or(String::new(), |then| format!("; before {:.1}", then.median));
                 println!(
-                    "{:<18}{flows:>8}  {:.1} ns, at most {most}: {}",
+                    "{:<18}{flows:>8}  {:.1} ns, at most {most}: {}{then}",
                     line.name,
                     line.median,
                     word(line.median <= most)

@@ -33,7 +33,7 @@ const MALFORMED: Verdict = Verdict::drop(Event::DropMalformed);
 pub(super) fn syn_stage<P: Packet, E: Env>(packet: &mut P, env: &E) -> Result<Verdict, Verdict> {
     let line = root(env)?;
     let (header, ports) = plain::again(packet).ok_or(MALFORMED)?;
-    let hash = wanted_at_first(env, &header, &ports);
+    let hash = touch_home(env, &header, &ports);
     // Its home is fetched while a service is looked for.
     let root = RootWords::at(env, line).ok_or(INCONSISTENT)?;
     Crossing {
@@ -138,7 +138,7 @@ fn open<P: Packet, E: Env>(packet: &mut P, env: &E) -> Result<Verdict, Verdict> 
 
 /// Begins to fetch what is to be worked on, and waits for none of it. The hash of what the packet looks for.
 #[inline(always)]
-fn wanted_at_first<E: Env>(env: &E, header: &Header4, ports: &Ports) -> u64 {
+fn touch_home<E: Env>(env: &E, header: &Header4, ports: &Ports) -> u64 {
     let client = (header.source, ports.source);
     let virt = (header.destination, ports.destination);
     let want = Want::<Entry4>::new(env.geometry(), TCP, client, virt, Peer::Virtual);
