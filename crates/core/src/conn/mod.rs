@@ -28,6 +28,7 @@ mod hop;
 mod lead;
 mod open;
 mod set;
+mod slot;
 mod sweep;
 mod template;
 mod thin;
