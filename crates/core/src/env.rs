@@ -136,6 +136,8 @@ pub mod state {
     pub const HAND_AT: usize = 0;
     /// Word of [`HAND`]: the tick of its last move.
     pub const HAND_TICK: usize = 1;
+    /// Word of [`HAND`]: what it did in its last move, sets looked at and entries ended.
+    pub const HAND_DONE: usize = 2;
     /// Line of the defences: what packets count.
     pub const DEFENCES: u32 = 4;
     /// Word of [`DEFENCES`]: first packets until the next one is dropped, as a signed number.

@@ -8,6 +8,7 @@ mod common;
 
 use common::{ACK, Build, CLIENT, FIN, RST, SYN, Server, VIP, address, mac, reply, server, to_vip};
 use lvsx_core::director::{Action, handle};
+use lvsx_core::env::state;
 use lvsx_core::event::Event;
 use lvsx_core::generation::SchedulerKind;
 use lvsx_core::generation::live;
@@ -41,6 +42,9 @@ fn mirror(world: &World, tables: &Tables) {
     lines(&world.memory.ports, &tables.ports);
     lines(&world.memory.tunnels, &tables.tunnels);
     copy(&world.memory.state[..1], &tables.state[..1]);
+    // Nothing is known of paths.
+    let paths = state::PATHS as usize..(state::PATHS + state::PATH_LINES) as usize;
+    copy(&world.memory.state[paths.clone()], &tables.state[paths]);
 }
 
 /// A host with the hosts of the vectors as neighbours.

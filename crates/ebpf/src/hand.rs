@@ -1,8 +1,9 @@
 //! The hand: a timer that removes expired connections slice by slice, whether or not the director lives.
 //!
 //! The timer lives in a pinned map, so it goes on when its starter dies. Each firing looks at one part in 32 of the
-//! table, so the whole is seen in half a second, a very large one in two; of each set it reads one
-//! cache line. While `drop_entry` is in force it ends others before their time too.
+//! table, of a very large one at one in 128, so the whole is seen in half a second or in two; of each set it reads one
+//! cache line. A firing that finds much to end breaks off, and the next one comes soon: packets of that CPU wait for some two
+//! milliseconds at most. While `drop_entry` is in force it ends others before their time too.
 
 use crate::maps;
 use crate::world::{World, now};
@@ -12,18 +13,26 @@ use core::ffi::c_void;
 use lvsx_core::conn;
 use lvsx_core::env::{Env, Tables, state};
 use lvsx_core::generation::defence::Defences;
+use lvsx_core::tick::Tick;
+use lvsx_platform::Line;
 
 /// Nanoseconds between firings.
 const PERIOD: u64 = 16_000_000;
 
-/// The same where the table is very large.
-const LONG_PERIOD: u64 = 64_000_000;
+/// The same behind a firing that broke off.
+const PAUSE: u64 = 1_000_000;
+
+/// Sets looked at and entries ended after which a firing breaks off: either takes less than 100 ns.
+const MOST: u64 = 16_384;
 
 /// Sets of a very large table: of millions of connections.
 const MANY_SETS: u32 = 1 << 18;
 
 /// Firings in which the whole table is seen.
 const SLICES: u32 = 32;
+
+/// The same of a very large one.
+const MANY_SLICES: u32 = 128;
 
 /// Entries in a set.
 const WAYS: u32 = conn::WAYS as u32;
@@ -59,41 +68,57 @@ extern "C" fn move_on(_map: *mut c_void, _key: *mut c_void, hand: *mut maps::Han
     let geometry = world.geometry();
     let total = geometry.sets.wrapping_add(geometry.overflow);
     let is_large = total >= MANY_SETS;
-    let period = if is_large { LONG_PERIOD } else { PERIOD };
+    let slices = if is_large { MANY_SLICES } else { SLICES };
+    let mut period = PERIOD;
     let tick = now(&world);
     if let Some(line) = world.state(state::HAND) {
         let from = line[state::HAND_AT].peek() as u32;
-        let count = total / SLICES + 1;
-        world.scan(count, |step| {
-            let mut index = from.wrapping_add(step);
+        let at = |step: u32| {
+            let index = from.wrapping_add(step);
             if index >= total {
-                index = index.wrapping_sub(total);
+                index.wrapping_sub(total)
+            } else {
+                index
             }
-            conn::sweep_set::<conn::Entry4, _>(&world, index, tick);
-            conn::sweep_set::<conn::Entry6, _>(&world, index, tick);
-            true
-        });
+        };
+        let count = total / slices + 1;
+        let seen = sweep(&world, line, count, at, tick);
+        if seen < count {
+            period = PAUSE;
+        }
         if Defences::in_force(&world).drop_entry {
-            world.scan(count.wrapping_mul(WAYS), |step| {
+            world.scan(seen.wrapping_mul(WAYS), |step| {
                 if conn::is_thinned(world.random(), is_large) {
-                    let mut index = from.wrapping_add(step / WAYS);
-                    if index >= total {
-                        index = index.wrapping_sub(total);
-                    }
+                    let index = at(step / WAYS);
                     conn::thin_way::<conn::Entry4, _>(&world, index, step % WAYS, tick);
                     conn::thin_way::<conn::Entry6, _>(&world, index, step % WAYS, tick);
                 }
                 true
             });
         }
-        let mut next = from.wrapping_add(count);
-        if next >= total {
-            next = next.wrapping_sub(total);
-        }
-        line[state::HAND_AT].poke(u64::from(next));
+        line[state::HAND_AT].poke(u64::from(at(seen)));
         line[state::HAND_TICK].poke(u64::from(tick.0));
     }
     // SAFETY: the value that the kernel passes begins with the timer.
     unsafe { bpf_timer_start(&raw mut (*hand).timer, period, 0) };
     0
+}
+
+/// Ends what is over in `count` sets, or in those up to which there was much to do. The number of sets seen.
+#[inline(always)]
+fn sweep(world: &World, line: &Line, count: u32, at: impl Fn(u32) -> u32, tick: Tick) -> u32 {
+    let mut seen = 0;
+    // Kept in memory: the verifier would walk each sum that a number of its own could come to.
+    let done = &line[state::HAND_DONE];
+    done.poke(0);
+    world.scan(count, |step| {
+        let index = at(step);
+        let ended = conn::sweep_set::<conn::Entry4, _>(world, index, tick)
+            .wrapping_add(conn::sweep_set::<conn::Entry6, _>(world, index, tick));
+        seen = step.wrapping_add(1);
+        let sum = done.peek().wrapping_add(1).wrapping_add(ended.into());
+        done.poke(sum);
+        sum < MOST
+    });
+    seen
 }

@@ -107,7 +107,8 @@ pub fn open<E: Entry, T: Tables>(
     opened
 }
 
-/// The same where it is [`obvious`] and the lock is free: without a call. [`Opened::Contended`] says nothing: [`open`] decides.
+/// The same, without a call, of a flow that nobody can know, whose home has room and whose lock is free. [`Opened::Contended`]
+/// says nothing: [`open`] decides.
 #[inline(always)]
 pub fn open_at_home<E: Entry, T: Tables>(
     tables: &T,

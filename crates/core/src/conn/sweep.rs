@@ -127,13 +127,13 @@ pub(super) fn leave<E: Entry, T: Tables>(tables: &T, index: u32, home: u32) {
     change(&set.head, |head| Some(head.without_overflowed()));
 }
 
-/// Removes what has expired from one set. The number of entries still in use.
+/// Removes what has expired from one set. The number of entries that ended.
 #[inline(always)]
 pub fn sweep_set<E: Entry, T: Tables>(tables: &T, index: u32, now: Tick) -> u32 {
     let Some(set) = E::set(tables, index) else {
         return 0;
     };
-    let mut used = 0;
+    let mut ended = 0;
     let mut way = 0;
     while way < WAYS {
         let (word, entry) = (&set.control[way], &set.entry[way]);
@@ -147,7 +147,7 @@ pub fn sweep_set<E: Entry, T: Tables>(tables: &T, index: u32, now: Tick) -> u32 
                     word,
                     control,
                 };
-                let ended = if control.is_template() {
+                let is_over = if control.is_template() {
                     expire_patiently(tables, &hit, now)
                 } else {
                     let controller = Controller(entry.controller().peek());
@@ -156,19 +156,17 @@ pub fn sweep_set<E: Entry, T: Tables>(tables: &T, index: u32, now: Tick) -> u32 
                     }
                     remove(tables, &hit)
                 };
-                if ended {
+                if is_over {
                     tables.count(Event::Expired);
-                } else {
-                    used += 1;
+                    ended += 1;
                 }
             }
             Phase::Claimed if control.deadline().left(now) < -STALE_CLAIM => {
                 let _ = word.compare_exchange(control.0, control.freed().0);
             }
-            Phase::Live | Phase::Template | Phase::Claimed => used += 1,
-            Phase::Free => {}
+            Phase::Live | Phase::Template | Phase::Claimed | Phase::Free => {}
         }
         way += 1;
     }
-    used
+    ended
 }

@@ -171,10 +171,9 @@ pub(super) fn mtu(draft: &mut Draft) {
 fn learned(draft: &mut Draft, flow: FlowId) {
     for _ in 0..3 {
         let mtu = draft.dice.one(&[1500, 1300, 1200, 1200, 1004, 552, 300]);
-        let told = u32::try_from(mtu).unwrap_or_default();
         for _ in 0..draft.dice.one(&[1, 1, 2]) {
             let quote = draft.dice.one(&[68, 128]);
-            draft.packet(flow, Side::Server, outside(3, 4, told, quote));
+            draft.packet(flow, Side::Server, outside(3, 4, mtu, quote));
         }
         for bytes in [mtu - 60, mtu - 59] {
             let mut content = data(PSH | ACK, bytes);
