@@ -136,8 +136,10 @@ pub mod state {
     pub const HAND_AT: usize = 0;
     /// Word of [`HAND`]: the tick of its last move.
     pub const HAND_TICK: usize = 1;
-    /// Word of [`HAND`]: what it did in its last move, sets looked at and entries ended.
-    pub const HAND_DONE: usize = 2;
+    /// Line of the hand's own, which nobody else reads.
+    pub const HAND_OWN: u32 = 3;
+    /// Word of [`HAND_OWN`]: what it did in this move, sets looked at and entries ended.
+    pub const HAND_DONE: usize = 0;
     /// Line of the defences: what packets count.
     pub const DEFENCES: u32 = 4;
     /// Word of [`DEFENCES`]: first packets until the next one is dropped, as a signed number.

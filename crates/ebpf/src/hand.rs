@@ -71,7 +71,7 @@ extern "C" fn move_on(_map: *mut c_void, _key: *mut c_void, hand: *mut maps::Han
     let slices = if is_large { MANY_SLICES } else { SLICES };
     let mut period = PERIOD;
     let tick = now(&world);
-    if let Some(line) = world.state(state::HAND) {
+    if let (Some(line), Some(own)) = (world.state(state::HAND), world.state(state::HAND_OWN)) {
         let from = line[state::HAND_AT].peek() as u32;
         let at = |step: u32| {
             let index = from.wrapping_add(step);
@@ -82,7 +82,7 @@ extern "C" fn move_on(_map: *mut c_void, _key: *mut c_void, hand: *mut maps::Han
             }
         };
         let count = total / slices + 1;
-        let seen = sweep(&world, line, count, at, tick);
+        let seen = sweep(&world, own, count, at, tick);
         if seen < count {
             period = PAUSE;
         }
@@ -106,10 +106,10 @@ extern "C" fn move_on(_map: *mut c_void, _key: *mut c_void, hand: *mut maps::Han
 
 /// Ends what is over in `count` sets, or in those up to which there was much to do. The number of sets seen.
 #[inline(always)]
-fn sweep(world: &World, line: &Line, count: u32, at: impl Fn(u32) -> u32, tick: Tick) -> u32 {
+fn sweep(world: &World, own: &Line, count: u32, at: impl Fn(u32) -> u32, tick: Tick) -> u32 {
     let mut seen = 0;
     // Kept in memory: the verifier would walk each sum that a number of its own could come to.
-    let done = &line[state::HAND_DONE];
+    let done = &own[state::HAND_DONE];
     done.poke(0);
     world.scan(count, |step| {
         let index = at(step);
