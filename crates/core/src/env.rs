@@ -136,10 +136,8 @@ pub mod state {
     pub const HAND_AT: usize = 0;
     /// Word of [`HAND`]: the tick of its last move.
     pub const HAND_TICK: usize = 1;
-    /// Line of the hand's own, which nobody else reads.
-    pub const HAND_OWN: u32 = 3;
-    /// Word of [`HAND_OWN`]: what it did in this move, sets looked at and entries ended.
-    pub const HAND_DONE: usize = 0;
+    /// Line that tells the director's successor what the tables are.
+    pub const META: u32 = 3;
     /// Line of the defences: what packets count.
     pub const DEFENCES: u32 = 4;
     /// Word of [`DEFENCES`]: first packets until the next one is dropped, as a signed number.
@@ -164,6 +162,10 @@ pub mod state {
     pub const PATHS: u32 = STRANGERS + STRANGER_LINES;
     /// Lines of that, a power of two; two paths each.
     pub const PATH_LINES: u32 = 1024;
+    /// Line of the hand's own, which nobody else reads.
+    pub const HAND_OWN: u32 = PATHS + PATH_LINES;
+    /// Word of [`HAND_OWN`]: what it did in this move, sets looked at and entries ended.
+    pub const HAND_DONE: usize = 0;
     /// Number of lines.
-    pub const LINES: u32 = PATHS + PATH_LINES;
+    pub const LINES: u32 = HAND_OWN + 1;
 }

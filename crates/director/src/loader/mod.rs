@@ -60,9 +60,6 @@ const PINNED: [&str; 17] = [
     "CROSSING",
 ];
 
-/// Line of the shared state that is the director's own: what the tables are.
-const META: usize = 3;
-
 /// Which time programs go by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Time {
@@ -278,9 +275,10 @@ fn capacity_in_force(pins: &Pins) -> Result<Option<Capacity>> {
     }
     let path = pins.map("STATE");
     let map = MapData::from_pin(&path).with_context(|| path.display().to_string())?;
-    let lines: Shared<Line> =
-        Shared::map(map.fd().as_fd(), state::LINES).with_context(|| path.display().to_string())?;
-    Ok(read_meta(&lines[META]))
+    // As far as that line alone: another layout's state may have fewer.
+    let lines: Shared<Line> = Shared::map(map.fd().as_fd(), state::META + 1)
+        .with_context(|| path.display().to_string())?;
+    Ok(read_meta(&lines[state::META as usize]))
 }
 
 /// | word | holds |
@@ -294,7 +292,7 @@ fn capacity_in_force(pins: &Pins) -> Result<Option<Capacity>> {
 fn write_meta(tables: &Tables, rate: TickRate) {
     let capacity = &tables.capacity;
     let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-    let line = &tables.state[META];
+    let line = &tables.state[state::META as usize];
     line[0].store(capacity.geometry.seed);
     line[1].store(pair(capacity.geometry.sets, capacity.geometry.overflow));
     line[2].store(pair(capacity.destinations, capacity.services));
