@@ -162,10 +162,6 @@ pub mod state {
     pub const PATHS: u32 = STRANGERS + STRANGER_LINES;
     /// Lines of that, a power of two; two paths each.
     pub const PATH_LINES: u32 = 1024;
-    /// Line of the hand's own, which nobody else reads.
-    pub const HAND_OWN: u32 = PATHS + PATH_LINES;
-    /// Word of [`HAND_OWN`]: what it did in this move, sets looked at and entries ended.
-    pub const HAND_DONE: usize = 0;
     /// Number of lines.
-    pub const LINES: u32 = HAND_OWN + 1;
+    pub const LINES: u32 = PATHS + PATH_LINES;
 }

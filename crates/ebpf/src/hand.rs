@@ -6,15 +6,15 @@
 //! milliseconds at most. While `drop_entry` is in force it ends others before their time too.
 
 use crate::maps;
-use crate::world::{World, now};
+use crate::world::{World, now, own_count};
 use aya_ebpf::bindings::TC_ACT_OK;
 use aya_ebpf::helpers::generated::{bpf_timer_init, bpf_timer_set_callback, bpf_timer_start};
 use core::ffi::c_void;
 use lvsx_core::conn;
 use lvsx_core::env::{Env, Tables, state};
+use lvsx_core::event::Event;
 use lvsx_core::generation::defence::Defences;
 use lvsx_core::tick::Tick;
-use lvsx_platform::Line;
 
 /// Nanoseconds between firings.
 const PERIOD: u64 = 16_000_000;
@@ -71,7 +71,7 @@ extern "C" fn move_on(_map: *mut c_void, _key: *mut c_void, hand: *mut maps::Han
     let slices = if is_large { MANY_SLICES } else { SLICES };
     let mut period = PERIOD;
     let tick = now(&world);
-    if let (Some(line), Some(own)) = (world.state(state::HAND), world.state(state::HAND_OWN)) {
+    if let Some(line) = world.state(state::HAND) {
         let from = line[state::HAND_AT].peek() as u32;
         let at = |step: u32| {
             let index = from.wrapping_add(step);
@@ -82,7 +82,7 @@ extern "C" fn move_on(_map: *mut c_void, _key: *mut c_void, hand: *mut maps::Han
             }
         };
         let count = total / slices + 1;
-        let seen = sweep(&world, own, count, at, tick);
+        let seen = sweep(&world, count, at, tick);
         if seen < count {
             period = PAUSE;
         }
@@ -106,19 +106,17 @@ extern "C" fn move_on(_map: *mut c_void, _key: *mut c_void, hand: *mut maps::Han
 
 /// Ends what is over in `count` sets, or in those up to which there was much to do. The number of sets seen.
 #[inline(always)]
-fn sweep(world: &World, own: &Line, count: u32, at: impl Fn(u32) -> u32, tick: Tick) -> u32 {
+fn sweep(world: &World, count: u32, at: impl Fn(u32) -> u32, tick: Tick) -> u32 {
     let mut seen = 0;
-    // Kept in memory: the verifier would walk each sum that a number of its own could come to.
-    let done = &own[state::HAND_DONE];
-    done.poke(0);
+    // Told by the count of this CPU: the verifier would walk each sum that a number of its own could come to.
+    let before = own_count(Event::Expired);
     world.scan(count, |step| {
         let index = at(step);
-        let ended = conn::sweep_set::<conn::Entry4, _>(world, index, tick)
-            .wrapping_add(conn::sweep_set::<conn::Entry6, _>(world, index, tick));
+        conn::sweep_set::<conn::Entry4, _>(world, index, tick);
+        conn::sweep_set::<conn::Entry6, _>(world, index, tick);
         seen = step.wrapping_add(1);
-        let sum = done.peek().wrapping_add(1).wrapping_add(ended.into());
-        done.poke(sum);
-        sum < MOST
+        let ended = own_count(Event::Expired).wrapping_sub(before);
+        ended.wrapping_add(seen.into()) < MOST
     });
     seen
 }

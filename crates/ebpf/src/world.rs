@@ -13,10 +13,10 @@ use core::ffi::c_void;
 use core::mem::{MaybeUninit, size_of};
 use lvsx_core::conn::{Entry4, Entry6, Set};
 use lvsx_core::env::{Env, Gateway, Geometry, Route, Scratch, Tables, state};
-use lvsx_core::event::EVENT_LINES;
+use lvsx_core::event::{EVENT_LINES, Event};
 use lvsx_core::generation::live;
 use lvsx_core::tick::Tick;
-use lvsx_platform::{Line, hide};
+use lvsx_platform::{Line, Word, hide};
 
 /// The world of a program that runs on a packet: its context is needed to ask for routes.
 pub(crate) struct World {
@@ -105,10 +105,8 @@ impl Tables for World {
 
     #[inline(always)]
     fn count_number(&self, number: u32) {
-        let index = cpu().wrapping_mul(EVENT_LINES).wrapping_add(number / 8);
-        if let Some(line) = element!(maps::EVENTS, index, Line) {
+        if let Some(word) = own_event(number) {
             // Only this CPU writes its lines.
-            let word = &line[(number % 8) as usize];
             word.poke(word.peek().wrapping_add(1));
         }
     }
@@ -161,6 +159,19 @@ extern "C" fn step<F: FnMut(u32) -> bool>(index: u32, look: *mut c_void) -> i64 
 fn cpu() -> u32 {
     // SAFETY: a helper without arguments.
     unsafe { bpf_get_smp_processor_id() }
+}
+
+/// This CPU's count of the event of this number.
+#[inline(always)]
+fn own_event(number: u32) -> Option<&'static Word> {
+    let index = cpu().wrapping_mul(EVENT_LINES).wrapping_add(number / 8);
+    element!(maps::EVENTS, index, Line).map(|line| &line[(number % 8) as usize])
+}
+
+/// How often this CPU counted `event`.
+#[inline(always)]
+pub(crate) fn own_count(event: Event) -> u64 {
+    own_event(event as u32).map_or(0, Word::peek)
 }
 
 /// The present tick.

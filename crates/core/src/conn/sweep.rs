@@ -127,13 +127,12 @@ pub(super) fn leave<E: Entry, T: Tables>(tables: &T, index: u32, home: u32) {
     change(&set.head, |head| Some(head.without_overflowed()));
 }
 
-/// Removes what has expired from one set. The number of entries that ended.
+/// Removes what has expired from one set. Each entry that ends is counted as [`Event::Expired`].
 #[inline(always)]
-pub fn sweep_set<E: Entry, T: Tables>(tables: &T, index: u32, now: Tick) -> u32 {
+pub fn sweep_set<E: Entry, T: Tables>(tables: &T, index: u32, now: Tick) {
     let Some(set) = E::set(tables, index) else {
-        return 0;
+        return;
     };
-    let mut ended = 0;
     let mut way = 0;
     while way < WAYS {
         let (word, entry) = (&set.control[way], &set.entry[way]);
@@ -158,7 +157,6 @@ pub fn sweep_set<E: Entry, T: Tables>(tables: &T, index: u32, now: Tick) -> u32 
                 };
                 if is_over {
                     tables.count(Event::Expired);
-                    ended += 1;
                 }
             }
             Phase::Claimed if control.deadline().left(now) < -STALE_CLAIM => {
@@ -168,5 +166,4 @@ pub fn sweep_set<E: Entry, T: Tables>(tables: &T, index: u32, now: Tick) -> u32 
         }
         way += 1;
     }
-    ended
 }
