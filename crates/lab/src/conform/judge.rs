@@ -1,7 +1,6 @@
 //! What planes made of scenarios beside the kernel's answers, counted category by category.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -64,7 +63,7 @@ impl Played {
     }
 
     /// Prints, category by category, how many are equal, and writes each first difference below `out`; the numbers of
-    /// the cases that differ.
+    /// the cases that differ, and in what.
     ///
     /// # Errors
     /// A file cannot be written.
@@ -73,7 +72,7 @@ impl Played {
         cases: &[Case],
         reference: &[Reference],
         out: &Path,
-    ) -> Result<Vec<usize>> {
+    ) -> Result<Vec<(usize, String)>> {
         let mut counts: BTreeMap<&str, (usize, Vec<&str>)> = BTreeMap::new();
         let mut details = String::new();
         let mut different = Vec::new();
@@ -88,8 +87,9 @@ impl Played {
             };
             let Some(what) = what else { continue };
             count.1.push(&case.name);
-            different.push(*index);
-            let _ = write!(details, "{}: {what}", case.name);
+            let what = format!("{}: {what}", case.name);
+            details.push_str(&what);
+            different.push((*index, what));
             if let Ok(wanted) = &reference[*index] {
                 let file = format!("{}.scenario", case.name.replace('/', "-"));
                 fs::write(out.join(file), case.scenario.text(Some(wanted)))?;

@@ -39,6 +39,8 @@ Without FILE: the scenarios of the repository, and generated ones.
 
 /// Scenarios at once on a plane: half of a live one's time is waiting, the other half the verifier's.
 const AT_ONCE: usize = 3;
+/// How many differences of a plane are printed, beside being written to a file.
+const SHOWN: usize = 5;
 /// How long user-mode Linux may take.
 const LIMIT: Duration = Duration::from_secs(1800);
 
@@ -324,7 +326,7 @@ impl Options {
         let different = played.compare(cases, reference, &self.out)?;
         if self.is_shrinking {
             let mut first = BTreeMap::new();
-            for index in &different {
+            for (index, _) in &different {
                 first.entry(&cases[*index].category).or_insert(*index);
             }
             for index in first.into_values() {
@@ -332,12 +334,16 @@ impl Options {
             }
         }
         let known = self.known_differences();
-        let is_known = |index: &&usize| known.contains(&cases[**index].name);
-        let count = different.iter().filter(is_known).count();
-        if count > 0 {
-            println!("  {count} of them known: KNOWN_DIFFERENCES.md");
+        let is_known = |index: usize| known.contains(&cases[index].name);
+        let (listed, new): (Vec<_>, Vec<_>) =
+            different.iter().partition(|(index, _)| is_known(*index));
+        if !listed.is_empty() {
+            println!("  {} of them known: KNOWN_DIFFERENCES.md", listed.len());
         }
-        Ok(count == different.len())
+        for (_, what) in new.iter().take(SHOWN) {
+            print!("{what}");
+        }
+        Ok(new.is_empty())
     }
 
     fn shrink(&self, plane: Plane, case: &Case) -> Result<()> {
