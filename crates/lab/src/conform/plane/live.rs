@@ -105,11 +105,13 @@ impl Workshop {
         )
     }
 
-    /// The answers, and how much longer it took from the first packet on than the scenario's own pauses.
+    /// The answers, and how much longer it took from the first packet on than the scenario's own pauses there.
     fn play_once(&self, scenario: &Scenario) -> Result<(Answers, Duration)> {
         let mut bench = Bench::build(self, scenario)?;
         let answers = play(scenario, &mut bench).with_context(|| bench.last_words())?;
-        let pauses = scenario.steps.iter().map(|step| match step {
+        let is_before = |step: &&Step| !matches!(step, Step::Packet { .. });
+        let rest = scenario.steps.iter().skip_while(is_before);
+        let pauses = rest.map(|step| match step {
             Step::Wait(time) => *time,
             _ => Duration::ZERO,
         });
